@@ -1,0 +1,114 @@
+"""The one Celery application factory, with this project's reliability settings.
+
+Why each is set was measured; docs/architecture.md ("Queues") has the figures. In short: a task may be lost,
+late or doubled without harm, nothing waits for ever, and a restart of Redis does not end a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+from celery.worker.consumer import Consumer
+from kombu.entity import Exchange, Queue
+
+from common.names import transport_options
+from common.redis_client import socket_options
+
+# Direct to the queue of that name: no binding table that a wiped Redis could lose or a box could forge.
+_DIRECT = Exchange("", type="direct")
+
+
+def queue(name: str) -> Queue:
+    """A queue that is reached through the default exchange."""
+    return Queue(name, exchange=_DIRECT, routing_key=name)
+
+
+class SteadyConsumer(Consumer):  # type: ignore[misc]
+    """Celery's consumer, but it survives a restart of Redis.
+
+    celery 5.7.0 closes the broken connection a second time while a BRPOP is in flight, which ends the worker
+    with an AttributeError; leaving the closing to the restart of the blueprint avoids it.
+    """
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Log and let the blueprint reconnect; see Consumer for the original."""
+        from celery.worker.consumer.consumer import CONNECTION_RETRY, logger
+
+        logger.warning(CONNECTION_RETRY, exc_info=False)
+
+
+def make_celery(
+    name: str,
+    redis_url: str,
+    *,
+    owner: str,
+    queues: Iterable[str] = (),
+    ca_file: str | None = None,
+    timeout_s: float = 5.0,
+    events: bool = False,
+) -> Celery:
+    """A Celery application.
+
+    `owner` names kombu's bookkeeping keys (a box id, or `master`); `queues` are those a worker of this
+    application consumes; `ca_file` verifies a `rediss://` broker; `events` turns task events on for Flower.
+    """
+    app = Celery(name, broker=redis_url, set_as_current=False)
+    sockets = {key: value for key, value in socket_options(timeout_s).items()}
+    app.conf.update(
+        broker_transport_options={
+            **transport_options(owner),
+            **sockets,
+            "visibility_timeout": 30,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "fanout_prefix": True,
+            "fanout_patterns": True,
+        },
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=2,
+        broker_pool_limit=10,
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_create_missing_queues=False,
+        task_queues=[queue(item) for item in queues] or [queue("nothing")],
+        task_default_queue=next(iter(queues), "nothing"),
+        task_serializer="json",
+        accept_content=["json"],
+        task_publish_retry=True,
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0.05, "interval_max": 0.2},
+        worker_prefetch_multiplier=1,
+        worker_soft_shutdown_timeout=3,
+        worker_enable_remote_control=False,
+        worker_send_task_events=events,
+        task_send_sent_event=events,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_consumer="common.celery_app:SteadyConsumer",
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        event_queue_ttl=60,
+        result_backend=None,
+    )
+    if redis_url.startswith("rediss://"):
+        import ssl
+
+        app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": ca_file}
+    return app
+
+
+def send(app: Celery, task: str, queue_name: str, *args: Any) -> None:
+    """Publish a task by name; raises kombu's OperationalError when Redis does not take it in time."""
+    app.send_task(task, args=args, queue=queue(queue_name))
+
+
+def worker_arguments(pool: str = "threads", concurrency: int = 4, *, events: bool = False) -> list[str]:
+    """Arguments for `app.worker_main`: without gossip, mingle and remote control."""
+    arguments = ["worker", "--pool", pool, "--concurrency", str(concurrency), "--without-gossip"]
+    arguments += ["--without-mingle", "--loglevel", "INFO"]
+    return [*arguments, "-E"] if events else [*arguments, "--without-heartbeat"]
+
+
+__all__ = ["SteadyConsumer", "bootsteps", "make_celery", "queue", "send", "signals", "worker_arguments"]

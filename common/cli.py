@@ -1,0 +1,78 @@
+"""The root of the command line. Verbs come from the parts that are installed, by entry point."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+
+from common import __version__
+from common.errors import OpenRaaSError
+
+
+class _Root(click.Group):
+    """Finds verbs lazily: `openraas --help` imports all of them, `openraas ps` only its own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(point.name for point in entry_points(group="openraas.commands"))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for point in entry_points(group="openraas.commands", name=cmd_name):
+            try:
+                command: click.Command = point.load()
+            except ModuleNotFoundError as error:
+                # The verb belongs to a part whose dependencies this machine does not have.
+                return _not_installed(cmd_name, error.name or "")
+            return command
+        return None
+
+
+def _not_installed(name: str, module: str) -> click.Command:
+    part = "master" if name not in ("box", "lab") else "compute"
+
+    @click.command(
+        name, short_help=f"(needs openraas[{part}])", context_settings={"ignore_unknown_options": True}
+    )
+    @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
+    def missing(rest: tuple[str, ...]) -> None:
+        raise OpenRaaSError(
+            f"The command {name} needs the Python module {module}.",
+            remedy=f"Run: pip install 'openraas[{part}]'.",
+        )
+
+    return missing
+
+
+@click.group(cls=_Root)
+@click.version_option(__version__, prog_name="openraas")
+def root() -> None:
+    """OpenRaaS runs any application on the box nearest to the person who asked for it."""
+
+
+def print_json(value: Any) -> None:
+    """What `--json` prints: one JSON document on standard output."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def main() -> None:
+    """Run the command line; exit 0 when it worked, 1 when it failed, 2 for bad input."""
+    try:
+        root.main(prog_name="openraas", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Aborted.", err=True)
+        sys.exit(1)
+    except click.exceptions.Exit as finished:
+        sys.exit(finished.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except OpenRaaSError as error:
+        click.echo(f"openraas: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

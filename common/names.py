@@ -1,0 +1,87 @@
+"""Names of queues, tasks and Redis keys, all in one place.
+
+Every key that a box may touch ends in, or is a queue named after, the box: one Redis user per box can be
+given exactly its own (`redis_rules`).
+"""
+
+from __future__ import annotations
+
+from common.words import Role
+
+# Queues of the master.
+SCHEDULER_QUEUE = "scheduler"
+LIFECYCLE_QUEUE = "lifecycle"
+
+# Tasks. A task carries (subject, generation) and nothing else: it wakes, the wish list decides.
+PLACE = "scheduler.place"
+PLACE_WAITING = "scheduler.place_waiting"
+RECONCILE = "lifecycle.reconcile"
+REPORT = "lifecycle.report"
+
+# Redis keys of the master.
+BOXES = "boxes"
+EPOCH = "fleet:epoch"
+EPOCH_READY = "fleet:ready"
+RESERVED = "reserved"
+
+
+def role_queue(role: Role, box: str) -> str:
+    """The queue of one role on one box."""
+    return f"{role.value}.{box}"
+
+
+def converge_task(role: Role) -> str:
+    """The task that makes a box compare wish and fact for one subject."""
+    return f"{role.value}.converge"
+
+
+def report_queue(box: str) -> str:
+    """Where a box reports; only it may write there."""
+    return f"report.{box}"
+
+
+def status_key(box: str) -> str:
+    """The box's status record (JSON, with a time to live)."""
+    return f"status:{box}"
+
+
+def layers_key(box: str) -> str:
+    """The set of blob digests that a box holds."""
+    return f"layers:{box}"
+
+
+def wish_key(box: str) -> str:
+    """The hash `<role>/<subject>` → signed wish: what a box is to do."""
+    return f"wish:{box}"
+
+
+def reserved_key(box: str) -> str:
+    """The hash `<instance>` → reservation (JSON) on a box; written by the master alone."""
+    return f"{RESERVED}:{box}"
+
+
+def events_channel(deployment: str) -> str:
+    """The channel on which every change of a deployment is announced."""
+    return f"events:{deployment}"
+
+
+def transport_options(owner: str) -> dict[str, str]:
+    """kombu's bookkeeping keys, apart for each box (and one set for the master)."""
+    return {
+        "unacked_key": f"unacked.{owner}",
+        "unacked_index_key": f"unacked_index.{owner}",
+        "unacked_mutex_key": f"unacked_mutex.{owner}",
+    }
+
+
+def redis_rules(box: str) -> list[str]:
+    """Redis ACL rules (`ACL SETUSER`) that let a box reach its own keys and no other's."""
+    own = [role_queue(role, box) for role in Role] + list(transport_options(box).values())
+    rules = [f"~{key}" for key in own]
+    # kombu emulates priorities with queues of the same name and a suffix.
+    rules += [f"~{role_queue(role, box)}\x06\x16*" for role in Role]
+    rules += [f"~{status_key(box)}", f"~{layers_key(box)}", f"%W~{report_queue(box)}", f"%R~{wish_key(box)}"]
+    rules += [f"%R~{EPOCH}", f"%R~{EPOCH_READY}"]
+    return ["resetkeys", "resetchannels", "-@all", *rules, "&celery*",
+            "+@read", "+@write", "+@connection", "+@transaction", "+@blocking", "+info", "+publish",
+            "-@dangerous", "+info", "-@admin", "-keys", "-scan"]  # fmt: skip

@@ -1,0 +1,121 @@
+"""Reports: what a box tells the master of its facts, on `report.<box>`.
+
+Reports may be lost, late or doubled: each states a fact, not a change, and is repeated when a converged
+subject is woken again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from common.wishes import ChunkList
+from common.words import Digest, Endpoint, FilesetId, Frozen
+
+
+class _Report(Frozen):
+    subject: str = Field(max_length=128)
+    generation: int = Field(ge=0)
+    at: float = Field(default_factory=time.time, description="Unix time on the box.")
+
+
+class StepDone(_Report):
+    """One step of a start or stop is done; becomes a row of the timeline."""
+
+    kind: Literal["step"] = "step"
+    step: Literal[
+        "offer", "fetch", "export", "network", "mount", "create", "launch", "ready", "stop", "unmount", "end"
+    ]
+    took_s: float = Field(ge=0)
+    size_bytes: int = Field(0, ge=0, description="Bytes that came over the network.")
+    sources: dict[str, int] = Field(default_factory=dict, description="Bytes by box that they came from.")
+    detail: str = Field("", max_length=500)
+
+
+class Preparing(_Report):
+    """The compute box has begun."""
+
+    kind: Literal["preparing"] = "preparing"
+
+
+class KeyMade(_Report):
+    """The compute box made (or renewed) the key with which an instance reaches a fileset."""
+
+    kind: Literal["key"] = "key"
+    fileset: FilesetId
+    public_key: str = Field(max_length=400, description="OpenSSH format.")
+
+
+class Exported(_Report):
+    """The filestore lets the instance's key in; older generations are fenced off."""
+
+    kind: Literal["exported"] = "exported"
+    fileset: FilesetId
+    endpoint: Endpoint
+    host_key: str = Field(max_length=400)
+    public_keys: list[str] = Field(description="The keys that are let in now.")
+
+
+class Ended(_Report):
+    """Nothing of this subject is left on this box."""
+
+    kind: Literal["ended"] = "ended"
+
+
+class Running(_Report):
+    """The instance is ready."""
+
+    kind: Literal["running"] = "running"
+
+
+class Stopped(_Report):
+    """No container, mount, network or key of the instance is left; `exit_code` if it ended by itself."""
+
+    kind: Literal["stopped"] = "stopped"
+    exit_code: int | None = None
+
+
+class Failed(_Report):
+    """The box cannot do it. `no-room`: place it elsewhere; everything else ends the instance."""
+
+    kind: Literal["failed"] = "failed"
+    reason: Literal[
+        "no-room", "no-source", "bad-image", "no-mount", "engine", "not-ready", "exited", "refused"
+    ]
+    message: str = Field(max_length=1000, description="What happened, to what, and what to do next.")
+
+
+class BlobHeld(Frozen):
+    """A blob that was verified whole on this box, with the chunk list that the box computed itself."""
+
+    digest: Digest
+    size_bytes: int = Field(ge=0)
+    chunk_list: ChunkList
+
+
+class Held(_Report):
+    """Blobs that this box has verified and holds."""
+
+    kind: Literal["held"] = "held"
+    blobs: list[BlobHeld]
+
+
+class FilesetHeld(_Report):
+    """A version of a fileset lies whole on this box."""
+
+    kind: Literal["fileset"] = "fileset"
+    fileset: FilesetId
+    fileset_version: int
+    size_bytes: int = Field(ge=0)
+    files: int = Field(ge=0)
+
+
+Report = StepDone | Preparing | KeyMade | Exported | Ended | Running | Stopped | Failed | Held | FilesetHeld
+_ADAPTER: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
+
+
+def read_report(text: str) -> Report:
+    """The report in a message; raises pydantic's ValidationError for anything else."""
+    return _ADAPTER.validate_json(text)

@@ -1,0 +1,58 @@
+"""What one service of an application needs, as the manifest says it and as the box gets it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from common.units import Duration
+from common.words import Access, Frozen, Resources
+
+ContainerPath = Annotated[str, StringConstraints(pattern=r"^/([^/\0]+/?)*$", max_length=255)]
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+
+
+class Readiness(Frozen):
+    """When an instance counts as running: its port answers by HTTP (any status below 500) or by TCP."""
+
+    http: str | None = Field(
+        None, pattern=r"^/", description="Path that is asked; none: a TCP connection is enough."
+    )
+    interval_s: Duration = Field(
+        0.01, ge=0.001, description="Pause between two attempts; grows to ten times this."
+    )
+    timeout_s: Duration = Field(60.0, gt=0, description="Not ready after this: the instance has failed.")
+
+
+class Egress(Frozen):
+    """What the container may reach besides its own deployment."""
+
+    internet: bool = Field(True, description="Public addresses.")
+    private: bool = Field(False, description="Private addresses; also needs the box owner's permission.")
+
+
+class ServiceSpec(Frozen):
+    """One service with its options filled in: everything a compute box needs to launch it."""
+
+    name: str
+    image: str = Field(description="Repository and tag, for people; the digest travels beside it.")
+    command: list[str] | None = None
+    environment: dict[VariableName, str] = Field(default_factory=dict)
+    user: str | None = Field(
+        None, description="User (and group) in the container, as in the OCI image config."
+    )
+    working_dir: ContainerPath | None = None
+    resources: Resources
+    pids: int = Field(512, ge=1, le=65536)
+    port: int | None = Field(
+        None, ge=1, le=65535, description="Where the application answers; none: access job."
+    )
+    access: Access = Access.WEB
+    readiness: Readiness = Readiness()
+    read_only_root: bool = False
+    writable: list[ContainerPath] = Field(default_factory=list, description="tmpfs in a read-only root.")
+    capabilities: list[
+        Literal["CHOWN", "SETUID", "SETGID", "NET_BIND_SERVICE", "DAC_OVERRIDE", "FOWNER", "KILL"]
+    ] = Field(default_factory=list, description="Given back after all were dropped.")
+    egress: Egress = Egress()

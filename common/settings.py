@@ -1,0 +1,126 @@
+"""Settings: from the environment (`OPENRAAS_…`), then a TOML file, then the defaults below.
+
+`openraas config` prints what is in force. Every limit of waiting in this project has a name here.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from common.errors import BadInput
+from common.units import Duration, Size
+
+CONFIG_VARIABLE = "OPENRAAS_CONFIG"
+
+
+def _default_state_dir() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/openraas")
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local/state")) / "openraas"
+
+
+class Settings(BaseSettings):
+    """What an operator may set for a master; boxes read `workers.box.config`."""
+
+    model_config = SettingsConfigDict(env_prefix="OPENRAAS_", extra="forbid", frozen=True)
+
+    state_dir: Path = Field(default_factory=_default_state_dir, description="Everything that must survive.")
+    listen: str = Field("127.0.0.1", description="Address for Redis and the web; TLS unless loopback.")
+    web_port: int = Field(8080, ge=1, le=65535)
+    redis_port: int = Field(6390, ge=1, le=65535)
+    flower_port: int = Field(5566, ge=1, le=65535)
+    metrics_port: int = Field(
+        9464, ge=0, le=65535, description="First of the master's metrics ports; 0: none."
+    )
+    redis_url: str = Field("", description="An own Redis; empty: start one under the state directory.")
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite under the state directory.")
+    applications_domain: str = Field("localhost", description="Instances are `<instance>.<this>`.")
+    samples_dir: Path | None = Field(None, description="Sample applications; none: those that came along.")
+
+    log_level: str = "INFO"
+    log_format: str = Field("json", pattern="^(json|text)$")
+
+    web_threads: int = Field(64, ge=1, description="Requests and event streams served at once.")
+    session_s: Duration = Field(12 * 3600.0, description="How long a sign-in lasts.")
+    policy: str = Field("nearest", description="Name of the placement policy in force.")
+    lease_s: Duration = Field(8 * 3600.0, description="Lease of a deployment whose manifest says nothing.")
+    ticket_s: Duration = Field(60.0, description="How long a launch ticket may be used.")
+    layer_ticket_s: Duration = Field(3600.0, description="How long layers may be read after a placement.")
+
+    status_ttl_s: Duration = Field(15.0, description="A box whose status is older is not placed on.")
+    lost_after_s: Duration = Field(30.0, description="A box that is silent for so long is lost.")
+    reconcile_every_s: Duration = Field(3.0, description="How often wish and fact are compared.")
+    reservation_s: Duration = Field(60.0, description="An unconfirmed reservation expires after this.")
+    prepare_s: Duration = Field(900.0, description="Limit from placement to running.")
+    stop_s: Duration = Field(60.0, description="After this a stop is sent again.")
+    redis_timeout_s: Duration = Field(5.0, description="Socket timeout towards Redis.")
+    publish_timeout_s: Duration = Field(2.0, description="Limit of one publish on the web side.")
+
+    home_limit_bytes: Size = Field(2 * 2**30, description="Size limit of a person's home.")
+    max_upload_bytes: Size = Field(20 * 2**30, description="Largest fileset that may be put.")
+
+    @model_validator(mode="after")
+    def _redis_elsewhere_needs_tls(self) -> Settings:
+        from common.redis_client import check_url
+
+        if self.redis_url:
+            check_url(self.redis_url)
+        return self
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database_url or f"sqlite:///{self.state_dir / 'openraas.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the TOML file named by `OPENRAAS_CONFIG`."""
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        if file := os.environ.get(CONFIG_VARIABLE):
+            sources.append(TomlConfigSettingsSource(settings_cls, Path(file)))
+        return tuple(sources)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings in force; bad ones raise BadInput that names the field."""
+    file = os.environ.get(CONFIG_VARIABLE)
+    if file and not Path(file).is_file():
+        raise BadInput(f"The configuration file {file} does not exist.", field=CONFIG_VARIABLE)
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "redis_url"
+        raise BadInput(
+            f"Setting {field}: {first['msg']}.",
+            field=field,
+            remedy=f"Set OPENRAAS_{field.upper()} or the key {field} of the configuration file.",
+        ) from error
+    except ValueError as error:  # a TOML file that cannot be parsed
+        raise BadInput(
+            f"The configuration file {file} cannot be read: {error}.", field=CONFIG_VARIABLE
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()

@@ -1,0 +1,58 @@
+"""The status record that a box writes to `status:<box>` every few seconds, with a time to live."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from common import __version__
+from common.words import BoxId, BoxKind, Coordinate, Endpoint, FilesetId, Frozen, Resources, Role
+
+
+class DiskUse(Frozen):
+    """The lent space of a box. A layer lies on the disk twice, as a blob and unpacked in the engine."""
+
+    lent_bytes: int = Field(ge=0)
+    blobs_bytes: int = Field(0, ge=0)
+    engine_bytes: int = Field(0, ge=0)
+    filesets_bytes: int = Field(0, ge=0)
+
+    @property
+    def free_bytes(self) -> int:
+        """What is left of the lent space; never negative."""
+        return max(0, self.lent_bytes - self.blobs_bytes - self.engine_bytes - self.filesets_bytes)
+
+
+class FilesetHolding(Frozen):
+    """A fileset on this box, at a version."""
+
+    fileset: FilesetId
+    version: int
+
+
+class BoxStatus(Frozen):
+    """What a box says of itself now."""
+
+    box: BoxId
+    epoch: str = Field(description="Changes when the box's worker starts anew.")
+    sequence: int = Field(ge=0, description="Grows by one with every record of an epoch.")
+    redis_epoch: str = Field(description="`fleet:epoch` as the box last saw it.")
+    at: float
+    version: str = __version__
+    roles: frozenset[Role]
+    kind: BoxKind
+    open: bool
+    fixed: bool
+    architecture: str = Field(description="As in the OCI image specification: amd64, arm64, …")
+    labels: dict[str, str] = Field(default_factory=dict)
+    coordinate: Coordinate = Coordinate()
+    capacity: Resources
+    used: Resources = Field(description="Held by instances that run here, by the box's own table.")
+    load: float = Field(0.0, ge=0, description="Run queue over one minute, per core.")
+    temperature_c: float | None = None
+    disk: DiskUse
+    instances: int = Field(0, ge=0)
+    layers_sequence: int = Field(0, ge=0, description="Grows with every change of the set `layers:<box>`.")
+    filesets: list[FilesetHolding] = Field(default_factory=list)
+    front: Endpoint | None = Field(None, description="Gateway and blob server.")
+    filestore: Endpoint | None = Field(None, description="Where filesets are exported.")
+    reaches: list[BoxId] = Field(default_factory=list, description="Boxes whose servers answered lately.")

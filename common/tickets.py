@@ -1,0 +1,102 @@
+"""Tickets: short-lived capabilities that the master signs and a box checks without asking anybody.
+
+A ticket is a signed token (`common.signing`) for the purpose `ticket` whose payload is one of the models
+below as JSON. Checking one that was seen before costs a dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from common.errors import Unauthorized
+from common.signing import Signer, Verifier
+from common.words import BoxId, Digest, FilesetId, Frozen, InstanceId, Name
+
+PURPOSE = "ticket"
+T = TypeVar("T", bound="_Ticket")
+
+
+class BadTicket(Unauthorized):
+    """A ticket that does not open this."""
+
+
+class _Ticket(Frozen):
+    expires_at: float = Field(description="Unix time after which it opens nothing.")
+
+
+class OpenTicket(_Ticket):
+    """Opens one instance in the browser, once."""
+
+    kind: Literal["open"] = "open"
+    instance: InstanceId
+    generation: int
+    user: str
+    once: str = Field(description="A random word by which the gateway knows that it was used.")
+    session_until: float = Field(description="When the browser's session on the instance ends.")
+
+
+class LayerTicket(_Ticket):
+    """Lets one box read these blobs from any depository."""
+
+    kind: Literal["layers"] = "layers"
+    box: BoxId
+    blobs: frozenset[Digest]
+
+
+class RepositoryTicket(_Ticket):
+    """The token of the distribution token protocol: what a client may do with which repositories."""
+
+    kind: Literal["repository"] = "repository"
+    user: str
+    box: BoxId | None = Field(None, description="The depository it is for; none: any.")
+    actions: dict[Name, frozenset[Literal["pull", "push", "delete"]]]
+
+
+class FilesetTicket(_Ticket):
+    """Lets a person put or get the content of one fileset on one box."""
+
+    kind: Literal["fileset"] = "fileset"
+    user: str
+    box: BoxId
+    fileset: FilesetId
+    version: int
+    action: Literal["put", "get"]
+    size_limit_bytes: int
+
+
+Ticket = Annotated[OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket] = TypeAdapter(Ticket)
+
+
+def issue(signer: Signer, ticket: OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket) -> str:
+    """The ticket as a token that may travel in a URL or a header."""
+    return signer.sign(PURPOSE, ticket.model_dump_json().encode())
+
+
+class TicketChecker:
+    """Checks tickets against the master's public key, remembering up to `remember` good ones."""
+
+    def __init__(self, verifier: Verifier, *, remember: int = 4096) -> None:
+        self._verifier = verifier
+        self._remember = remember
+        self._good: dict[str, OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket] = {}
+
+    def check(self, token: str, kind: type[T]) -> T:
+        """The ticket in `token`; raises BadTicket if it is forged, expired or of another kind."""
+        ticket = self._good.get(token)
+        if ticket is None:
+            try:
+                ticket = _ADAPTER.validate_json(self._verifier.verify(PURPOSE, token))
+            except (Unauthorized, ValidationError) as error:
+                raise BadTicket("This ticket was not issued by the master.") from error
+            if len(self._good) >= self._remember:
+                self._good.pop(next(iter(self._good)), None)
+            self._good[token] = ticket
+        if ticket.expires_at < time.time():
+            raise BadTicket("This ticket has expired.", remedy="Open the application from the portal again.")
+        if not isinstance(ticket, kind):
+            raise BadTicket(f"A ticket for {ticket.kind} does not open this.")
+        return ticket

@@ -1,0 +1,1 @@
+"""The master: web front end, scheduler and lifecycle. Imports `common`, never `workers`."""

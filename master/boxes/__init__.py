@@ -1,0 +1,1 @@
+"""Boxes as the master knows them: joining, listing, status."""

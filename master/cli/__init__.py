@@ -1,0 +1,1 @@
+"""The master's verbs of the command line."""

@@ -1,0 +1,87 @@
+"""What every process of the master shares: settings, database, Redis, queues, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from celery import Celery
+
+from common.celery_app import make_celery
+from common.errors import Unavailable
+from common.files import read_secret, write_secret
+from common.redis_client import connect
+from common.settings import Settings
+from common.signing import SealKey, Signer
+from master.db.session import Database, make_engine
+
+OWNER = "master"
+
+
+class MasterPaths:
+    """Where things lie under the master's state directory."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.root = state_dir
+        self.secrets = state_dir / "secrets"
+        self.signing_key = self.secrets / "signing.key"
+        self.seal_key = self.secrets / "seal.key"
+        self.redis_url = self.secrets / "redis.url"
+        self.admin_password = self.secrets / "admin.password"
+        self.cli_token = self.secrets / "cli.token"
+        self.web_secret = self.secrets / "web.key"
+        self.authority_key = self.secrets / "ca.key"
+        self.authority = state_dir / "ca.crt"
+        self.run = state_dir / "run"
+        self.logs = state_dir / "logs"
+
+
+@dataclass(frozen=True)
+class MasterContext:
+    """Handed to services; tests make one with their own database and Redis."""
+
+    settings: Settings
+    paths: MasterPaths
+    database: Database
+    redis: redis.Redis
+    celery: Celery
+    signer: Signer
+    seal_key: SealKey
+
+
+def redis_url(settings: Settings) -> str:
+    """The URL of the Redis in force; raises Unavailable if none was started yet."""
+    if settings.redis_url:
+        return settings.redis_url
+    path = MasterPaths(settings.state_dir).redis_url
+    if not path.is_file():
+        raise Unavailable(f"{path} does not exist.", remedy="Start the platform first: openraas up.")
+    return read_secret(path)
+
+
+def make_context(settings: Settings, *, queues: Iterable[str] = (), name: str = OWNER) -> MasterContext:
+    """Connect a process of the master; `queues` are those that its Celery worker consumes."""
+    paths = MasterPaths(settings.state_dir)
+    if not paths.seal_key.exists():
+        write_secret(paths.seal_key, SealKey.generate(), keep_existing=True)
+    url = redis_url(settings)
+    ca_file = str(paths.authority)
+    return MasterContext(
+        settings=settings,
+        paths=paths,
+        database=Database(make_engine(settings.database)),
+        redis=connect(url, timeout_s=settings.redis_timeout_s, ca_file=ca_file),
+        celery=make_celery(
+            name,
+            url,
+            owner=OWNER,
+            queues=queues,
+            ca_file=ca_file,
+            timeout_s=settings.redis_timeout_s,
+            events=True,
+        ),
+        signer=Signer.load_or_create(paths.signing_key),
+        seal_key=SealKey(read_secret(paths.seal_key)),
+    )

@@ -1,0 +1,14 @@
+"""Every table, gathered for Alembic and for tests."""
+
+from master.accounts.models import ApiToken, User, WebSession
+from master.boxes.models import Box, JoinSecret
+from master.catalogue.models import Application
+from master.db.base import Base
+from master.deployments.models import Deployment, Instance, Mount, TimelineRow
+from master.filesets.models import Fileset, FilesetCopy
+from master.images.models import BlobChunks, Image, ImageHolding, Tag
+
+__all__ = [
+    "ApiToken", "Application", "Base", "BlobChunks", "Box", "Deployment", "Fileset", "FilesetCopy", "Image",
+    "ImageHolding", "Instance", "JoinSecret", "Mount", "Tag", "TimelineRow", "User", "WebSession",
+]  # fmt: skip

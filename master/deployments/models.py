@@ -1,0 +1,109 @@
+"""Deployments, their instances, what is mounted, and the timeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from master.accounts.models import User
+from master.catalogue.models import Application
+from master.db.base import Base, Id, Moment
+
+
+class Deployment(Base):
+    """One person's running copy of an application."""
+
+    __tablename__ = "deployments"
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id"), index=True)
+    application_id: Mapped[str | None] = mapped_column(ForeignKey("applications.id", ondelete="SET NULL"))
+    application_name: Mapped[str] = mapped_column(String(64))
+    title: Mapped[str] = mapped_column(String(120))
+    manifest: Mapped[dict[str, Any]] = mapped_column(doc="As it was when the person asked.")
+    options: Mapped[dict[str, Any]] = mapped_column(doc="Without secret ones.")
+    sealed_options: Mapped[dict[str, Any]] = mapped_column(
+        default=dict, doc="Secret ones, sealed for the master."
+    )
+    wanted: Mapped[str] = mapped_column(String(16), default="running")
+    lease_end: Mapped[float]
+    idempotency_key: Mapped[str | None] = mapped_column(String(80), index=True)
+    created_at: Mapped[Moment]
+    ended_at: Mapped[float | None]
+    user: Mapped[User] = relationship()
+    application: Mapped[Application | None] = relationship()
+    instances: Mapped[list[Instance]] = relationship(back_populates="deployment", order_by="Instance.ordinal")
+
+
+class Instance(Base):
+    """One container of a deployment on one box. A new generation is a new try, perhaps elsewhere."""
+
+    __tablename__ = "instances"
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    deployment_id: Mapped[Id] = mapped_column(ForeignKey("deployments.id"), index=True)
+    service: Mapped[str] = mapped_column(String(64))
+    ordinal: Mapped[int] = mapped_column(default=0)
+    generation: Mapped[int] = mapped_column(default=1)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    state_at: Mapped[Moment]
+    error: Mapped[str | None] = mapped_column(String(1000))
+    exit_code: Mapped[int | None]
+    image_digest: Mapped[str] = mapped_column(ForeignKey("images.digest"))
+    # The placement of this generation; none while requested or queued.
+    box_id: Mapped[str | None] = mapped_column(ForeignKey("boxes.id"), index=True)
+    depositories: Mapped[list[str]] = mapped_column(default=list)
+    reason: Mapped[str | None] = mapped_column(
+        String(1000), doc="Why this box, or why it waits, in one sentence."
+    )
+    considered: Mapped[list[Any]] = mapped_column(default=list, doc="Boxes left out and why.")
+    excluded: Mapped[list[str]] = mapped_column(default=list, doc="Boxes that refused this generation.")
+    wish_version: Mapped[int] = mapped_column(default=0)
+    confirmed: Mapped[bool] = mapped_column(
+        default=False, doc="Nothing of an ended generation is left anywhere."
+    )
+    deployment: Mapped[Deployment] = relationship(back_populates="instances")
+    mounts: Mapped[list[Mount]] = relationship(back_populates="instance", cascade="all, delete-orphan")
+    timeline: Mapped[list[TimelineRow]] = relationship(back_populates="instance", order_by="TimelineRow.id")
+
+
+class Mount(Base):
+    """One fileset mounted into one generation of an instance."""
+
+    __tablename__ = "mounts"
+    instance_id: Mapped[Id] = mapped_column(ForeignKey("instances.id"), primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True)
+    target: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fileset_id: Mapped[Id] = mapped_column(ForeignKey("filesets.id"), index=True)
+    fileset_version: Mapped[int]
+    mode: Mapped[str] = mapped_column(String(2))
+    box_id: Mapped[str] = mapped_column(ForeignKey("boxes.id"), index=True, doc="The filestore.")
+    compute_box_id: Mapped[str] = mapped_column(String(64))
+    fence: Mapped[int] = mapped_column(default=0)
+    public_keys: Mapped[list[str]] = mapped_column(default=list)
+    endpoint: Mapped[dict[str, Any] | None]
+    host_key: Mapped[str | None] = mapped_column(String(400))
+    state: Mapped[str] = mapped_column(
+        String(16), default="waiting", doc="waiting, exporting, exported, ending, ended"
+    )
+    wish_version: Mapped[int] = mapped_column(default=0)
+    instance: Mapped[Instance] = relationship(back_populates="mounts")
+
+
+class TimelineRow(Base):
+    """One step in the life of an instance: what the page shows and what history learns from."""
+
+    __tablename__ = "timeline"
+    __table_args__ = (Index("ix_timeline_instance", "instance_id", "id"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    instance_id: Mapped[Id] = mapped_column(ForeignKey("instances.id"))
+    generation: Mapped[int]
+    at: Mapped[float]
+    state: Mapped[str] = mapped_column(String(16), doc="The instance's state after this row.")
+    step: Mapped[str] = mapped_column(String(32))
+    box_id: Mapped[str | None] = mapped_column(String(64))
+    took_s: Mapped[float | None]
+    size_bytes: Mapped[int | None]
+    sources: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    detail: Mapped[str] = mapped_column(String(1000), default="")
+    instance: Mapped[Instance] = relationship(back_populates="timeline")

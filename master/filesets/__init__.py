@@ -1,0 +1,1 @@
+"""Filesets and homes: who may use them and where they lie."""

@@ -1,0 +1,1 @@
+"""Images, tags and chunk lists; the token protocol of the depositories."""

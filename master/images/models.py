@@ -1,0 +1,56 @@
+"""Images, tags, who holds what, and the chunk lists of blobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from master.db.base import Base, Id, Moment
+
+
+class Image(Base):
+    """An image for one platform, by the digest of its manifest."""
+
+    __tablename__ = "images"
+    digest: Mapped[str] = mapped_column(String(71), primary_key=True)
+    media_type: Mapped[str] = mapped_column(String(120))
+    architecture: Mapped[str] = mapped_column(String(32))
+    size_bytes: Mapped[int] = mapped_column(BigInteger, doc="All blobs, as on the wire.")
+    # [{"digest", "size_bytes", "media_type"}]: manifest first, then config, then layers in order.
+    blobs: Mapped[list[Any]]
+    created_at: Mapped[Moment]
+
+
+class Tag(Base):
+    """A name of an image. Only the master's tags count: no box can choose the image."""
+
+    __tablename__ = "tags"
+    repository: Mapped[str] = mapped_column(String(128), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(128), primary_key=True)
+    digest: Mapped[str] = mapped_column(ForeignKey("images.digest"))
+    owner_id: Mapped[Id | None] = mapped_column(ForeignKey("users.id"))
+    changed_at: Mapped[Moment]
+
+
+class ImageHolding(Base):
+    """A depository that is meant to hold an image; `Held` reports make `held_at`."""
+
+    __tablename__ = "image_holdings"
+    digest: Mapped[str] = mapped_column(ForeignKey("images.digest", ondelete="CASCADE"), primary_key=True)
+    box_id: Mapped[str] = mapped_column(ForeignKey("boxes.id"), primary_key=True)
+    held_at: Mapped[float | None]
+    version: Mapped[int] = mapped_column(default=0, doc="Of the wish that the box got.")
+
+
+class BlobChunks(Base):
+    """The chunk list of a blob. It is handed out once a box other than its maker has computed the same."""
+
+    __tablename__ = "blob_chunks"
+    digest: Mapped[str] = mapped_column(String(71), primary_key=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    chunk_bytes: Mapped[int]
+    chunks: Mapped[list[str]]
+    made_by: Mapped[str] = mapped_column(String(64))
+    confirmed_by: Mapped[str | None] = mapped_column(String(64))

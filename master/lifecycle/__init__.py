@@ -1,0 +1,1 @@
+"""The state machine, reports, wish lists and the reconciler."""

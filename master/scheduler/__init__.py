@@ -1,0 +1,1 @@
+"""The Celery task around placement: fleet, reservation, commit."""

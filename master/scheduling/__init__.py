@@ -1,0 +1,1 @@
+"""Placement as pure code: no Redis, SQL or Celery in here."""

@@ -1,0 +1,1 @@
+"""Starting everything: openraas up."""

@@ -1,0 +1,1 @@
+"""Flask: the application factory, pages and REST."""

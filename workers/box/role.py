@@ -1,0 +1,67 @@
+"""What a role on a box is: the interface behind which compute, filestore and depository stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import redis
+
+from common.signing import SealKey, Verifier
+from common.status import FilesetHolding
+from common.wishes import Wish
+from common.words import Resources, Role
+from workers.box.config import BoxConfig, BoxPaths, Identity
+from workers.box.jobs import Jobs
+from workers.box.reporter import Reporter
+from workers.box.table import Table
+from workers.box.wishes import WishList
+
+
+@dataclass(frozen=True)
+class BoxContext:
+    """What every role gets."""
+
+    config: BoxConfig
+    identity: Identity
+    paths: BoxPaths
+    table: Table
+    redis: redis.Redis
+    wishes: WishList
+    reporter: Reporter
+    jobs: Jobs
+    verifier: Verifier
+    seal_key: SealKey
+
+
+@dataclass(frozen=True)
+class RoleFacts:
+    """What a role adds to the box's status."""
+
+    used: Resources = field(default_factory=Resources)
+    instances: int = 0
+    blobs_bytes: int = 0
+    engine_bytes: int = 0
+    filesets_bytes: int = 0
+    filesets: tuple[FilesetHolding, ...] = ()
+
+
+class RoleWorker(Protocol):
+    """One role. Methods are called from several threads, but never twice at once for one subject."""
+
+    role: Role
+
+    def start(self) -> None:
+        """Adopt what a former worker left running. Raises OpenRaaSError if the role cannot work here."""
+
+    def converge(self, wish: Wish) -> None:
+        """Make facts follow the wish and report them; quick, long steps go to `jobs` and wake it again."""
+
+    def forget(self, subject: str) -> None:
+        """The master no longer lists this subject: undo everything of it, whatever its generation."""
+
+    def facts(self) -> RoleFacts:
+        """For the status record; answers within milliseconds from what is known already."""
+
+    def tidy(self) -> None:
+        """Called every few seconds: renew keys, expire layers, undo what no wish names."""

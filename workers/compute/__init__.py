@@ -1,0 +1,1 @@
+"""The compute role: images into the engine, mounts, containers, their networks and readiness."""

@@ -1,0 +1,1 @@
+"""The filestore role: holds filesets and exports them to instances' keys."""

@@ -1,0 +1,1 @@
+"""The box's front: nginx, the tickets it checks, and the instances behind it."""

@@ -1,0 +1,1 @@
+"""A fleet of real boxes on one machine, in network namespaces."""

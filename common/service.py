@@ -9,8 +9,9 @@ from pydantic import Field, StringConstraints
 from common.units import Duration
 from common.words import Access, Frozen, Resources
 
-ContainerPath = Annotated[str, StringConstraints(pattern=r"^/([^/\0]+/?)*$", max_length=255)]
+ContainerPath = Annotated[str, StringConstraints(pattern=r"^/([^/\x00]+/?)*$", max_length=255)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+Capability = Literal["CHOWN", "SETUID", "SETGID", "NET_BIND_SERVICE", "DAC_OVERRIDE", "FOWNER", "KILL"]
 
 
 class Readiness(Frozen):
@@ -52,7 +53,7 @@ class ServiceSpec(Frozen):
     readiness: Readiness = Readiness()
     read_only_root: bool = False
     writable: list[ContainerPath] = Field(default_factory=list, description="tmpfs in a read-only root.")
-    capabilities: list[
-        Literal["CHOWN", "SETUID", "SETGID", "NET_BIND_SERVICE", "DAC_OVERRIDE", "FOWNER", "KILL"]
-    ] = Field(default_factory=list, description="Given back after all were dropped.")
+    capabilities: list[Capability] = Field(
+        default_factory=list, description="Given back after all were dropped."
+    )
     egress: Egress = Egress()

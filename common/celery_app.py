@@ -32,7 +32,7 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
     with an AttributeError; leaving the closing to the restart of the blueprint avoids it.
     """
 
-    def on_connection_error_after_connected(self, exc: Exception) -> None:
+    def on_connection_error_after_connected(self, exc: Exception) -> None:  # noqa: ARG002
         """Log and let the blueprint reconnect; see Consumer for the original."""
         from celery.worker.consumer.consumer import CONNECTION_RETRY, logger
 
@@ -55,11 +55,10 @@ def make_celery(
     application consumes; `ca_file` verifies a `rediss://` broker; `events` turns task events on for Flower.
     """
     app = Celery(name, broker=redis_url, set_as_current=False)
-    sockets = {key: value for key, value in socket_options(timeout_s).items()}
     app.conf.update(
         broker_transport_options={
             **transport_options(owner),
-            **sockets,
+            **socket_options(timeout_s),
             "visibility_timeout": 30,
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,

@@ -17,10 +17,10 @@ from common.errors import OpenRaaSError
 class _Root(click.Group):
     """Finds verbs lazily: `openraas --help` imports all of them, `openraas ps` only its own."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return sorted(point.name for point in entry_points(group="openraas.commands"))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         for point in entry_points(group="openraas.commands", name=cmd_name):
             try:
                 command: click.Command = point.load()
@@ -38,7 +38,7 @@ def _not_installed(name: str, module: str) -> click.Command:
         name, short_help=f"(needs openraas[{part}])", context_settings={"ignore_unknown_options": True}
     )
     @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
-    def missing(rest: tuple[str, ...]) -> None:
+    def missing(rest: tuple[str, ...]) -> None:  # noqa: ARG001
         raise OpenRaaSError(
             f"The command {name} needs the Python module {module}.",
             remedy=f"Run: pip install 'openraas[{part}]'.",

@@ -23,6 +23,8 @@ BOXES = "boxes"
 EPOCH = "fleet:epoch"
 EPOCH_READY = "fleet:ready"
 RESERVED = "reserved"
+SILENT = "silent"
+RECONCILE_LOCK = "lock:reconcile"
 
 
 def role_queue(role: Role, box: str) -> str:

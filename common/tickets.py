@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from common.errors import Unauthorized
 from common.signing import Signer, Verifier
-from common.words import BoxId, Digest, FilesetId, Frozen, InstanceId, Name
+from common.words import BoxId, Digest, FilesetId, Frozen, InstanceId, RepositoryName
 
 PURPOSE = "ticket"
 T = TypeVar("T", bound="_Ticket")
@@ -52,7 +52,7 @@ class RepositoryTicket(_Ticket):
     kind: Literal["repository"] = "repository"
     user: str
     box: BoxId | None = Field(None, description="The depository it is for; none: any.")
-    actions: dict[Name, frozenset[Literal["pull", "push", "delete"]]]
+    actions: dict[RepositoryName, frozenset[Literal["pull", "push", "delete"]]]
 
 
 class FilesetTicket(_Ticket):

@@ -96,6 +96,9 @@ class MountWish(Frozen):
     protocol: str = "sshfs"
     endpoint: Endpoint | None = Field(None, description="None: the filestore has not exported it yet.")
     host_key: str | None = Field(None, description="The server's public key in OpenSSH format.")
+    public_keys: list[str] = Field(
+        default_factory=list, description="The instance's keys that are let in now."
+    )
 
 
 class ComputeWish(_Wish):

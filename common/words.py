@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 LABEL = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 NAME = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
 DIGEST = r"^sha256:[0-9a-f]{64}$"
+# The grammar of the OCI distribution specification ("Pulling manifests"): repositories may have slashes.
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+REPOSITORY = rf"^{_COMPONENT}(?:/{_COMPONENT})*$"
+TAG = r"^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$"
 
 BoxId = Annotated[str, StringConstraints(pattern=LABEL)]
 InstanceId = Annotated[str, StringConstraints(pattern=LABEL)]
@@ -20,6 +24,8 @@ DeploymentId = Annotated[str, StringConstraints(pattern=LABEL)]
 FilesetId = Annotated[str, StringConstraints(pattern=LABEL)]
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=64)]
 Digest = Annotated[str, StringConstraints(pattern=DIGEST)]
+RepositoryName = Annotated[str, StringConstraints(pattern=REPOSITORY, max_length=128)]
+TagName = Annotated[str, StringConstraints(pattern=TAG)]
 
 _DIGEST = re.compile(DIGEST)
 

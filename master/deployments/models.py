@@ -52,16 +52,15 @@ class Instance(Base):
     image_digest: Mapped[str] = mapped_column(ForeignKey("images.digest"))
     # The placement of this generation; none while requested or queued.
     box_id: Mapped[str | None] = mapped_column(ForeignKey("boxes.id"), index=True)
-    depositories: Mapped[list[str]] = mapped_column(default=list)
+    depositories: Mapped[dict[str, Any]] = mapped_column(
+        default=dict, doc="Blob digest → boxes that hold it."
+    )
     reason: Mapped[str | None] = mapped_column(
         String(1000), doc="Why this box, or why it waits, in one sentence."
     )
     considered: Mapped[list[Any]] = mapped_column(default=list, doc="Boxes left out and why.")
     excluded: Mapped[list[str]] = mapped_column(default=list, doc="Boxes that refused this generation.")
     wish_version: Mapped[int] = mapped_column(default=0)
-    confirmed: Mapped[bool] = mapped_column(
-        default=False, doc="Nothing of an ended generation is left anywhere."
-    )
     deployment: Mapped[Deployment] = relationship(back_populates="instances")
     mounts: Mapped[list[Mount]] = relationship(back_populates="instance", cascade="all, delete-orphan")
     timeline: Mapped[list[TimelineRow]] = relationship(back_populates="instance", order_by="TimelineRow.id")

@@ -1,0 +1,105 @@
+"""Which boxes may compute a request: each rule is a mask over the fleet and a sentence for those left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.units import show_size
+from common.words import MountMode, Role
+from master.scheduling.fleet import COLUMNS, Bools, Fleet, as_row
+from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, LeftOut, PlacementRequest
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`passes[i]` says whether box i keeps the rule; `why(i)` what to say of one that does not."""
+
+    passes: Bools
+    why: Callable[[int], str]
+
+
+def _room(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
+    wanted = as_row(request.resources)
+    needs = np.tile(wanted, (len(fleet), 1))
+    needs[:, COLUMNS.index("disk")] += fleet.missing_bytes(request.layers) * (1 + UNPACKED_FACTOR)
+    free = fleet.free
+
+    def rule(column: int) -> Rule:
+        def why(row: int) -> str:
+            need, room = needs[row, column], max(0.0, free[row, column])
+            return f"needs {_show(column, need)} {COLUMNS[column]}, {_show(column, room)} is free"
+
+        return Rule(needs[:, column] <= free[:, column] + 1e-9, why)
+
+    return [rule(column) for column in range(len(COLUMNS))]
+
+
+def _show(column: int, amount: float) -> str:
+    if COLUMNS[column] in ("memory", "disk"):
+        return show_size(amount)
+    if COLUMNS[column] == "bandwidth":
+        return f"{amount / 1e6:g} Mbit/s"
+    return f"{amount:g}"
+
+
+def _always(sentence: str) -> Callable[[int], str]:
+    return lambda _: sentence
+
+
+def _reaches_files(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
+    rules = []
+    for need in request.filesets:
+        sources = filestores(need, fleet)
+        passes = np.full(len(fleet), bool(sources.any()))
+        name = "home" if need.mode is MountMode.READ_WRITE else f"fileset {need.fileset}"
+        rules.append(Rule(passes, _always(f"no filestore that is up holds the {name}")))
+    return rules
+
+
+def _reaches_layers(request: PlacementRequest, fleet: Fleet) -> Rule:
+    nowhere = [layer for layer in request.layers if not len(fleet.layers.get(layer.digest, ()))]
+    passes = np.full(len(fleet), not nowhere)
+    return Rule(passes, _always(f"no box that is up holds {len(nowhere)} of the image's layers"))
+
+
+def filestores(need: FilesetNeed, fleet: Fleet) -> Bools:
+    """Fixed boxes of the filestore role that hold the fileset (or have room for a new home), shape (boxes,)."""
+    able: Bools = fleet.roles[Role.FILESTORE] & fleet.fixed
+    if need.held_by is None:
+        return able & fleet.holds_fileset(need.fileset, need.version)
+    if need.held_by:
+        return able & np.array([name in need.held_by for name in fleet.names], dtype=bool)
+    return able & ~fleet.cordoned & (fleet.free[:, COLUMNS.index("disk")] >= need.room_bytes)
+
+
+def rules(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
+    """All rules, in the order in which they are told to people."""
+    excluded = np.array([name in request.excluded for name in fleet.names], dtype=bool).reshape(len(fleet))
+    return [
+        Rule(fleet.roles[Role.COMPUTE], _always("has not the compute role")),
+        Rule(fleet.open, _always("is closed")),
+        Rule(fleet.fixed, _always("is unstable")),
+        Rule(~fleet.cordoned, _always("takes no new placements")),
+        Rule(~excluded, _always("refused this instance")),
+        Rule(
+            fleet.architecture == request.architecture,
+            lambda row: f"is {fleet.architecture[row]}, the image is for {request.architecture}",
+        ),
+        _reaches_layers(request, fleet),
+        *_reaches_files(request, fleet),
+        *_room(request, fleet),
+    ]
+
+
+def eligible(request: PlacementRequest, fleet: Fleet) -> tuple[Bools, tuple[LeftOut, ...]]:
+    """The mask of eligible boxes, and for every other the first rule that it fails."""
+    mask = np.ones(len(fleet), dtype=bool)
+    left_out: dict[int, str] = {}
+    for rule in rules(request, fleet):
+        for row in np.flatnonzero(mask & ~rule.passes):
+            left_out[int(row)] = rule.why(int(row))
+        mask &= rule.passes
+    return mask, tuple(LeftOut(fleet.names[row], why) for row, why in sorted(left_out.items()))

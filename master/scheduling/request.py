@@ -1,0 +1,76 @@
+"""What is to be placed, and what comes out: plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from common.words import Coordinate, MountMode, Resources
+
+# A layer lies on a compute box as a blob and unpacked in the engine; unpacked it is about this much larger.
+UNPACKED_FACTOR = 2.5
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A blob of the image."""
+
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class FilesetNeed:
+    """A fileset that the instance mounts.
+
+    `held_by` are the boxes of a home, as SQL knows them: empty if it lies nowhere yet, so that any filestore
+    with `room_bytes` will do; none for other filesets, whose holders the fleet knows. `writer` is the compute
+    box that may write it now; elsewhere it can only be read.
+    """
+
+    fileset: str
+    version: int
+    mode: MountMode
+    held_by: tuple[str, ...] | None = None
+    room_bytes: int = 0
+    writer: str | None = None
+
+
+@dataclass(frozen=True)
+class PlacementRequest:
+    """One instance that wants a place."""
+
+    resources: Resources
+    architecture: str
+    layers: tuple[Layer, ...] = ()
+    filesets: tuple[FilesetNeed, ...] = ()
+    near: Coordinate = field(default_factory=Coordinate)
+    excluded: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A box that was not eligible, and why."""
+
+    box: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Compute box, a filestore box per fileset, depository boxes per layer, and the reason."""
+
+    compute: str
+    filestores: dict[str, str]
+    modes: dict[str, MountMode]
+    depositories: dict[str, tuple[str, ...]]
+    missing_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Placements best first (the next is taken when a race for the first is lost), or none and why."""
+
+    placements: tuple[Placement, ...]
+    left_out: tuple[LeftOut, ...]
+    waits_for: str = ""

@@ -34,6 +34,8 @@ class MasterPaths:
         self.web_secret = self.secrets / "web.key"
         self.authority_key = self.secrets / "ca.key"
         self.authority = state_dir / "ca.crt"
+        self.private_key = self.secrets / "master.key"
+        self.certificate = state_dir / "master.crt"
         self.run = state_dir / "run"
         self.logs = state_dir / "logs"
 

@@ -26,6 +26,10 @@ class Box(Base):
         doc="Since when it is silent beyond the limit; none: it is not."
     )
     cordoned: Mapped[bool] = mapped_column(Boolean, default=False, doc="Takes no new placements.")
+    redis_password_hash: Mapped[str] = mapped_column(
+        String(64), default="", doc="sha256, with which its Redis user is made again if Redis was wiped."
+    )
+    removed_at: Mapped[float | None] = mapped_column(doc="Kept for history only since then.")
 
 
 class JoinSecret(Base):

@@ -28,12 +28,16 @@ class Fileset(Base):
     kind: Mapped[str] = mapped_column(String(16))
     owner_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"))
     version: Mapped[int] = mapped_column(default=0, doc="Grows with every put; 0: nothing was put yet.")
+    offered_version: Mapped[int] = mapped_column(
+        default=0, doc="The last version that a put was let begin; two puts at once never share one."
+    )
     size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     size_limit_bytes: Mapped[int | None] = mapped_column(BigInteger)
     # One writer: read-write exports carry the fence under which this box may write.
     fence: Mapped[int] = mapped_column(default=0)
     writer_box_id: Mapped[str | None] = mapped_column(ForeignKey("boxes.id"))
     created_at: Mapped[Moment]
+    removed_at: Mapped[float | None] = mapped_column(doc="Since when its copies are to go; its name is free.")
     copies: Mapped[list[FilesetCopy]] = relationship(back_populates="fileset", cascade="all, delete-orphan")
 
 
@@ -44,4 +48,5 @@ class FilesetCopy(Base):
     fileset_id: Mapped[Id] = mapped_column(ForeignKey("filesets.id", ondelete="CASCADE"), primary_key=True)
     box_id: Mapped[str] = mapped_column(ForeignKey("boxes.id"), primary_key=True)
     version: Mapped[int] = mapped_column(default=0, doc="What lies there whole; a home has only version 1.")
+    wanted: Mapped[str] = mapped_column(String(16), default="held", doc="held or removed, as in its wish.")
     fileset: Mapped[Fileset] = relationship(back_populates="copies")

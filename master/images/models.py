@@ -41,6 +41,7 @@ class ImageHolding(Base):
     digest: Mapped[str] = mapped_column(ForeignKey("images.digest", ondelete="CASCADE"), primary_key=True)
     box_id: Mapped[str] = mapped_column(ForeignKey("boxes.id"), primary_key=True)
     held_at: Mapped[float | None]
+    wanted: Mapped[str] = mapped_column(String(16), default="held", doc="held or removed, as in its wish.")
     version: Mapped[int] = mapped_column(default=0, doc="Of the wish that the box got.")
 
 

@@ -1,0 +1,208 @@
+"""The internal certificate authority: one key per installation, certificates for the master and each box.
+
+Boxes and the command line trust it by its fingerprint, which travels in the join token.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import hashlib
+import ipaddress
+from collections.abc import Iterable
+from contextlib import suppress
+
+import psutil
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from common.errors import BadInput
+from common.files import read_secret, write_atomically, write_secret
+from master.context import MasterPaths
+
+AUTHORITY_DAYS = 3650
+CERTIFICATE_DAYS = 730
+# A certificate of the master with less than this left is made anew at the next start.
+RENEW_DAYS = 60
+
+_UNSPECIFIED = ("0.0.0.0", "::")
+
+
+class Authority:
+    """The certificate authority of this installation."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        self._key = key
+        self._certificate = certificate
+
+    @classmethod
+    def load_or_create(cls, paths: MasterPaths) -> Authority:
+        """The authority under the state directory, made on first use (key 0600)."""
+        paths.secrets.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Several processes may start at once; all have to end up with the same pair.
+        with (paths.secrets / "ca.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (paths.authority_key.exists() and paths.authority.exists()):
+                _create(paths)
+        key = serialization.load_pem_private_key(read_secret(paths.authority_key).encode(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise BadInput(f"{paths.authority_key} is not the key of an OpenRaaS authority.")
+        return cls(key, x509.load_pem_x509_certificate(paths.authority.read_bytes()))
+
+    @property
+    def pem(self) -> str:
+        """The authority's own certificate."""
+        return _pem(self._certificate)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the certificate's DER form, in hex: what a box and a person compare."""
+        return self._certificate.fingerprint(hashes.SHA256()).hex()
+
+    def sign_box(self, request_pem: str, box: str, address: str, domain: str) -> str:
+        """A certificate for a box, for its address, its id and the names of instances on it.
+
+        What names the request asks for is ignored. Raises BadInput for a request that cannot be used.
+        """
+        try:
+            request = x509.load_pem_x509_csr(request_pem.encode())
+            key = request.public_key()
+            good = request.is_signature_valid
+        except Exception as error:
+            # The library raises several unrelated types for keys and curves that it does not know.
+            raise BadInput("The certificate request cannot be read.", field="certificate_request") from error
+        if not good:
+            raise BadInput(
+                "The certificate request is not signed by its own key.", field="certificate_request"
+            )
+        return _pem(self._issue(key, box, [address, box, f"*.{box}.{domain}"]))
+
+    def ensure_master(self, paths: MasterPaths, listen: str) -> None:
+        """Make the master's key and certificate, unless there are good ones for this address."""
+        names = _listen_names(listen)
+        if _is_good(paths, names, self._certificate):
+            return
+        key = ec.generate_private_key(ec.SECP256R1())
+        write_secret(paths.private_key, _key_pem(key))
+        write_atomically(paths.certificate, _pem(self._issue(key.public_key(), "OpenRaaS master", names)))
+
+    def _issue(self, key: CertificatePublicKeyTypes, name: str, names: Iterable[str]) -> x509.Certificate:
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        return (
+            _builder(name, key, CERTIFICATE_DAYS)
+            .issuer_name(self._certificate.subject)
+            .add_extension(
+                x509.SubjectAlternativeName([_general_name(item) for item in names]), critical=False
+            )
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+            .sign(self._key, hashes.SHA256())
+        )
+
+
+def fingerprint_of(certificate_pem: str) -> str:
+    """sha256 of a certificate's DER form, in hex."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
+    return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+
+def _create(paths: MasterPaths) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder("OpenRaaS internal authority", key.public_key(), AUTHORITY_DAYS)
+    certificate = (
+        builder.issuer_name(_subject("OpenRaaS internal authority"))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    write_secret(paths.authority_key, _key_pem(key))
+    write_atomically(paths.authority, _pem(certificate))
+
+
+def _builder(name: str, key: CertificatePublicKeyTypes, days: int) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_subject(name))
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        # Clocks of small boxes run behind: a day of grace.
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=days))
+    )
+
+
+def _key_usage() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=True,
+        crl_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _subject(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _listen_names(listen: str) -> list[str]:
+    names = ["localhost", "127.0.0.1", "::1"]
+    if listen not in _UNSPECIFIED:
+        return list(dict.fromkeys([listen, *names]))
+    for addresses in psutil.net_if_addrs().values():
+        for item in addresses:
+            with suppress(ValueError):
+                names.append(str(ipaddress.ip_address(item.address.partition("%")[0])))
+    return list(dict.fromkeys(names))
+
+
+def _is_good(paths: MasterPaths, names: list[str], authority: x509.Certificate) -> bool:
+    if not (paths.private_key.exists() and paths.certificate.exists()):
+        return False
+    certificate = x509.load_pem_x509_certificate(paths.certificate.read_bytes())
+    left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    has = {str(item.value) for item in extension.value}
+    return (
+        left > datetime.timedelta(days=RENEW_DAYS)
+        and set(names) <= has
+        and certificate.issuer == authority.subject
+        and _signed_by(certificate, authority)
+    )
+
+
+def _signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except Exception:  # noqa: BLE001 - any doubt means that a new one is made
+        return False
+    return True
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()

@@ -1,0 +1,250 @@
+"""Boxes: how they join, what they say of themselves, and how they leave."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import secrets
+import time
+from collections.abc import Sequence
+
+import redis
+from pydantic import ValidationError
+from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy.orm import Session
+
+from common.errors import BadInput, Conflict, Forbidden, NotFound, Unauthorized, Unavailable
+from common.join import JoinAnswer, JoinRequest, JoinToken
+from common.logs import get_logger
+from common.names import BOXES, layers_key, report_queue, role_queue, status_key, wish_key
+from common.redis_client import is_loopback
+from common.status import BoxStatus
+from common.words import Endpoint, InstanceState, Role
+from master.accounts.models import User, UserRole
+from master.boxes import redis_users
+from master.boxes.authority import Authority
+from master.boxes.models import Box, JoinSecret
+from master.context import MasterContext, redis_url
+from master.deployments.models import Instance, Mount
+from master.filesets.models import Fileset, FilesetCopy
+from master.images.models import ImageHolding
+
+log = get_logger(__name__)
+
+_HOST = re.compile(
+    r"^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
+)
+
+
+def statuses(client: redis.Redis) -> dict[str, BoxStatus]:
+    """What every box that is up says of itself, by id. Raises redis.RedisError."""
+    boxes = sorted(str(box) for box in client.smembers(BOXES))
+    if not boxes:
+        return {}
+    found: dict[str, BoxStatus] = {}
+    for box, text in zip(boxes, client.mget([status_key(box) for box in boxes]), strict=True):
+        if text is None:
+            continue
+        try:
+            status = BoxStatus.model_validate_json(text)
+        except ValidationError as error:
+            log.warning("status not understood", box=box, errors=error.error_count())
+            continue
+        if status.box == box:
+            found[box] = status
+    return found
+
+
+def make_token(session: Session, authority: Authority, user: User | None, ttl_s: float) -> JoinToken:
+    """A token with which one box may join within `ttl_s` seconds and then belongs to `user`.
+
+    Only the hash of its secret is kept.
+    """
+    secret = secrets.token_urlsafe(32)
+    now = time.time()
+    session.execute(delete(JoinSecret).where(JoinSecret.expires_at < now))
+    session.add(
+        JoinSecret(secret_hash=_hash(secret), created_by=user.id if user else None, expires_at=now + ttl_s)
+    )
+    session.flush()
+    return JoinToken(fingerprint=authority.fingerprint, secret=secret)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def join(context: MasterContext, request: JoinRequest, *, reached_at: str = "") -> JoinAnswer:
+    """Admit a box: its row, its certificate and its Redis user. The token is used up only if all that works.
+
+    `reached_at` is the host under which the box reached the master. Raises Unauthorized for a token that
+    does not hold, Conflict for an id that is another owner's, BadInput, or Unavailable without Redis.
+    """
+    address = _check_address(request.address)
+    settings = context.settings
+    authority = Authority.load_or_create(context.paths)
+    password = redis_users.new_password()
+    with context.database.write() as session:
+        owner_id = _use_secret(session, request.secret, request.box)
+        certificate = authority.sign_box(
+            request.certificate_request, request.box, address, settings.applications_domain
+        )
+        box = _row(session, request, owner_id)
+        box.address, box.certificate = address, certificate
+        box.redis_password_hash = redis_users.hash_password(password)
+        session.flush()
+        try:
+            redis_users.admit(context.redis, request.box, box.redis_password_hash)
+        except redis.RedisError as error:
+            raise Unavailable("Redis does not answer, so no box can join.", remedy="Try again.") from error
+    log.info("box joined", box=request.box, address=address, roles=sorted(request.roles))
+    host = reached_at if settings.listen in redis_users.UNSPECIFIED else settings.listen
+    return JoinAnswer(
+        box=request.box,
+        certificate=certificate,
+        authority=authority.pem,
+        master_key=context.signer.public_key,
+        master=Endpoint(host=host, port=settings.web_port, tls=not is_loopback(host)),
+        redis_url=redis_users.url_for_box(
+            settings, redis_url(settings), request.box, password, reached_at=reached_at
+        ),
+        applications_domain=settings.applications_domain,
+    )
+
+
+def _use_secret(session: Session, secret: str, box: str) -> str | None:
+    """Mark the secret as used, once, whoever else tries at the same time; returns who made it."""
+    key = _hash(secret)
+    result = session.execute(
+        update(JoinSecret)
+        .where(
+            JoinSecret.secret_hash == key,
+            JoinSecret.used_by_box.is_(None),
+            JoinSecret.expires_at > time.time(),
+        )
+        .values(used_by_box=box)
+    )
+    assert isinstance(result, CursorResult)  # noqa: S101 - what SQLAlchemy returns for an UPDATE
+    if result.rowcount != 1:
+        raise Unauthorized(
+            "This join token is unknown, was used already, or has expired.",
+            field="secret",
+            remedy="Ask the operator for a new one: openraas box token.",
+        )
+    return session.get_one(JoinSecret, key).created_by
+
+
+def _row(session: Session, request: JoinRequest, owner_id: str | None) -> Box:
+    box = session.get(Box, request.box)
+    if box is None:
+        box = Box(id=request.box, seal_key="", certificate="", address="")
+        session.add(box)
+    elif box.removed_at is None and box.owner_id != owner_id:
+        raise Conflict(
+            f"There is a box {request.box} of another owner.",
+            field="box",
+            remedy="Join under another name, or remove that box first.",
+        )
+    box.owner_id = owner_id
+    box.kind = request.kind.value
+    box.roles = sorted(role.value for role in request.roles)
+    box.open, box.fixed = request.open, request.fixed
+    box.seal_key = request.seal_key
+    box.joined_at = time.time()
+    box.lost_at = box.removed_at = None
+    return box
+
+
+def _check_address(address: str) -> str:
+    text = address.strip().strip("[]").lower()
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        if _HOST.match(text):
+            return text
+    raise BadInput(f"{address!r} is neither an IP address nor a host name.", field="address")
+
+
+def restore(session: Session, client: redis.Redis) -> None:
+    """Give every box its Redis user again, after Redis lost its data. Raises redis.RedisError."""
+    for box in list_boxes(session):
+        if box.redis_password_hash:
+            redis_users.admit(client, box.id, box.redis_password_hash)
+
+
+def list_boxes(session: Session) -> Sequence[Box]:
+    """All boxes that have joined, by id."""
+    return session.scalars(select(Box).where(Box.removed_at.is_(None)).order_by(Box.id)).all()
+
+
+def find(session: Session, box: str) -> Box:
+    """The box; raises NotFound that names it."""
+    found = session.get(Box, box)
+    if found is None or found.removed_at is not None:
+        raise NotFound(f"There is no box {box}.", field="box", remedy="See openraas box list.")
+    return found
+
+
+def check_may_change(user: User, box: Box) -> None:
+    """Raises Forbidden unless the person owns the box or operates the platform."""
+    if box.owner_id != user.id and user.role == UserRole.USER:
+        raise Forbidden(f"The box {box.id} is another person's.", field="box")
+
+
+def cordon(session: Session, box: Box, cordoned: bool) -> None:
+    """Let a box take no new placements, or take them again."""
+    box.cordoned = cordoned
+    session.flush()
+
+
+def remove(session: Session, client: redis.Redis, box: Box, *, force: bool = False) -> None:
+    """Let a box go: its Redis user, its keys and what it held. Its row stays for history.
+
+    Raises Conflict while an instance needs it, or, without `force`, while it alone holds a fileset.
+    """
+    if (using := _needed_by(session, box.id)) is not None:
+        raise Conflict(f"Instance {using} needs box {box.id}.", field="box", remedy="Stop it first.")
+    if not force and (name := _only_copy(session, box.id)) is not None:
+        raise Conflict(
+            f"Box {box.id} has the only copy of the fileset {name}.",
+            field="box",
+            remedy="Get or remove the fileset first, or remove the box with --force.",
+        )
+    session.execute(delete(ImageHolding).where(ImageHolding.box_id == box.id))
+    session.execute(delete(FilesetCopy).where(FilesetCopy.box_id == box.id))
+    session.execute(update(Fileset).where(Fileset.writer_box_id == box.id).values(writer_box_id=None))
+    box.removed_at = time.time()
+    box.redis_password_hash = ""
+    session.flush()
+    try:
+        redis_users.dismiss(client, box.id)
+        queues = [role_queue(role, box.id) for role in Role]
+        client.delete(status_key(box.id), layers_key(box.id), wish_key(box.id), report_queue(box.id), *queues)
+    except redis.RedisError as error:
+        raise Unavailable("Redis does not answer, so the box stays.", remedy="Try again.") from error
+
+
+def _needed_by(session: Session, box: str) -> str | None:
+    over = [state.value for state in InstanceState if state.is_over]
+    return session.scalar(
+        select(Instance.id)
+        .join(Mount, Mount.instance_id == Instance.id, isouter=True)
+        .where(Instance.state.not_in(over), (Instance.box_id == box) | (Mount.box_id == box))
+        .limit(1)
+    )
+
+
+def _only_copy(session: Session, box: str) -> str | None:
+    elsewhere = select(FilesetCopy.fileset_id).where(FilesetCopy.box_id != box, FilesetCopy.version > 0)
+    return session.scalar(
+        select(Fileset.name)
+        .join(FilesetCopy, FilesetCopy.fileset_id == Fileset.id)
+        .where(
+            FilesetCopy.box_id == box,
+            FilesetCopy.version > 0,
+            Fileset.removed_at.is_(None),
+            Fileset.id.not_in(elsewhere),
+        )
+        .limit(1)
+    )

@@ -1,0 +1,274 @@
+"""Images: what a tag names, who holds it, and which chunk lists are vouched for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import redis
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from common.errors import BadInput, Conflict, NotFound
+from common.logs import get_logger
+from common.names import BOXES, layers_key
+from common.reports import Held
+from common.wishes import BlobSource, ChunkList, ImageSource
+from common.words import Endpoint, InstanceState
+from master.accounts.models import User
+from master.deployments.models import Instance
+from master.images.chunks import record_chunks
+from master.images.manifests import BlobRef, read_manifest
+from master.images.models import BlobChunks, Image, ImageHolding, Tag
+
+log = get_logger(__name__)
+
+HELD = "held"
+REMOVED = "removed"
+DEFAULT_TAG = "latest"
+
+
+@dataclass(frozen=True)
+class NewTag:
+    """A tag as a depository hands it on after a push."""
+
+    repository: str
+    tag: str
+    digest: str
+    media_type: str
+    manifest: str
+    blobs: Sequence[BlobRef]
+    architecture: str
+
+
+@dataclass(frozen=True)
+class TagRow:
+    """A tag with its image, for lists."""
+
+    tag: Tag
+    image: Image
+    boxes: list[str]
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Repository and tag of `repository:tag`; without a tag it is `latest`."""
+    repository, colon, tag = reference.partition(":")
+    return repository, tag if colon else DEFAULT_TAG
+
+
+def find_tag(session: Session, repository: str, tag: str) -> Tag:
+    """The tag; raises NotFound that names it."""
+    found = session.get(Tag, (repository, tag))
+    if found is None:
+        raise NotFound(
+            f"There is no image {repository}:{tag}.",
+            field="image",
+            remedy=f"Push it: openraas image push PATH {repository}:{tag}.",
+        )
+    return found
+
+
+def resolve(session: Session, reference: str) -> Image:
+    """The image that `repository:tag` names now; raises NotFound that names it."""
+    tag = find_tag(session, *split_reference(reference))
+    return session.get_one(Image, tag.digest)
+
+
+def blobs_of(image: Image) -> list[BlobRef]:
+    """The image's blobs: manifest first, then config, then layers."""
+    return [BlobRef.model_validate(item) for item in image.blobs]
+
+
+def set_tag(session: Session, new: NewTag, *, box: str, owner: User | None) -> Image:
+    """Let a tag name an image that was pushed to `box`; the image becomes known by its manifest.
+
+    Raises BadInput if manifest, digest and blobs do not belong together, Conflict if the tag is another
+    person's and `owner` is an ordinary user.
+    """
+    blobs = read_manifest(new.manifest, new.digest, new.media_type)
+    if [blob.digest for blob in blobs] != [blob.digest for blob in new.blobs]:
+        raise BadInput("The blobs are not those that the manifest names.", field="blobs")
+    image = session.get(Image, new.digest)
+    if image is None:
+        image = Image(
+            digest=new.digest,
+            media_type=new.media_type,
+            architecture=new.architecture,
+            size_bytes=sum(blob.size_bytes for blob in blobs),
+            blobs=[blob.model_dump() for blob in blobs],
+        )
+        session.add(image)
+        session.flush()
+    _want_held(session, image, box)
+    tag = session.get(Tag, (new.repository, new.tag))
+    if tag is None:
+        tag = Tag(repository=new.repository, tag=new.tag, owner_id=owner.id if owner else None)
+        session.add(tag)
+    previous = tag.digest
+    tag.digest, tag.changed_at = image.digest, time.time()
+    session.flush()
+    if previous and previous != image.digest:
+        _drop_untagged(session, previous)
+    return image
+
+
+def _want_held(session: Session, image: Image, box: str) -> None:
+    holding = session.get(ImageHolding, (image.digest, box))
+    if holding is None:
+        session.add(ImageHolding(digest=image.digest, box_id=box))
+    else:
+        holding.wanted = HELD
+
+
+def list_tags(session: Session, repository: str | None = None) -> list[TagRow]:
+    """All tags, or those of one repository, by name."""
+    query = select(Tag, Image).join(Image, Image.digest == Tag.digest).order_by(Tag.repository, Tag.tag)
+    if repository is not None:
+        query = query.where(Tag.repository == repository)
+    held: dict[str, list[str]] = {}
+    for holding in session.scalars(
+        select(ImageHolding).where(ImageHolding.wanted == HELD).order_by(ImageHolding.box_id)
+    ):
+        if holding.held_at is not None:
+            held.setdefault(holding.digest, []).append(holding.box_id)
+    return [TagRow(tag, image, held.get(image.digest, [])) for tag, image in session.execute(query)]
+
+
+def remove_tag(session: Session, repository: str, tag: str) -> None:
+    """Remove a tag, and with the last one its image: depositories are then wanted to drop it.
+
+    Raises NotFound, or Conflict while an instance of the image is not over and this is its last name.
+    """
+    found = find_tag(session, repository, tag)
+    digest = found.digest
+    names = session.scalars(select(Tag.tag).where(Tag.digest == digest).limit(2)).all()
+    if len(names) == 1 and (using := _in_use(session, digest)):
+        raise Conflict(
+            f"{repository}:{tag} is in use by instance {using}.", field="image", remedy="Stop it first."
+        )
+    session.delete(found)
+    session.flush()
+    _drop_untagged(session, digest)
+
+
+def _in_use(session: Session, digest: str) -> str | None:
+    over = [state.value for state in InstanceState if state.is_over]
+    return session.scalar(
+        select(Instance.id).where(Instance.image_digest == digest, Instance.state.not_in(over)).limit(1)
+    )
+
+
+def _drop_untagged(session: Session, digest: str) -> None:
+    """Mark what depositories hold of an image without any tag; one that still runs is kept until it ends."""
+    if session.scalar(select(Tag.tag).where(Tag.digest == digest).limit(1)) or _in_use(session, digest):
+        return
+    for holding in session.scalars(select(ImageHolding).where(ImageHolding.digest == digest)):
+        holding.wanted = REMOVED
+    session.flush()
+
+
+def drop_unused(session: Session) -> None:
+    """Mark the images that lost their last tag while they ran and no longer run; the reconciler calls it."""
+    kept = (
+        select(ImageHolding.digest)
+        .where(ImageHolding.wanted == HELD, ImageHolding.digest.not_in(select(Tag.digest)))
+        .distinct()
+    )
+    for digest in list(session.scalars(kept)):
+        _drop_untagged(session, digest)
+
+
+def record_removed(session: Session, box: str, digest: str) -> None:
+    """A box reported that nothing of the image is left there; the last one takes the image with it."""
+    holding = session.get(ImageHolding, (digest, box))
+    if holding is None or holding.wanted != REMOVED:
+        return
+    session.delete(holding)
+    session.flush()
+    held = session.scalar(select(ImageHolding.box_id).where(ImageHolding.digest == digest).limit(1))
+    ever_used = session.scalar(select(Instance.id).where(Instance.image_digest == digest).limit(1))
+    tagged = session.scalar(select(Tag.tag).where(Tag.digest == digest).limit(1))
+    if held is None and ever_used is None and tagged is None:
+        session.delete(session.get_one(Image, digest))
+        session.flush()
+
+
+def record_held(session: Session, client: redis.Redis, box: str, held: Held) -> None:
+    """Take in which blobs a box verified: their chunk lists, and whether an image is whole there now."""
+    for blob in held.blobs:
+        record_chunks(session, box, blob)
+    session.flush()
+    missing = list(
+        session.scalars(
+            select(ImageHolding).where(ImageHolding.box_id == box, ImageHolding.held_at.is_(None))
+        )
+    )
+    if not missing:
+        return
+    reported = {blob.digest for blob in held.blobs}
+    for holding in missing:
+        digests = {blob.digest for blob in blobs_of(session.get_one(Image, holding.digest))} - reported
+        if not digests or all(client.smismember(layers_key(box), sorted(digests))):
+            holding.held_at = time.time()
+
+
+def holders(session: Session, client: redis.Redis, image: Image) -> list[str]:  # noqa: ARG001
+    """The boxes that hold every blob of the image now, whatever their roles."""
+    digests = [blob.digest for blob in blobs_of(image)]
+    boxes = sorted(str(box) for box in client.smembers(BOXES))
+    with client.pipeline(transaction=False) as pipeline:
+        for box in boxes:
+            pipeline.smismember(layers_key(box), digests)
+        answers = pipeline.execute()
+    return [box for box, found in zip(boxes, answers, strict=True) if all(found)]
+
+
+def build_source(
+    session: Session, image: Image, endpoints: dict[str, Endpoint], ticket: str, *, name: str | None = None
+) -> ImageSource:
+    """What a box needs to fetch the image from the boxes in `endpoints`, all of which hold it.
+
+    `ticket` is a LayerTicket for its blobs; `name` is for people (by default one of its tags).
+    """
+    blobs = blobs_of(image)
+    lists = {
+        row.digest: row
+        for row in session.scalars(
+            select(BlobChunks).where(
+                BlobChunks.digest.in_([blob.digest for blob in blobs]), BlobChunks.confirmed_by.is_not(None)
+            )
+        )
+    }
+    boxes = sorted(endpoints)
+    return ImageSource(
+        name=name or _name_of(session, image),
+        manifest=image.digest,
+        blobs=[
+            BlobSource(
+                digest=blob.digest,
+                size_bytes=blob.size_bytes,
+                media_type=blob.media_type,
+                boxes=boxes,
+                chunk_list=_chunk_list(lists.get(blob.digest), blob),
+            )
+            for blob in blobs
+        ],
+        endpoints=endpoints,
+        ticket=ticket,
+    )
+
+
+def _name_of(session: Session, image: Image) -> str:
+    tag = session.scalar(
+        select(Tag).where(Tag.digest == image.digest).order_by(Tag.repository, Tag.tag).limit(1)
+    )
+    return f"{tag.repository}:{tag.tag}" if tag else image.digest
+
+
+def _chunk_list(row: BlobChunks | None, blob: BlobRef) -> ChunkList | None:
+    if row is None or row.size_bytes != blob.size_bytes:
+        return None
+    return ChunkList(
+        blob=row.digest, size_bytes=row.size_bytes, chunk_bytes=row.chunk_bytes, chunks=row.chunks
+    )

@@ -13,22 +13,29 @@ import click
 from common import __version__
 from common.errors import OpenRaaSError
 
+COMMANDS = "openraas.commands"
+
 
 class _Root(click.Group):
     """Finds verbs lazily: `openraas --help` imports all of them, `openraas ps` only its own."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return sorted(point.name for point in entry_points(group="openraas.commands"))
+        return sorted(point.name for point in entry_points(group=COMMANDS))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        for point in entry_points(group="openraas.commands", name=cmd_name):
-            try:
-                command: click.Command = point.load()
-            except ModuleNotFoundError as error:
-                # The verb belongs to a part whose dependencies this machine does not have.
-                return _not_installed(cmd_name, error.name or "")
-            return command
-        return None
+        return load_command(COMMANDS, cmd_name)
+
+
+def load_command(group: str, name: str) -> click.Command | None:
+    """The verb of an entry point group; where its dependencies are missing, one that says what to install."""
+    for point in entry_points(group=group, name=name):
+        try:
+            command: click.Command = point.load()
+        except ModuleNotFoundError as error:
+            # The verb belongs to a part whose dependencies this machine does not have.
+            return _not_installed(name, error.name or "")
+        return command
+    return None
 
 
 def _not_installed(name: str, module: str) -> click.Command:

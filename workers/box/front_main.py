@@ -1,0 +1,88 @@
+"""`openraas box front`: what a box answers by HTTP, put together from the parts of its roles.
+
+Three listeners: the Unix socket behind nginx (everybody), another for the box's own worker, and a loopback
+port for the container engine's pulls.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from http.server import ThreadingHTTPServer
+from importlib import import_module
+from pathlib import Path
+
+from common import logs
+from common.errors import Unavailable
+from common.signing import Verifier
+from workers.box.config import BoxConfig, BoxPaths, Identity
+from workers.box.front import Route, make_server
+from workers.box.table import Table
+
+# A route is one module with a class, built from (config, paths, table, verifier).
+PUBLIC_ROUTES = (
+    "workers.depository.registry:Registry",
+    "workers.filestore.content:Content",
+    "workers.gateway.auth:Auth",
+)
+OWN_ROUTES = ("workers.depository.control:Control",)
+ENGINE_ROUTES = ("workers.depository.loopback:Loopback",)
+
+
+class Front:
+    """All listeners of one box's front process."""
+
+    def __init__(self, config: BoxConfig, identity: Identity) -> None:
+        self._config = config
+        self._paths = BoxPaths(config.state_dir)
+        self._table = Table(self._paths.table)
+        self._verifier = Verifier(identity.answer.master_key)
+        self._servers: list[ThreadingHTTPServer] = []
+
+    def _routes(self, names: Sequence[str]) -> list[Route]:
+        made = []
+        for name in names:
+            module, _, attribute = name.partition(":")
+            make = getattr(import_module(module), attribute)
+            route: Route = make(self._config, self._paths, self._table, self._verifier)
+            made.append(route)
+        return made
+
+    def start(self) -> None:
+        """Listen everywhere; raises Unavailable if the loopback port is taken."""
+        loopback = ("127.0.0.1", self._config.loopback_port)
+        for address, names in (
+            (self._paths.front_socket, PUBLIC_ROUTES),
+            (self._paths.run / "layers.sock", OWN_ROUTES),
+            (loopback, ENGINE_ROUTES),
+        ):
+            try:
+                server = make_server(address, self._routes(names))
+            except OSError as error:
+                raise Unavailable(
+                    f"The box cannot listen on {address}: {error.strerror}.",
+                    field="loopback_port",
+                    remedy="Choose another loopback_port in box.toml.",
+                ) from error
+            self._servers.append(server)
+            threading.Thread(target=server.serve_forever, name=str(address), daemon=True).start()
+
+    def stop(self) -> None:
+        """Take no more requests; those under way end with the process."""
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+
+def run(state_dir: Path) -> None:
+    """Serve until SIGTERM."""
+    config, identity = BoxConfig.load(state_dir), Identity.load(state_dir)
+    logs.configure(config.log_level, json_lines=config.log_format == "json", box=config.box)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    front = Front(config, identity)
+    front.start()
+    ended.wait()
+    front.stop()

@@ -1,0 +1,130 @@
+"""The heartbeat: the box's status record with a time to live, and the set of layers that it holds.
+
+Both are written anew in full when the box's worker starts and when `fleet:epoch` changes (Redis was wiped);
+in between, the set of layers is kept up by what came and went.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from secrets import token_hex
+
+import redis
+
+from common.logs import get_logger
+from common.names import EPOCH, layers_key, status_key
+from common.redis_client import is_loopback
+from common.status import BoxStatus, DiskUse
+from common.words import Endpoint, Resources, Role
+from workers.box import capacity
+from workers.box.role import BoxContext, RoleFacts, RoleWorker
+
+log = get_logger(__name__)
+
+
+class Heartbeat:
+    """Writes the status of one box; `layers` gives the digests that it holds now."""
+
+    def __init__(
+        self, context: BoxContext, roles: Iterable[RoleWorker], layers: Callable[[], set[str]]
+    ) -> None:
+        self._context = context
+        self._roles = list(roles)
+        self._layers = layers
+        self._capacity = capacity.detect(context.config)
+        self._epoch = token_hex(8)
+        self._sequence = 0
+        self._redis_epoch: str | None = None
+        self._sent: set[str] = set()
+        self._layers_sequence = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Send the first record now and then one every `status_every_s`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send no more; the record expires by itself."""
+        self._stop.set()
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                self.beat()
+            except redis.RedisError as error:
+                log.warning("status not sent", error=str(error))
+                self._redis_epoch = None  # whether the last writes arrived is unknown: send all again
+            except Exception:
+                # A box without a heartbeat is lost for the master: go on, and say what went wrong.
+                log.exception("status not made")
+            if self._stop.wait(self._context.config.status_every_s):
+                return
+
+    def beat(self) -> None:
+        """Write the layers that changed, then the record. Raises redis.RedisError."""
+        client, config = self._context.redis, self._context.config
+        epoch = str(client.get(EPOCH) or "")
+        self._sync_layers(everything=epoch != self._redis_epoch)
+        self._redis_epoch = epoch
+        record = self.record(epoch)
+        client.set(status_key(config.box), record.model_dump_json(), ex=max(1, round(config.status_ttl_s)))
+        self._sequence += 1
+
+    def _sync_layers(self, *, everything: bool) -> None:
+        now, key = self._layers(), layers_key(self._context.config.box)
+        came, went = (now, set()) if everything else (now - self._sent, self._sent - now)
+        if not (everything or came or went):
+            return
+        pipe = self._context.redis.pipeline(transaction=True)
+        if everything:
+            pipe.delete(key)
+        if came:
+            pipe.sadd(key, *came)
+        if went:
+            pipe.srem(key, *went)
+        pipe.execute()
+        self._sent = now
+        self._layers_sequence += 1
+
+    def record(self, redis_epoch: str) -> BoxStatus:
+        """The box as it is now."""
+        config = self._context.config
+        facts = [role.facts() for role in self._roles]
+        return BoxStatus(
+            box=config.box,
+            epoch=self._epoch,
+            sequence=self._sequence,
+            redis_epoch=redis_epoch,
+            at=time.time(),
+            roles=config.roles,
+            kind=config.kind,
+            open=config.open,
+            fixed=config.fixed,
+            architecture=capacity.architecture(),
+            labels=config.labels,
+            coordinate=config.coordinate,
+            capacity=self._capacity,
+            used=sum((fact.used for fact in facts), Resources()),
+            load=capacity.load_per_core(),
+            temperature_c=capacity.temperature_c(),
+            disk=self._disk(facts),
+            instances=sum(fact.instances for fact in facts),
+            layers_sequence=self._layers_sequence,
+            filesets=[holding for fact in facts for holding in fact.filesets],
+            front=self._endpoint(config.front_port, tls=not is_loopback(config.address)),
+            filestore=self._endpoint(config.filestore_port) if Role.FILESTORE in config.roles else None,
+        )
+
+    def _disk(self, facts: list[RoleFacts]) -> DiskUse:
+        return DiskUse(
+            lent_bytes=self._capacity.disk_bytes,
+            blobs_bytes=sum(fact.blobs_bytes for fact in facts),
+            engine_bytes=sum(fact.engine_bytes for fact in facts),
+            filesets_bytes=sum(fact.filesets_bytes for fact in facts),
+        )
+
+    def _endpoint(self, port: int, *, tls: bool = False) -> Endpoint:
+        return Endpoint(host=self._context.config.address, port=port, tls=tls)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from secrets import token_hex
+from typing import Protocol
 
 import redis
 
@@ -24,12 +25,20 @@ from workers.box.role import BoxContext, RoleFacts, RoleWorker
 log = get_logger(__name__)
 
 
-class Heartbeat:
-    """Writes the status of one box; `layers` gives the digests that it holds now."""
+class Layers(Protocol):
+    """The blobs of a box, as its depository keeps account of them."""
 
-    def __init__(
-        self, context: BoxContext, roles: Iterable[RoleWorker], layers: Callable[[], set[str]]
-    ) -> None:
+    def digests(self) -> set[str]:
+        """All that are held."""
+
+    def sequence(self) -> int:
+        """Grows with every blob that comes or goes."""
+
+
+class Heartbeat:
+    """Writes the status of one box."""
+
+    def __init__(self, context: BoxContext, roles: Iterable[RoleWorker], layers: Layers) -> None:
         self._context = context
         self._roles = list(roles)
         self._layers = layers
@@ -38,7 +47,7 @@ class Heartbeat:
         self._sequence = 0
         self._redis_epoch: str | None = None
         self._sent: set[str] = set()
-        self._layers_sequence = 0
+        self._layers_sequence = -1
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
@@ -74,10 +83,12 @@ class Heartbeat:
         self._sequence += 1
 
     def _sync_layers(self, *, everything: bool) -> None:
-        now, key = self._layers(), layers_key(self._context.config.box)
-        came, went = (now, set()) if everything else (now - self._sent, self._sent - now)
-        if not (everything or came or went):
+        # Read first: what comes while the set is written is then sent with the next beat.
+        sequence = self._layers.sequence()
+        if sequence == self._layers_sequence and not everything:
             return
+        now, key = self._layers.digests(), layers_key(self._context.config.box)
+        came, went = (now, set()) if everything else (now - self._sent, self._sent - now)
         pipe = self._context.redis.pipeline(transaction=True)
         if everything:
             pipe.delete(key)
@@ -86,8 +97,7 @@ class Heartbeat:
         if went:
             pipe.srem(key, *went)
         pipe.execute()
-        self._sent = now
-        self._layers_sequence += 1
+        self._sent, self._layers_sequence = now, sequence
 
     def record(self, redis_epoch: str) -> BoxStatus:
         """The box as it is now."""
@@ -112,7 +122,7 @@ class Heartbeat:
             temperature_c=capacity.temperature_c(),
             disk=self._disk(facts),
             instances=sum(fact.instances for fact in facts),
-            layers_sequence=self._layers_sequence,
+            layers_sequence=max(0, self._layers_sequence),
             filesets=[holding for fact in facts for holding in fact.filesets],
             front=self._endpoint(config.front_port, tls=not is_loopback(config.address)),
             filestore=self._endpoint(config.filestore_port) if Role.FILESTORE in config.roles else None,

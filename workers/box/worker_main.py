@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
 from common import logs
 from common.celery_app import worker_arguments
 from common.errors import Unavailable
 from common.metrics import serve_metrics
+from common.oci.store import ContentStore
 from common.words import Role
 from workers.box.config import BoxConfig, Identity
 from workers.box.role import BoxContext, RoleWorker
 from workers.box.status import Heartbeat
 from workers.box.worker import BoxWorker, load_role, make_context
+from workers.depository.holdings import Holdings
 
 # Tasks only wake; two threads hand thousands of them a second to the lanes of `Jobs`.
 TASK_THREADS = 2
@@ -38,8 +39,8 @@ def run(state_dir: Path) -> None:
     logs.configure(config.log_level, json_lines=config.log_format == "json", box=config.box)
     context, app = make_context(config, identity)
     worker = BoxWorker(context, _load_roles(context))
-    holdings = import_module("workers.depository.holdings").Holdings(context.paths)
-    heartbeat = Heartbeat(context, worker.roles.values(), holdings.digests)
+    holdings = Holdings(context.table, ContentStore(context.paths.store))
+    heartbeat = Heartbeat(context, worker.roles.values(), holdings)
     worker.register(app)
     serve_metrics(config.metrics_port)
     worker.start()

@@ -1,0 +1,80 @@
+"""Opening an instance in the browser: a one-time ticket and the address of the near gateway."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from urllib.parse import urlencode
+
+import redis
+
+from common.errors import Conflict, Unavailable
+from common.names import status_key
+from common.redis_client import is_loopback
+from common.status import BoxStatus
+from common.tickets import OpenTicket, issue
+from common.words import Access, Endpoint, InstanceState
+from master.accounts.models import User
+from master.catalogue.manifest import Manifest
+from master.context import MasterContext
+from master.deployments.models import Deployment, Instance
+
+ENTER = "/_openraas/enter"
+
+
+def open_url(context: MasterContext, deployment: Deployment, user: User) -> str:
+    """The address that lets this person, once, into the deployment's first service that has a page.
+
+    Raises Conflict if nothing runs that could be opened, Unavailable if its box is silent.
+    """
+    instance = _pick(deployment)
+    front = _front(context.redis, instance.box_id or "")
+    now = time.time()
+    ticket = issue(
+        context.signer,
+        OpenTicket(
+            expires_at=now + context.settings.ticket_s,
+            instance=instance.id,
+            generation=instance.generation,
+            user=user.id,
+            once=secrets.token_urlsafe(16),
+            session_until=deployment.lease_end,
+        ),
+    )
+    host = host_name(instance, front, context.settings.applications_domain)
+    address = Endpoint(host=host, port=front.port, tls=front.tls).url
+    return f"{address}{ENTER}?{urlencode({'ticket': ticket})}"
+
+
+def host_name(instance: Instance, front: Endpoint, domain: str) -> str:
+    """The instance's own origin: `<instance>.<domain>` on this machine, else `<instance>.<box>.<domain>`."""
+    if is_loopback(front.host):
+        return f"{instance.id}.{domain}"
+    return f"{instance.id}.{instance.box_id}.{domain}"
+
+
+def _pick(deployment: Deployment) -> Instance:
+    services = Manifest.model_validate(deployment.manifest).services
+    able = [i for i in deployment.instances if services[i.service].access is not Access.JOB]
+    if not able:
+        raise Conflict(f"{deployment.title} has no page; it is a job.", remedy="Read its output instead.")
+    for instance in able:
+        if instance.state == InstanceState.RUNNING.value and deployment.wanted == "running":
+            return instance
+    raise Conflict(
+        f"{deployment.title} is {able[0].state}, not running.", remedy="Wait until its page says running."
+    )
+
+
+def _front(client: redis.Redis, box: str) -> Endpoint:
+    try:
+        text = client.get(status_key(box))
+    except redis.RedisError as error:
+        raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
+    front = BoxStatus.model_validate_json(text).front if text else None
+    if front is None:
+        raise Unavailable(
+            f"The box {box} is silent: nobody knows where its gateway answers.",
+            remedy="Try again in a moment; a box that stays silent is replaced.",
+        )
+    return front

@@ -1,0 +1,101 @@
+"""What keeps other people's pages out: origin checks, CSRF tokens, headers, limits.
+
+Sources: Fetch Metadata (W3C), OWASP's "Cross-Site Request Forgery Prevention" and "HTTP Headers" sheets.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, request
+from flask.sessions import SecureCookieSessionInterface
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.wrappers import Response
+
+from common.errors import Forbidden
+from master.accounts.guard import bearer_token, cookie_name
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+MAXIMUM_BODY_BYTES = 1024 * 1024
+STATIC_MAX_AGE_S = 7 * 86400
+
+# Everything comes from this origin, nothing stands inline: an injected script or style does nothing.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+csrf = CSRFProtect()
+
+
+class _FormSessions(SecureCookieSessionInterface):
+    """Flask's signed cookie holds the CSRF token and messages only; who is signed in stands in SQL."""
+
+    def get_cookie_name(self, app: Flask) -> str:  # noqa: ARG002
+        return "__Host-openraas_form" if request.is_secure else "openraas_form"
+
+    def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002
+        return request.is_secure
+
+
+def protect(app: Flask, secret: str) -> None:
+    """Set this application up so; `secret` signs the form cookie."""
+    app.config.update(
+        SECRET_KEY=secret,
+        MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=MAXIMUM_BODY_BYTES,
+        MAX_FORM_PARTS=200,
+        SEND_FILE_MAX_AGE_DEFAULT=STATIC_MAX_AGE_S,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        WTF_CSRF_CHECK_DEFAULT=False,  # check_change decides
+        WTF_CSRF_TIME_LIMIT=None,  # it holds as long as the form's cookie
+    )
+    app.session_interface = _FormSessions()
+    csrf.init_app(app)
+    app.after_request(_add_headers)
+
+
+def check_change() -> None:
+    """Refuse a change that a page of another origin asks for (`before_request`)."""
+    if request.method in SAFE_METHODS or bearer_token() is not None:
+        return  # a page elsewhere cannot know a token
+    _check_origin()
+    if _is_form():
+        csrf.protect()
+    elif cookie_name() in request.cookies and not _tells_its_origin():
+        raise Forbidden(
+            "A change by cookie has to tell its origin.", remedy="Programs send an API token as Bearer."
+        )
+
+
+def _is_form() -> bool:
+    return not request.path.startswith(("/api/", "/flower/"))
+
+
+def _tells_its_origin() -> bool:
+    return "Sec-Fetch-Site" in request.headers or "Origin" in request.headers
+
+
+def _check_origin() -> None:
+    site = request.headers.get("Sec-Fetch-Site", "same-origin")
+    origin = request.headers.get("Origin")
+    own = request.host_url.rstrip("/")
+    if site not in ("same-origin", "none") or (origin is not None and origin != own):
+        raise Forbidden("This change was asked for by a page of another origin.")
+
+
+def _add_headers(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.is_secure:
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
+    if request.endpoint is None or not request.endpoint.endswith("static"):
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response

@@ -40,7 +40,7 @@ def main() -> None:
     register(context.celery, context)
     serve_metrics(conf.metrics_port and conf.metrics_port + METRICS_OFFSET)
     context.celery.worker_main(
-        worker_arguments(concurrency=CONCURRENCY, events=True) + ["-n", "scheduler@master"]
+        [*worker_arguments(concurrency=CONCURRENCY, events=True), "-n", "scheduler@master"]
     )
 
 

@@ -72,7 +72,8 @@ def filestores(need: FilesetNeed, fleet: Fleet) -> Bools:
         return able & fleet.holds_fileset(need.fileset, need.version)
     if need.held_by:
         return able & np.array([name in need.held_by for name in fleet.names], dtype=bool)
-    return able & ~fleet.cordoned & (fleet.free[:, COLUMNS.index("disk")] >= need.room_bytes)
+    room: Bools = able & ~fleet.cordoned & (fleet.free[:, COLUMNS.index("disk")] >= need.room_bytes)
+    return room
 
 
 def rules(request: PlacementRequest, fleet: Fleet) -> list[Rule]:

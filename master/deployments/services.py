@@ -1,0 +1,210 @@
+"""What people ask for: deployments begin and end here. Checks come first; a refused request leaves nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from common.errors import Conflict, NotFound, Unavailable
+from common.names import PLACE, SCHEDULER_QUEUE
+from common.signing import seal
+from common.words import InstanceState, new_id
+from master.accounts.models import User, UserRole
+from master.catalogue.manifest import FilledService, Manifest, check_options, fill
+from master.catalogue.models import Application
+from master.catalogue.options import OptionValue
+from master.context import MasterContext
+from master.deployments.events import add_row
+from master.deployments.messages import send_later
+from master.deployments.models import Deployment, Instance
+from master.filesets.models import FilesetKind
+from master.filesets.services import find
+from master.filesets.services import holders as fileset_holders
+from master.images.models import Image
+from master.images.services import holders as image_holders
+from master.images.services import resolve
+from master.lifecycle.instances import Steps
+from master.lifecycle.states import ON_A_BOX, WAITING
+
+Options = Mapping[str, OptionValue]
+
+
+@dataclass(frozen=True)
+class QueuePlace:
+    """Where a queued instance stands, and by when it starts at the latest if the leases now running end."""
+
+    ahead: int
+    latest_start: float | None
+
+
+def request_deployment(
+    context: MasterContext,
+    user: User,
+    application: str,
+    options: Options,
+    idempotency_key: str | None = None,
+) -> Deployment:
+    """Write the wish down and wake the scheduler.
+
+    A repeated `idempotency_key` of the same person gives the deployment of the first time. Raises NotFound for
+    an unknown application, image or fileset, BadInput for options out of range, Unavailable when no box holds
+    the image or a fileset; in all of these nothing is written.
+    """
+    with context.database.write() as session:
+        if idempotency_key and (known := _asked_before(session, user, idempotency_key)) is not None:
+            return known
+        entry = session.scalar(select(Application).where(Application.name == application))
+        if entry is None:
+            raise NotFound(
+                f"There is no application {application}.",
+                field="application",
+                remedy="See openraas app list.",
+            )
+        manifest = Manifest.model_validate(entry.manifest)
+        plain, secret = check_options(manifest, options)
+        services = fill(manifest, plain)
+        images = {name: _usable_image(session, context, service) for name, service in services.items()}
+        for service in services.values():
+            _check_filesets(session, user, service)
+        deployment = Deployment(
+            id=new_id("d"),
+            user_id=user.id,
+            application_id=entry.id,
+            application_name=entry.name,
+            title=entry.title,
+            manifest=entry.manifest,
+            options=dict(plain),
+            sealed_options={
+                name: seal(context.seal_key.public_key, str(value)) for name, value in secret.items()
+            },
+            lease_end=time.time() + (manifest.lease or context.settings.lease_s),
+            idempotency_key=idempotency_key,
+        )
+        session.add(deployment)
+        _add_instances(session, context, deployment, services, images)
+        session.flush()
+        session.refresh(deployment)
+        _ = deployment.instances, deployment.user
+    return deployment
+
+
+def _asked_before(session: Session, user: User, key: str) -> Deployment | None:
+    known = session.scalar(
+        select(Deployment).where(Deployment.user_id == user.id, Deployment.idempotency_key == key).limit(1)
+    )
+    if known is not None:
+        _ = known.instances, known.user
+    return known
+
+
+def _add_instances(
+    session: Session,
+    context: MasterContext,
+    deployment: Deployment,
+    services: Mapping[str, FilledService],
+    images: Mapping[str, Image],
+) -> None:
+    for name, service in services.items():
+        for ordinal in range(service.instances):
+            instance = Instance(
+                id=new_id("i"),
+                deployment_id=deployment.id,
+                service=name,
+                ordinal=ordinal,
+                generation=1,
+                state=InstanceState.REQUESTED.value,
+                image_digest=images[name].digest,
+            )
+            session.add(instance)
+            session.flush()
+            add_row(session, context.redis, instance, "requested", detail=f"{deployment.title} for you.")
+            send_later(session, context.celery, PLACE, SCHEDULER_QUEUE, instance.id, instance.generation)
+
+
+def _usable_image(session: Session, context: MasterContext, service: FilledService) -> Image:
+    image = resolve(session, service.spec.image)
+    if not image_holders(session, context.redis, image):
+        raise Unavailable(
+            f"No box that is up holds the image {service.spec.image}.",
+            field="image",
+            remedy=f"Push it again (openraas image push) or start a depository that has it.",
+        )
+    return image
+
+
+def _check_filesets(session: Session, user: User, service: FilledService) -> None:
+    for use in service.filesets:
+        fileset = find(session, use.name, user)
+        if fileset.kind != FilesetKind.HOME.value and not fileset_holders(fileset):
+            raise Unavailable(
+                f"No filestore holds the fileset {use.name}.",
+                field="fileset",
+                remedy=f"Put it: openraas fileset put {use.name} DIRECTORY.",
+            )
+
+
+def find_deployment(session: Session, user: User, deployment_id: str) -> Deployment:
+    """The deployment, if it is this person's or the person is an operator. Raises NotFound."""
+    found = session.get(Deployment, deployment_id)
+    if found is None or (found.user_id != user.id and user.role == UserRole.USER.value):
+        raise NotFound(f"There is no deployment {deployment_id}.", field="id", remedy="See openraas ps.")
+    return found
+
+
+def list_deployments(
+    session: Session,
+    user: User,
+    *,
+    everybody: bool = False,
+    running: bool = False,
+    limit: int = 50,
+    offset: int = 0,
+) -> list[Deployment]:
+    """Deployments, newest first; `everybody` is for operators alone."""
+    statement = select(Deployment).order_by(Deployment.created_at.desc(), Deployment.id)
+    if not (everybody and user.role != UserRole.USER.value):
+        statement = statement.where(Deployment.user_id == user.id)
+    if running:
+        statement = statement.where(Deployment.ended_at.is_(None))
+    return list(session.scalars(statement.limit(limit).offset(offset)))
+
+
+def stop_deployment(context: MasterContext, user: User, deployment_id: str, *, why: str = "") -> Deployment:
+    """Let a deployment stop; repeating it does no harm. Raises NotFound."""
+    steps = Steps(context)
+    with context.database.write() as session:
+        deployment = find_deployment(session, user, deployment_id)
+        deployment.wanted = "stopped"
+        for instance in deployment.instances:
+            steps.stop(session, instance, why or f"{user.name} stopped it.")
+        _ = deployment.instances, deployment.user
+    return deployment
+
+
+def queue_place(session: Session, instance: Instance) -> QueuePlace | None:
+    """Where a waiting instance stands; none if it does not wait."""
+    if InstanceState(instance.state) not in WAITING:
+        return None
+    ahead = session.scalar(
+        select(func.count())
+        .select_from(Instance)
+        .where(Instance.state.in_([state.value for state in WAITING]), Instance.state_at < instance.state_at)
+    )
+    first_end = session.scalar(
+        select(func.min(Deployment.lease_end))
+        .join(Instance, Instance.deployment_id == Deployment.id)
+        .where(Instance.state.in_([state.value for state in ON_A_BOX]))
+    )
+    return QueuePlace(ahead or 0, first_end)
+
+
+def open_instance(deployment: Deployment) -> Instance:
+    """The instance that a browser opens: the first one that runs. Raises Conflict if none does."""
+    for instance in deployment.instances:
+        if instance.state == InstanceState.RUNNING.value:
+            return instance
+    raise Conflict(f"Deployment {deployment.id} is not running.", remedy="Wait until its state is running.")

@@ -1,0 +1,232 @@
+"""Compares wish and fact every few seconds, and mends what a lost message or a fault left apart."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter, defaultdict
+
+import redis
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from common.logs import get_logger
+from common.metrics import INSTANCES, QUEUE_DEPTH
+from common.names import (
+    BOXES,
+    EPOCH,
+    EPOCH_READY,
+    LIFECYCLE_QUEUE,
+    PLACE_WAITING,
+    RECONCILE_LOCK,
+    SCHEDULER_QUEUE,
+    SILENT,
+    report_queue,
+    role_queue,
+    status_key,
+)
+from common.words import InstanceState as S
+from common.words import MountMode, Role
+from master.boxes.models import Box
+from master.context import MasterContext
+from master.db.session import after_commit
+from master.deployments.events import set_state
+from master.deployments.messages import send_later
+from master.deployments.models import Deployment, Instance
+from master.deployments.wanted import filled_service
+from master.images.services import drop_unused
+from master.lifecycle.expected import expected_wishes
+from master.lifecycle.instances import Steps, current_mounts
+from master.lifecycle.states import ON_A_BOX, WAITING
+from master.lifecycle.wishes import WishWriter
+from master.scheduler.reservations import Reservation, Reservations
+
+log = get_logger(__name__)
+
+LOCK_S = 30
+
+
+class Reconciler:
+    """Runs in a lifecycle process; a lock in Redis keeps two from working at once."""
+
+    def __init__(self, context: MasterContext) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._redis = context.redis
+        self._steps = Steps(context)
+        self._writer = WishWriter(context)
+        self._reservations = Reservations(context.redis)
+
+    def run(self) -> bool:
+        """One round; returns False if another process is at it. Raises redis.RedisError, Unavailable."""
+        lock = self._redis.lock(RECONCILE_LOCK, timeout=LOCK_S, blocking=False)
+        if not lock.acquire():
+            return False
+        try:
+            self._end_leases()
+            self._look_for_lost_boxes()
+            self._rebuild_epoch()
+            self._mend_reservations()
+            self._mend_wish_lists()
+            self._resend()
+            self._measure()
+        finally:
+            try:
+                lock.release()
+            except redis.exceptions.LockError:
+                log.warning("the round of reconciliation took longer than its lock", limit_s=LOCK_S)
+        return True
+
+    def _end_leases(self) -> None:
+        with self._context.database.write() as session:
+            ended = select(Deployment).where(
+                Deployment.wanted == "running", Deployment.lease_end < time.time()
+            )
+            for deployment in session.scalars(ended):
+                deployment.wanted = "stopped"
+                for instance in deployment.instances:
+                    self._steps.stop(session, instance, "The lease has ended.")
+
+    def _look_for_lost_boxes(self) -> None:
+        now = time.time()
+        with self._context.database.write() as session:
+            boxes = list(session.scalars(select(Box)))
+            alive = self._redis.mget([status_key(box.id) for box in boxes]) if boxes else []
+            for box, status in zip(boxes, alive, strict=True):
+                if status is not None:
+                    self._redis.delete(f"{SILENT}:{box.id}")
+                    box.lost_at = None
+                    continue
+                self._redis.set(f"{SILENT}:{box.id}", now, nx=True, ex=86400)
+                since = float(str(self._redis.get(f"{SILENT}:{box.id}") or now))
+                if box.lost_at is None and now - since > self._settings.lost_after_s:
+                    self._lose(session, box, now)
+
+    def _lose(self, session: Session, box: Box, now: float) -> None:
+        """A box is silent beyond the limit: move what it ran, but what may write waits for its return."""
+        log.warning("box lost", box=box.id)
+        box.lost_at = now
+        states = [state.value for state in ON_A_BOX - {S.LOST}]
+        for instance in session.scalars(
+            select(Instance).where(Instance.box_id == box.id, Instance.state.in_(states))
+        ):
+            why = f"Box {box.id} has been silent for {self._settings.lost_after_s:.0f} s."
+            writes = any(mount.mode == MountMode.READ_WRITE.value for mount in current_mounts(instance))
+            if S(instance.state) is S.STOPPING or writes:
+                set_state(session, self._redis, instance, S.LOST, "lost", detail=why)
+            else:
+                self._steps.again(session, instance, why)
+
+    def _rebuild_epoch(self) -> None:
+        """A new (or wiped) Redis: nothing is placed before the reservations are rebuilt from SQL."""
+        if self._redis.set(EPOCH, secrets.token_hex(8), nx=True):
+            log.info("new Redis epoch")
+        epoch = self._redis.get(EPOCH)
+        if self._redis.get(EPOCH_READY) == epoch:
+            return
+        self._mend_reservations()
+        self._mend_wish_lists()
+        self._restore_members()
+        self._redis.set(EPOCH_READY, str(epoch))
+
+    def _restore_members(self) -> None:
+        with self._context.database.read() as session:
+            boxes = list(session.scalars(select(Box.id)))
+        if boxes:
+            self._redis.sadd(BOXES, *boxes)
+
+    def _mend_reservations(self) -> None:
+        """SQL's placements hold room; room that no placement explains and that has expired is given back."""
+        with self._context.database.read() as session:
+            boxes = list(session.scalars(select(Box.id)))
+            wanted: dict[str, dict[str, Reservation]] = defaultdict(dict)
+            on_boxes = select(Instance).where(Instance.state.in_([state.value for state in ON_A_BOX]))
+            for instance in session.scalars(on_boxes):
+                if instance.box_id is not None:
+                    amounts = filled_service(instance).spec.resources
+                    reservation = Reservation(instance.box_id, instance.id, instance.generation, amounts)
+                    wanted[instance.box_id][instance.id] = reservation
+        now = time.time()
+        for box in boxes:
+            there = {item.instance: item for item in self._reservations.of(box)}
+            for instance_id, reservation in wanted[box].items():
+                if instance_id not in there or there[instance_id].generation < reservation.generation:
+                    self._reservations.confirm(reservation)
+            for instance_id, item in there.items():
+                # A reservation that still may expire belongs to a placement that is not committed yet.
+                if instance_id not in wanted[box] and (item.expires_at == 0 or item.expires_at < now):
+                    self._reservations.release(box, instance_id)
+
+    def _mend_wish_lists(self) -> None:
+        with self._context.database.write() as session:
+            drop_unused(session)
+        with self._context.database.read() as session:
+            expected = expected_wishes(session, self._context)
+            boxes = list(session.scalars(select(Box.id)))
+            listed = {box: self._writer.listed(box) for box in boxes}
+            missing = [
+                item.derive()
+                for item in expected
+                if listed.get(item.box, {}).get(item.field, (-1, -1)) < item.order
+            ]
+        self._writer.write(*missing)
+        fields = {(item.box, item.field) for item in expected}
+        for box, orders in listed.items():
+            for field in orders:
+                if (box, field) not in fields and not self._newly_expected(box, field):
+                    role, _, subject = field.partition("/")
+                    self._writer.drop(box, Role(role), subject)
+
+    def _newly_expected(self, box: str, field: str) -> bool:
+        """Whether SQL wants a field that it did not want when the list was derived: look again before dropping."""
+        with self._context.database.read() as session:
+            return any(
+                (item.box, item.field) == (box, field) for item in expected_wishes(session, self._context)
+            )
+
+    def _resend(self) -> None:
+        """Wake again what has not moved for a while, and end what takes too long."""
+        now = time.time()
+        pause = 2 * self._settings.reconcile_every_s
+        with self._context.database.write() as session:
+            moving = [S.PLACED.value, S.PREPARING.value, S.STOPPING.value]
+            for instance in session.scalars(select(Instance).where(Instance.state.in_(moving))):
+                waited = now - instance.state_at
+                too_long = S(instance.state) in (S.PLACED, S.PREPARING) and waited > self._settings.prepare_s
+                if too_long:
+                    instance.deployment.wanted = "stopped"
+                    instance.error = f"It was not ready within {self._settings.prepare_s:.0f} s."
+                    self._steps.stop(session, instance, instance.error)
+                elif waited > pause and instance.box_id is not None:
+                    self._wake(session, instance)
+            waiting = (
+                select(func.count())
+                .select_from(Instance)
+                .where(Instance.state.in_([s.value for s in WAITING]))
+            )
+            if session.scalar(waiting):
+                send_later(session, self._context.celery, PLACE_WAITING, SCHEDULER_QUEUE)
+
+    def _wake(self, session: Session, instance: Instance) -> None:
+        box, subject, generation = str(instance.box_id), instance.id, instance.generation
+        if self._redis.llen(role_queue(Role.COMPUTE, box)) < 2:  # a box that is away collects no pile
+            after_commit(session, lambda: self._writer.wake(box, Role.COMPUTE, subject, generation))
+
+    def _measure(self) -> None:
+        with self._context.database.read() as session:
+            counts: Counter[str] = Counter()
+            for state, number in session.execute(
+                select(Instance.state, func.count()).group_by(Instance.state)
+            ):
+                counts[state] = number
+            boxes = list(session.execute(select(Box.id, Box.roles)))
+        for state in S:
+            INSTANCES.labels(state.value).set(counts[state.value])
+        queues = [SCHEDULER_QUEUE, LIFECYCLE_QUEUE]
+        queues += [report_queue(box) for box, _ in boxes]
+        queues += [role_queue(Role(role), box) for box, roles in boxes for role in roles]
+        pipe = self._redis.pipeline(transaction=False)
+        for queue in queues:
+            pipe.llen(queue)
+        for queue, depth in zip(queues, pipe.execute(), strict=True):
+            QUEUE_DEPTH.labels(queue).set(depth)

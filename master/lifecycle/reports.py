@@ -1,0 +1,220 @@
+"""Takes in what boxes report. A report counts only for what was placed on the box that sends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from common.logs import bind, get_logger
+from common.metrics import REPORTS, SOURCE_BYTES, STEP_SECONDS
+from common.reports import (
+    Ended,
+    Exported,
+    Failed,
+    FilesetHeld,
+    Held,
+    KeyMade,
+    Preparing,
+    Report,
+    Running,
+    StepDone,
+    Stopped,
+    read_report,
+)
+from common.words import InstanceState as S
+from master.context import MasterContext
+from master.deployments.events import add_row, set_state
+from master.deployments.models import Instance, Mount, TimelineRow
+from master.filesets.services import record_fileset_held, record_fileset_removed
+from master.images.services import record_held
+from master.images.services import record_removed as record_image_removed
+from master.lifecycle.instances import Steps, current_mounts
+from master.lifecycle.subjects import fileset_of_subject, image_of_subject
+
+log = get_logger(__name__)
+
+KEYS_KEPT = 2
+COUNTED, IGNORED = "counted", "ignored"
+
+
+class Reports:
+    """One per lifecycle process."""
+
+    def __init__(self, context: MasterContext) -> None:
+        self._context = context
+        self._steps = Steps(context)
+        self._handlers: dict[type[Any], Callable[[Session, str, Any], bool]] = {
+            StepDone: self._step_done,
+            Preparing: self._preparing,
+            KeyMade: self._key_made,
+            Exported: self._exported,
+            Ended: self._ended,
+            Running: self._running,
+            Stopped: self._stopped,
+            Failed: self._failed,
+            Held: self._held,
+            FilesetHeld: self._fileset_held,
+        }
+
+    def take(self, box: str, text: str) -> bool:
+        """Take in one report of `box`; returns whether it counted. Raises Unavailable when SQL is away."""
+        try:
+            report = read_report(text)
+        except ValidationError as error:
+            log.warning("report refused", box=box, errors=error.error_count())
+            REPORTS.labels("unreadable", IGNORED).inc()
+            return False
+        with bind(box=box, subject=report.subject), self._context.database.write() as session:
+            counted = self._handlers[type(report)](session, box, report)
+        REPORTS.labels(report.kind, COUNTED if counted else IGNORED).inc()
+        return counted
+
+    def _placed(self, session: Session, box: str, report: Report) -> Instance | None:
+        """The instance that a compute box reports of, if this generation was placed there."""
+        instance = session.get(Instance, report.subject, with_for_update=True)
+        if instance is None or instance.box_id != box or instance.generation != report.generation:
+            return None
+        return instance
+
+    def _mount(self, session: Session, box: str, report: Report) -> list[Mount]:
+        """The mounts that a filestore reports of (one fileset may be mounted at several places)."""
+        instance, _, fileset = report.subject.partition(".")
+        statement = select(Mount).where(
+            Mount.instance_id == instance,
+            Mount.fileset_id == fileset,
+            Mount.generation == report.generation,
+            Mount.box_id == box,
+        )
+        return list(session.scalars(statement))
+
+    def _step_done(self, session: Session, box: str, report: StepDone) -> bool:
+        instance = session.get(Instance, report.subject.partition(".")[0])
+        if instance is None or instance.generation != report.generation or not self._works_for(instance, box):
+            return False
+        if self._known(session, instance, box, report):
+            return True
+        STEP_SECONDS.labels(report.step).observe(report.took_s)
+        for source, size_bytes in report.sources.items():
+            SOURCE_BYTES.labels(source).inc(size_bytes)
+        add_row(
+            session,
+            self._context.redis,
+            instance,
+            report.step,
+            at=report.at,
+            box_id=box,
+            took_s=report.took_s,
+            size_bytes=report.size_bytes,
+            sources=dict(report.sources),
+            detail=report.detail,
+        )
+        return True
+
+    @staticmethod
+    def _works_for(instance: Instance, box: str) -> bool:
+        holders = {name for boxes in instance.depositories.values() for name in boxes}
+        return (
+            box == instance.box_id or box in holders or any(mount.box_id == box for mount in instance.mounts)
+        )
+
+    @staticmethod
+    def _known(session: Session, instance: Instance, box: str, report: StepDone) -> bool:
+        """Whether this very row was written before: reports may be doubled."""
+        statement = select(TimelineRow.id).where(
+            TimelineRow.instance_id == instance.id,
+            TimelineRow.generation == report.generation,
+            TimelineRow.step == report.step,
+            TimelineRow.box_id == box,
+            TimelineRow.detail == report.detail,
+        )
+        return session.scalar(statement.limit(1)) is not None
+
+    def _preparing(self, session: Session, box: str, report: Preparing) -> bool:
+        instance = self._placed(session, box, report)
+        if instance is None or instance.state != S.PLACED.value:
+            return False
+        set_state(session, self._context.redis, instance, S.PREPARING, "preparing", at=report.at)
+        return True
+
+    def _key_made(self, session: Session, box: str, report: KeyMade) -> bool:
+        instance = self._placed(session, box, report)
+        if instance is None or S(instance.state) not in (S.PLACED, S.PREPARING, S.RUNNING):
+            return False
+        mounts = [mount for mount in current_mounts(instance) if mount.fileset_id == report.fileset]
+        for mount in mounts:
+            if report.public_key not in mount.public_keys:
+                mount.public_keys = [*mount.public_keys, report.public_key][-KEYS_KEPT:]
+                self._steps.export(session, mount, "exporting" if mount.endpoint is None else mount.state)
+        return bool(mounts)
+
+    def _exported(self, session: Session, box: str, report: Exported) -> bool:
+        mounts = self._mount(session, box, report)
+        changed = False
+        for mount in mounts:
+            if mount.state not in ("exporting", "exported") or set(mount.public_keys) - set(
+                report.public_keys
+            ):
+                continue
+            endpoint = report.endpoint.model_dump()
+            if mount.state == "exported" and mount.endpoint == endpoint and mount.host_key == report.host_key:
+                changed = changed or len(mount.public_keys) == KEYS_KEPT
+                continue
+            mount.state, mount.endpoint, mount.host_key = "exported", endpoint, report.host_key
+            changed = True
+        if changed and all(mount.state == "exported" for mount in current_mounts(mounts[0].instance)):
+            self._steps.rewish(session, mounts[0].instance)
+        return bool(mounts)
+
+    def _ended(self, session: Session, box: str, report: Ended) -> bool:
+        if (digest := image_of_subject(session, report.subject)) is not None:
+            record_image_removed(session, box, digest)
+            return True
+        if (fileset := fileset_of_subject(report.subject)) is not None:
+            record_fileset_removed(session, box, fileset)
+            return True
+        mounts = [mount for mount in self._mount(session, box, report) if mount.state == "ending"]
+        for mount in mounts:
+            self._steps.mount_ended(session, mount, report.at)
+        return bool(mounts)
+
+    def _running(self, session: Session, box: str, report: Running) -> bool:
+        instance = self._placed(session, box, report)
+        if instance is None or S(instance.state) not in (S.PLACED, S.PREPARING, S.LOST):
+            return False
+        set_state(session, self._context.redis, instance, S.RUNNING, "running", at=report.at)
+        self._steps.settle(session, instance)
+        return True
+
+    def _stopped(self, session: Session, box: str, report: Stopped) -> bool:
+        instance = self._placed(session, box, report)
+        if instance is None or S(instance.state).is_over:
+            return False
+        instance.exit_code = report.exit_code
+        ended = "Stopped." if report.exit_code is None else f"Ended with exit code {report.exit_code}."
+        self._steps.over(session, instance, S.STOPPED, "stopped", ended, at=report.at)
+        return True
+
+    def _failed(self, session: Session, box: str, report: Failed) -> bool:
+        instance = self._placed(session, box, report)
+        if instance is None or S(instance.state).is_over:
+            return False
+        if S(instance.state) is S.STOPPING:
+            self._steps.over(session, instance, S.STOPPED, "stopped", report.message, at=report.at)
+        elif report.reason == "no-room":
+            self._steps.again(session, instance, report.message, without=box)
+        else:
+            instance.error = report.message
+            self._steps.over(session, instance, S.FAILED, "failed", report.message, at=report.at)
+        return True
+
+    def _held(self, session: Session, box: str, report: Held) -> bool:
+        record_held(session, self._context.redis, box, report)
+        return True
+
+    def _fileset_held(self, session: Session, box: str, report: FilesetHeld) -> bool:
+        record_fileset_held(session, box, report)
+        return True

@@ -1,0 +1,36 @@
+"""Subjects of wishes that are not of an instance: `image.<12 hex>` and `fileset.<id>`."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from master.images.models import Image
+
+IMAGE, FILESET = "image.", "fileset."
+DIGITS = 12
+
+
+def image_subject(digest: str) -> str:
+    """The subject under which a depository holds an image."""
+    return IMAGE + digest.removeprefix("sha256:")[:DIGITS]
+
+
+def fileset_subject(fileset: str) -> str:
+    """The subject under which a filestore holds a fileset."""
+    return FILESET + fileset
+
+
+def image_of_subject(session: Session, subject: str) -> str | None:
+    """The digest that a subject names, if it names an image."""
+    if not subject.startswith(IMAGE):
+        return None
+    prefix = "sha256:" + subject.removeprefix(IMAGE)
+    return session.scalar(
+        select(Image.digest).where(Image.digest.startswith(prefix, autoescape=True)).limit(1)
+    )
+
+
+def fileset_of_subject(subject: str) -> str | None:
+    """The fileset that a subject names, if it names one."""
+    return subject.removeprefix(FILESET) if subject.startswith(FILESET) else None

@@ -23,6 +23,7 @@ BOXES = "boxes"
 EPOCH = "fleet:epoch"
 EPOCH_READY = "fleet:ready"
 RESERVED = "reserved"
+JOIN_TRIES = "join:tries"
 SILENT = "silent"
 RECONCILE_LOCK = "lock:reconcile"
 

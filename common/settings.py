@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     lease_s: Duration = Field(8 * 3600.0, description="Lease of a deployment whose manifest says nothing.")
     ticket_s: Duration = Field(60.0, description="How long a launch ticket may be used.")
     layer_ticket_s: Duration = Field(3600.0, description="How long layers may be read after a placement.")
+    repository_ticket_s: Duration = Field(900.0, description="How long a token of docker login holds.")
+    fileset_ticket_s: Duration = Field(3600.0, description="How long a fileset may be put or got.")
+    join_token_s: Duration = Field(3600.0, description="How long a box may join with a token.")
 
     status_ttl_s: Duration = Field(15.0, description="A box whose status is older is not placed on.")
     lost_after_s: Duration = Field(30.0, description="A box that is silent for so long is lost.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import redis
 from sqlalchemy import or_, select
@@ -16,7 +17,8 @@ from common.logs import get_logger
 from common.reports import FilesetHeld
 from common.status import BoxStatus
 from common.tickets import FilesetTicket
-from common.words import InstanceState, Role, new_id
+from common.units import show_size
+from common.words import Endpoint, InstanceState, Role, new_id
 from master.accounts.models import User, UserRole
 from master.boxes.models import Box
 from master.boxes.services import statuses
@@ -35,7 +37,7 @@ class Transfer:
     """Where the content of a fileset may be put or got, and the ticket that says so."""
 
     box: str
-    status: BoxStatus
+    front: Endpoint
     ticket: FilesetTicket
 
 
@@ -123,7 +125,8 @@ def begin_put(
     """
     if size_bytes > limit_bytes:
         raise BadInput(
-            f"A fileset may have {limit_bytes} bytes; this one has {size_bytes}.", field="size_bytes"
+            f"A fileset may have {show_size(limit_bytes)}; this one has {show_size(size_bytes)}.",
+            field="size_bytes",
         )
     fileset = _own_or_new(session, user, name, public=public)
     chosen = _choose(session, client, fileset, size_bytes, boxes)
@@ -135,27 +138,36 @@ def begin_put(
         else:
             copy.wanted = HELD
     session.flush()
-    expires_at = time.time() + ticket_s
-    return Put(
-        fileset,
-        fileset.offered_version,
-        [
-            Transfer(
-                status.box,
-                status,
-                FilesetTicket(
-                    user=user.name,
-                    box=status.box,
-                    fileset=fileset.id,
-                    version=fileset.offered_version,
-                    action="put",
-                    size_limit_bytes=limit_bytes,
-                    expires_at=expires_at,
-                ),
-            )
-            for status in chosen
-        ],
+    version = fileset.offered_version
+    transfers = [
+        _transfer(user, fileset, version, status, "put", limit_bytes=limit_bytes, ticket_s=ticket_s)
+        for status in chosen
+    ]
+    return Put(fileset, version, transfers)
+
+
+def _transfer(
+    user: User,
+    fileset: Fileset,
+    version: int,
+    status: BoxStatus,
+    action: Literal["put", "get"],
+    *,
+    limit_bytes: int,
+    ticket_s: float,
+) -> Transfer:
+    if status.front is None:
+        raise Unavailable(f"Box {status.box} serves nothing now.", remedy="Try again in a moment.")
+    ticket = FilesetTicket(
+        user=user.name,
+        box=status.box,
+        fileset=fileset.id,
+        version=version,
+        action=action,
+        size_limit_bytes=limit_bytes,
+        expires_at=time.time() + ticket_s,
     )
+    return Transfer(status.box, status.front, ticket)
 
 
 def _own_or_new(session: Session, user: User, name: str, *, public: bool) -> Fileset:
@@ -212,7 +224,7 @@ def _problem(status: BoxStatus | None, size_bytes: int) -> str | None:
     if Role.FILESTORE not in status.roles or status.filestore is None or status.front is None:
         return "it is not a filestore"
     if status.disk.free_bytes < size_bytes:
-        return f"{status.disk.free_bytes} bytes are free there and {size_bytes} are needed"
+        return f"{show_size(status.disk.free_bytes)} are free there and {show_size(size_bytes)} are needed"
     return None
 
 
@@ -222,16 +234,10 @@ def begin_get(client: redis.Redis, user: User, fileset: Fileset, *, ticket_s: fl
     for box in holders(fileset):
         status = alive.get(box)
         if status is not None and status.front is not None:
-            ticket = FilesetTicket(
-                user=user.name,
-                box=box,
-                fileset=fileset.id,
-                version=fileset.version,
-                action="get",
-                size_limit_bytes=fileset.size_bytes,
-                expires_at=time.time() + ticket_s,
+            limit = fileset.size_bytes
+            return _transfer(
+                user, fileset, fileset.version, status, "get", limit_bytes=limit, ticket_s=ticket_s
             )
-            return Transfer(box, status, ticket)
     raise Unavailable(
         f"No box that holds the fileset {fileset.name} is up.",
         field="fileset",
@@ -281,7 +287,7 @@ def remove(session: Session, user: User, fileset: Fileset) -> None:
     _delete_when_gone(session, fileset)
 
 
-def record_removed(session: Session, box: str, fileset_id: str) -> None:
+def record_fileset_removed(session: Session, box: str, fileset_id: str) -> None:
     """A box reported that nothing of the fileset is left there; the last one takes its row with it."""
     copy = session.get(FilesetCopy, (fileset_id, box))
     if copy is None or copy.wanted != REMOVED:

@@ -12,6 +12,7 @@ import re
 from sqlalchemy.orm import Session
 
 from common.logs import get_logger
+from common.oci.chunks import fits
 from common.reports import BlobHeld
 from common.wishes import ChunkList
 from master.images.models import BlobChunks
@@ -23,14 +24,8 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 def is_well_formed(blob: BlobHeld) -> bool:
     """Whether a chunk list can be that of the blob: its name, its size, as many hashes as chunks."""
-    chunks = blob.chunk_list
-    expected = -(-chunks.size_bytes // chunks.chunk_bytes)
-    return (
-        chunks.blob == blob.digest
-        and chunks.size_bytes == blob.size_bytes
-        and len(chunks.chunks) == expected
-        and all(_HASH.fullmatch(item) for item in chunks.chunks)
-    )
+    listed = blob.chunk_list
+    return fits(listed, blob.digest, blob.size_bytes) and all(_HASH.fullmatch(item) for item in listed.chunks)
 
 
 def record_chunks(session: Session, box: str, blob: BlobHeld) -> None:

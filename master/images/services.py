@@ -83,8 +83,7 @@ def blobs_of(image: Image) -> list[BlobRef]:
 def set_tag(session: Session, new: NewTag, *, box: str, owner: User | None) -> Image:
     """Let a tag name an image that was pushed to `box`; the image becomes known by its manifest.
 
-    Raises BadInput if manifest, digest and blobs do not belong together, Conflict if the tag is another
-    person's and `owner` is an ordinary user.
+    Raises BadInput if manifest, digest and blobs do not belong together.
     """
     blobs = read_manifest(new.manifest, new.digest, new.media_type)
     if [blob.digest for blob in blobs] != [blob.digest for blob in new.blobs]:
@@ -117,8 +116,9 @@ def _want_held(session: Session, image: Image, box: str) -> None:
     holding = session.get(ImageHolding, (image.digest, box))
     if holding is None:
         session.add(ImageHolding(digest=image.digest, box_id=box))
-    else:
+    elif holding.wanted != HELD:
         holding.wanted = HELD
+        holding.version += 1
 
 
 def list_tags(session: Session, repository: str | None = None) -> list[TagRow]:
@@ -164,7 +164,9 @@ def _drop_untagged(session: Session, digest: str) -> None:
     if session.scalar(select(Tag.tag).where(Tag.digest == digest).limit(1)) or _in_use(session, digest):
         return
     for holding in session.scalars(select(ImageHolding).where(ImageHolding.digest == digest)):
-        holding.wanted = REMOVED
+        if holding.wanted != REMOVED:
+            holding.wanted = REMOVED
+            holding.version += 1
     session.flush()
 
 

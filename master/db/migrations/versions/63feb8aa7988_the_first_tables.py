@@ -77,6 +77,8 @@ def upgrade() -> None:
     sa.Column('joined_at', sa.Float(), nullable=False),
     sa.Column('lost_at', sa.Double(), nullable=True),
     sa.Column('cordoned', sa.Boolean(), nullable=False),
+    sa.Column('redis_password_hash', sa.String(length=64), nullable=False),
+    sa.Column('removed_at', sa.Double(), nullable=True),
     sa.ForeignKeyConstraint(['owner_id'], ['users.id'], name=op.f('fk_boxes_owner_id_users')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_boxes'))
     )

@@ -1,0 +1,185 @@
+"""REST: boxes. Joining needs no sign-in, but a token that an operator made; everything else does."""
+
+from __future__ import annotations
+
+import redis
+from flask import Blueprint, Response, request
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, Field
+
+from common.errors import OpenRaaSError, Unavailable
+from common.join import JoinAnswer, JoinRequest
+from common.names import JOIN_TRIES
+from common.status import BoxStatus
+from common.units import Duration
+from common.words import BoxId, Frozen
+from master.accounts.guard import current_user, public, requires
+from master.accounts.models import UserRole
+from master.boxes import services
+from master.boxes.authority import Authority
+from master.boxes.models import Box
+from master.web.current import context, nothing, reply
+
+api = APIBlueprint("boxes", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="boxes")])
+views = Blueprint("authority", __name__)
+
+# Joining is rare; a secret of 256 bits is not guessed, but each try costs a transaction.
+TRIES, TRIES_S = 20, 60
+MAX_TOKEN_S = 7 * 86400.0
+
+
+class TooManyTries(OpenRaaSError):
+    """One address tries to join too often."""
+
+    http_status = 429
+
+
+class TokenBody(Frozen):
+    """A token for one box."""
+
+    ttl_s: Duration | None = Field(None, gt=0, le=MAX_TOKEN_S, description="None: the setting join_token_s.")
+
+
+class TokenAnswer(BaseModel):
+    """Shown once; the master keeps only its hash."""
+
+    token: str
+    expires_in_s: float
+    fingerprint: str = Field(description="sha256 of the master's certificate authority.")
+
+
+class BoxPath(BaseModel):
+    """A box."""
+
+    box: BoxId
+
+
+class RemoveQuery(BaseModel):
+    """How far to go."""
+
+    force: bool = Field(False, description="Even if the box has the only copy of a fileset.")
+
+
+class CordonBody(Frozen):
+    """Whether the box takes no new placements."""
+
+    cordoned: bool
+
+
+class BoxAnswer(BaseModel):
+    """A box: what was told when it joined, and what it says of itself now."""
+
+    id: str
+    kind: str
+    roles: list[str]
+    open: bool
+    fixed: bool
+    address: str
+    own: bool
+    up: bool
+    cordoned: bool
+    joined_at: float
+    status: BoxStatus | None = Field(None, description="None: it is not up.")
+
+
+@views.get("/ca.crt")
+@public
+def authority() -> Response:
+    """The certificate authority; whoever fetches it compares its fingerprint with one that came otherwise."""
+    return Response(Authority.load_or_create(context().paths).pem, mimetype="application/x-pem-file")
+
+
+@api.post("/boxes/join", responses={200: JoinAnswer})
+@public
+def join(body: JoinRequest) -> Response:
+    """Let a box join with a one-time token."""
+    _count_try()
+    host = request.host.rsplit(":", 1)[0].strip("[]")
+    return reply(services.join(context(), body, reached_at=host))
+
+
+@api.post("/boxes/token", responses={201: TokenAnswer})
+@requires(UserRole.OPERATOR)
+def make_token(body: TokenBody) -> Response:
+    """Make a token with which one box may join."""
+    master = context()
+    ttl_s = body.ttl_s or master.settings.join_token_s
+    with master.database.write() as session:
+        token = services.make_token(session, Authority.load_or_create(master.paths), current_user(), ttl_s)
+    return reply(TokenAnswer(token=str(token), expires_in_s=ttl_s, fingerprint=token.fingerprint), 201)
+
+
+@api.get("/boxes", responses={200: BoxAnswer})
+def list_boxes() -> Response:
+    """All boxes, by id."""
+    now = _statuses()
+    with context().database.read() as session:
+        return reply([_answer(box, now.get(box.id)) for box in services.list_boxes(session)])
+
+
+@api.get("/boxes/<box>", responses={200: BoxAnswer})
+def show(path: BoxPath) -> Response:
+    """One box."""
+    now = _statuses()
+    with context().database.read() as session:
+        return reply(_answer(services.find(session, path.box), now.get(path.box)))
+
+
+@api.post("/boxes/<box>/cordon", responses={200: BoxAnswer})
+def cordon(path: BoxPath, body: CordonBody) -> Response:
+    """Keep new placements away from a box, or let them come again. Its owner may, and an operator."""
+    with context().database.write() as session:
+        box = services.find(session, path.box)
+        services.check_may_change(current_user(), box)
+        services.cordon(session, box, body.cordoned)
+        return reply(_answer(box, _statuses().get(box.id)))
+
+
+@api.delete("/boxes/<box>", responses={204: None})
+def remove(path: BoxPath, query: RemoveQuery) -> Response:
+    """Let a box go. Its owner may, and an operator."""
+    master = context()
+    with master.database.write() as session:
+        box = services.find(session, path.box)
+        services.check_may_change(current_user(), box)
+        services.remove(session, master.redis, box, force=query.force)
+    return nothing()
+
+
+def _count_try() -> None:
+    key = f"{JOIN_TRIES}:{request.remote_addr}"
+    try:
+        with context().redis.pipeline() as pipeline:
+            pipeline.incr(key)
+            pipeline.expire(key, TRIES_S, nx=True)
+            tries = pipeline.execute()[0]
+    except redis.RedisError as error:
+        raise Unavailable("Redis does not answer, so no box can join.", remedy="Try again.") from error
+    if tries > TRIES:
+        raise TooManyTries(
+            "Too many boxes tried to join from this address.", remedy=f"Try again in {TRIES_S} s."
+        )
+
+
+def _statuses() -> dict[str, BoxStatus]:
+    try:
+        return services.statuses(context().redis)
+    except redis.RedisError as error:
+        raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
+
+
+def _answer(box: Box, status: BoxStatus | None) -> BoxAnswer:
+    return BoxAnswer(
+        id=box.id,
+        kind=box.kind,
+        roles=box.roles,
+        open=box.open,
+        fixed=box.fixed,
+        address=box.address,
+        own=box.owner_id == current_user().id,
+        up=status is not None,
+        cordoned=box.cordoned,
+        joined_at=box.joined_at,
+        status=status,
+    )

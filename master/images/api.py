@@ -1,0 +1,164 @@
+"""REST: images and tags. Depositories hand tags on and ask for them; people list and remove."""
+
+from __future__ import annotations
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, Field
+
+from common.errors import Forbidden, NotFound, Unauthorized
+from common.signing import Verifier
+from common.tickets import BadTicket, RepositoryTicket, TicketChecker
+from common.words import BoxId, Digest, Frozen, RepositoryName, TagName
+from master.accounts.guard import bearer_token, current_user, public, visitor
+from master.accounts.models import User
+from master.accounts.services import find_user
+from master.boxes.services import find as find_box
+from master.images import services
+from master.images.manifests import BlobRef
+from master.images.token import may_push
+from master.web.current import context, nothing, reply
+
+api = APIBlueprint("images", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="images")])
+
+
+class ImageAnswer(BaseModel):
+    """A tag and the image that it names."""
+
+    repository: str
+    tag: str
+    digest: Digest
+    architecture: str
+    size_bytes: int = Field(description="All blobs, compressed, as they travel.")
+    layers: int
+    boxes: list[str] = Field(description="Depositories that hold it whole.")
+    changed_at: float
+
+
+class TagBody(Frozen):
+    """A tag that was pushed to a depository."""
+
+    repository: RepositoryName
+    tag: TagName
+    digest: Digest
+    media_type: str = Field(max_length=120)
+    box: BoxId
+    manifest: str = Field(
+        max_length=1_000_000, description="The manifest's text, whose sha256 is the digest."
+    )
+    blobs: list[BlobRef] = Field(max_length=1000, description="Manifest, config, layers in order.")
+    architecture: str = Field(max_length=32)
+
+
+class TagPath(BaseModel):
+    """A tag of a repository, whose name may have slashes."""
+
+    repository: RepositoryName
+    tag: TagName
+
+
+class NamePath(BaseModel):
+    """`<repository>/<tag>`, or `<repository>`."""
+
+    name: str = Field(max_length=300)
+
+
+class NameAnswer(BaseModel):
+    """What a name is: a tag (digest and media type), a repository (its tags), or both."""
+
+    digest: Digest | None = None
+    media_type: str | None = None
+    tags: list[str] | None = None
+
+
+@api.get("/images", responses={200: ImageAnswer})
+def list_images() -> Response:
+    """All images that can be deployed, by name."""
+    current_user()
+    with context().database.read() as session:
+        return reply(
+            [
+                ImageAnswer(
+                    repository=row.tag.repository,
+                    tag=row.tag.tag,
+                    digest=row.image.digest,
+                    architecture=row.image.architecture,
+                    size_bytes=row.image.size_bytes,
+                    layers=max(0, len(row.image.blobs) - 2),
+                    boxes=row.boxes,
+                    changed_at=row.tag.changed_at,
+                )
+                for row in services.list_tags(session)
+            ]
+        )
+
+
+@api.put("/images/tags", responses={204: None})
+@public
+def set_tag(body: TagBody) -> Response:
+    """Let a tag name an image that was pushed. Needs the pusher's RepositoryTicket as Bearer."""
+    ticket = _ticket()
+    if "push" not in ticket.actions.get(body.repository, frozenset()):
+        raise Forbidden(f"This ticket does not allow a push to {body.repository}.", field="repository")
+    if ticket.box not in (None, body.box):
+        raise Forbidden(f"This ticket is for the depository {ticket.box}.", field="box")
+    new = services.NewTag(
+        repository=body.repository,
+        tag=body.tag,
+        digest=body.digest,
+        media_type=body.media_type,
+        manifest=body.manifest,
+        blobs=body.blobs,
+        architecture=body.architecture,
+    )
+    with context().database.write() as session:
+        find_box(session, body.box)
+        services.set_tag(session, new, box=body.box, owner=find_user(session, ticket.user))
+    return nothing()
+
+
+@api.get("/images/tags/<path:name>", responses={200: NameAnswer})
+@public
+def get_tag(path: NamePath) -> Response:
+    """What a name is. `a/b` may be the tag b of the repository a and the repository a/b: both are told."""
+    if visitor() is None:
+        _ticket()
+    repository, _, tag = path.name.rpartition("/")
+    answer = NameAnswer()
+    with context().database.read() as session:
+        rows = services.list_tags(session, path.name)
+        if rows:
+            answer.tags = [row.tag.tag for row in rows]
+        found = next((row for row in services.list_tags(session, repository) if row.tag.tag == tag), None)
+        if found is not None:
+            answer.digest, answer.media_type = found.image.digest, found.image.media_type
+    if answer.digest is None and answer.tags is None:
+        raise NotFound(f"There is no image {path.name}.", field="name")
+    return reply(answer)
+
+
+@api.delete("/images/tags/<path:repository>/<tag>", responses={204: None})
+def remove_tag(path: TagPath) -> Response:
+    """Remove a tag; depositories drop the image with its last one."""
+    _check_may_change(current_user(), path.repository)
+    with context().database.write() as session:
+        services.remove_tag(session, path.repository, path.tag)
+    return nothing()
+
+
+def _ticket() -> RepositoryTicket:
+    token = bearer_token()
+    if token is None:
+        raise Unauthorized("This needs a ticket.", remedy="Run docker login, then try again.")
+    try:
+        return TicketChecker(Verifier(context().signer.public_key)).check(token, RepositoryTicket)
+    except BadTicket as error:
+        raise BadTicket(error.message, remedy="Run docker login, then try again.") from error
+
+
+def _check_may_change(user: User, repository: str) -> None:
+    if not may_push(user, repository):
+        raise Forbidden(
+            f"You may change repositories below {user.name}/ only, not {repository}.", field="repository"
+        )

@@ -1,0 +1,209 @@
+"""`openraas lab …`: a fleet of real boxes on one machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from common.cli import print_json
+from common.settings import settings
+from common.units import parse_rate
+from common.words import Role
+from workers.lab import build, engine, plan
+from workers.lab.commands import require_root
+from workers.lab.fleet import Lab, NodeStatus
+from workers.lab.plan import LAB_ID, MOST_BOXES, Link
+
+
+class _Rate(click.ParamType[int]):
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            rate = parse_rate(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if rate < 8_000:
+            self.fail("a link carries at least 8kbit", param, ctx)
+        return rate
+
+
+class _Deal(click.ParamType[tuple[frozenset[Role], ...]]):
+    """`compute,filestore+depository`: the roles of the first box, the second, and so on in turn."""
+
+    name = "roles"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(frozenset(Role(word) for word in part.split("+")) for part in value.split(","))
+        except ValueError as error:
+            self.fail(f"{error}; write for example compute,filestore+depository", param, ctx)
+
+
+def _lab_id(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not LAB_ID.match(value):
+        raise click.BadParameter("one to six small letters and digits")
+    return value
+
+
+_lab = click.option("--lab", callback=_lab_id, help="Which lab; not needed if there is one.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def lab() -> None:
+    """A fleet of real boxes on this machine, in network namespaces with shaped links. Needs root."""
+
+
+@lab.command(context_settings={"ignore_unknown_options": True})
+@click.option("--boxes", type=click.IntRange(1, MOST_BOXES), required=True, help="How many.")
+@click.option("--uplink", type=_Rate(), help="What each box can send, such as 100mbit; default: not limited.")
+@click.option("--downlink", type=_Rate(), help="What each box can receive; default: as --uplink.")
+@click.option(
+    "--roles",
+    type=_Deal(),
+    default=(frozenset(Role),),
+    show_default="all three",
+    help="Roles of the boxes in turn, such as compute,filestore+depository.",
+)
+@click.option(
+    "--own-master", is_flag=True, help="Start a master for this lab instead of joining the running one."
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
+    help="Everything of the lab; default: below /var/lib/openraas-lab.",
+)
+@click.option("--subnet", help="Addresses of the lab; default: a free /24 of 10.231.0.0/16.")
+@click.option("--lab", "name", callback=_lab_id, help="Name of the lab: up to six letters and digits.")
+@click.argument("box_options", nargs=-1, type=click.UNPROCESSED)
+def up(
+    boxes: int,
+    uplink: int | None,
+    downlink: int | None,
+    roles: Sequence[frozenset[Role]],
+    own_master: bool,
+    state_dir: Path | None,
+    subnet: str | None,
+    name: str | None,
+    box_options: tuple[str, ...],
+) -> None:
+    """Make a lab. What follows `--` are further options of `openraas box join` for every box."""
+    wanted = build.Plan(
+        boxes=boxes,
+        roles=roles,
+        link=Link(uplink_bps=uplink, downlink_bps=downlink or uplink),
+        lab=name,
+        state_dir=state_dir,
+        subnet=subnet,
+        own_master=own_master,
+        box_options=box_options,
+    )
+    made = build.up(wanted, settings(), say=click.echo)
+    _show(made.status())
+    click.echo(f"Lab {made.state.lab} is up. Remove it with: openraas lab down --lab {made.state.lab}")
+
+
+@lab.command("list")
+@_json
+def list_labs(as_json: bool) -> None:
+    """All labs of this machine, whole or not."""
+    labs = build.all_labs()
+    if as_json:
+        print_json(labs)
+        return
+    for name in labs:
+        click.echo(name)
+
+
+@lab.command()
+@_lab
+@_json
+def status(lab: str | None, as_json: bool) -> None:
+    """The boxes of a lab: address, roles, whether they run, are cut or killed."""
+    require_root()
+    rows = Lab(plan.choose(lab)).status()
+    if as_json:
+        print_json([_row(row) for row in rows])
+    else:
+        _show(rows)
+
+
+def _row(status: NodeStatus) -> dict[str, Any]:
+    node = status.node
+    return {
+        "name": node.name,
+        "address": status.address,
+        "roles": sorted(node.roles),
+        "state": status.word,
+        "engine": status.engine,
+        "uplink_bps": node.link.uplink_bps,
+        "downlink_bps": node.link.downlink_bps,
+    }
+
+
+def _show(rows: Sequence[NodeStatus]) -> None:
+    for row in rows:
+        roles = ",".join(sorted(row.node.roles)) or "master"
+        engine_word = {True: "engine up", False: "engine down", None: ""}[row.engine]
+        click.echo(f"{row.node.name:12} {row.address:16} {row.word:7} {roles:30} {engine_word}".rstrip())
+
+
+@lab.command()
+@click.argument("box")
+@_lab
+def cut(box: str, lab: str | None) -> None:
+    """Break the link of BOX: it runs on, and every packet is swallowed."""
+    require_root()
+    Lab(plan.choose(lab)).cut(box)
+
+
+@lab.command()
+@click.argument("box")
+@_lab
+def kill(box: str, lab: str | None) -> None:
+    """End BOX as if it lost power: all processes and containers at once; its disk stays."""
+    require_root()
+    Lab(plan.choose(lab)).kill(box)
+
+
+@lab.command()
+@click.argument("box")
+@_lab
+def heal(box: str, lab: str | None) -> None:
+    """Mend the link of BOX, and start it again if it was killed."""
+    require_root()
+    Lab(plan.choose(lab)).heal(box)
+
+
+@lab.command("exec", context_settings={"ignore_unknown_options": True})
+@click.argument("box")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@_lab
+def execute(box: str, command: tuple[str, ...], lab: str | None) -> None:
+    """Run COMMAND on BOX, such as `openraas lab exec lab1-1 docker ps`."""
+    require_root()
+    there = Lab(plan.choose(lab))
+    node = there.state.find(box)
+    argv = there.inside(node, command)
+    host = {"DOCKER_HOST": f"unix://{engine.socket_path(there.state, node)}"}
+    raise click.exceptions.Exit(subprocess.run(argv, env={**os.environ, **host}, check=False).returncode)
+
+
+@lab.command()
+@_lab
+@click.option("--all", "everything", is_flag=True, help="Every lab, and what is left of former ones.")
+def down(lab: str | None, everything: bool) -> None:
+    """Remove a lab: processes, containers, mounts, links, addresses and files."""
+    require_root()
+    names = build.all_labs() if everything else [lab or plan.choose(None).lab]
+    for name in names:
+        build.down(name, say=lambda text: click.echo(text, err=True))
+        click.echo(f"Lab {name} is gone.")

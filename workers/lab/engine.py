@@ -1,0 +1,84 @@
+"""A container engine of its own for a box of the lab."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+from workers.lab.commands import tail
+from workers.lab.errors import LabError
+from workers.lab.plan import LabState, Node, ProcessMark
+from workers.lab.processes import start_inside, wait_for
+
+READY_S = 60.0
+ANSWER_S = 2.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("engine", timeout=ANSWER_S)
+        self._path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def socket_path(state: LabState, node: Node) -> Path:
+    """Where the engine of a box listens."""
+    return state.run_dir(node) / "docker.sock"
+
+
+def answers(state: LabState, node: Node) -> bool:
+    """Whether the box's engine answers now."""
+    connection = _UnixConnection(socket_path(state, node))
+    try:
+        connection.request("GET", "/_ping")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def require() -> None:
+    """Raises LabError if there is no Docker Engine to start."""
+    if shutil.which("dockerd") is None:
+        raise LabError(
+            "The program dockerd is missing, and a box with the compute role has an engine of its own.",
+            remedy="Run: apt install docker.io; or make boxes without it: --roles filestore+depository.",
+        )
+
+
+def start(state: LabState, node: Node, init: ProcessMark) -> subprocess.Popen[bytes]:
+    """Start the engine of a box; `wait_ready` tells when it can be used."""
+    run_dir, data = state.run_dir(node), state.node_dir(node) / "engine"
+    data.mkdir(parents=True, exist_ok=True)
+    # What the engine of a box that was killed had noted down there is not true any more.
+    (run_dir / "docker.pid").unlink(missing_ok=True)
+    argv = [
+        "dockerd", "--data-root", str(data), "--exec-root", str(run_dir / "exec"),
+        "--host", f"unix://{socket_path(state, node)}", "--pidfile", str(run_dir / "docker.pid"),
+        "--cgroup-parent", state.cgroup(node), "--exec-opt", "native.cgroupdriver=cgroupfs",
+    ]  # fmt: skip
+    return start_inside(init, argv, log_path(state, node))
+
+
+def log_path(state: LabState, node: Node) -> Path:
+    """Where the engine of a box writes its log."""
+    return state.node_dir(node) / "engine.log"
+
+
+def wait_ready(state: LabState, node: Node, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the engine answers; raises LabError with the end of its log if it ends or takes too long."""
+
+    def ready() -> bool:
+        if process.poll() is not None:
+            raise LabError(f"The engine of {node.name} ended: {tail(log_path(state, node))}")
+        return answers(state, node)
+
+    wait_for(ready, READY_S, f"The engine of {node.name} did not answer")

@@ -1,0 +1,189 @@
+"""A lab that exists: its nodes, and what can be done to them."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.words import Role
+from workers.lab import engine
+from workers.lab.commands import OPENRAAS, run, tail
+from workers.lab.errors import LabError
+from workers.lab.master import Master
+from workers.lab.network import NAMESPACES, Network
+from workers.lab.plan import RUN, LabState, Node, ProcessMark, load, save
+from workers.lab.processes import (
+    alive,
+    inside,
+    kill_node,
+    node_environment,
+    start_init,
+    start_inside,
+    wait_for,
+)
+
+JOIN_S = 60.0
+ONLINE_S = 90.0
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """How a node is, by what the kernel says and not by what was noted down."""
+
+    node: Node
+    address: str
+    running: bool
+    cut: bool
+    engine: bool | None
+
+    @property
+    def word(self) -> str:
+        """One word for people."""
+        if not self.running:
+            return "killed"
+        return "cut" if self.cut else "up"
+
+
+class Lab:
+    """A lab that exists. Every method may be called again after it failed half-way."""
+
+    def __init__(self, state: LabState) -> None:
+        self.state = state
+        self.network = Network(state)
+
+    @classmethod
+    def open(cls, lab: str) -> Lab:
+        """The lab of that id; raises NotFound."""
+        return cls(load(lab))
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Keep other processes from changing the same lab meanwhile."""
+        directory = RUN / f"{self.state.lab}.run"
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def note(self, state: LabState) -> None:
+        """Remember this state of the lab, here and on disk."""
+        self.state = state
+        save(state)
+
+    def boot(self, node: Node) -> ProcessMark:
+        """Put a node on the network and start its first process; what runs already is left."""
+        if node.init is not None and alive(node.init):
+            return node.init
+        self.note(self.state.with_node(node))
+        namespace = self.state.namespace(node)
+        self.network.attach(namespace, node.number, node.link)
+        for directory in (self.state.node_dir(node), self.state.run_dir(node)):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        log = self.state.node_dir(node) / "init.log"
+        init = start_init(NAMESPACES / namespace, node.name, log)
+        self.note(self.state.with_node(node.model_copy(update={"init": init})))
+        return init
+
+    def join(self, box: Node, token: str, options: Sequence[str] = ()) -> None:
+        """Let a box join the lab's master, by the command that every box uses."""
+        argv = [
+            *OPENRAAS, "box", "join", f"https://{Master(self.state).address}", token,
+            "--state-dir", str(self.box_dir(box)), "--name", box.name,
+            "--roles", ",".join(sorted(box.roles)), "--address", self.state.address(box),
+        ]  # fmt: skip
+        if Role.COMPUTE in box.roles:
+            argv += ["--engine", f"unix://{engine.socket_path(self.state, box)}"]
+        if box.link.uplink_bps is not None:
+            argv += ["--bandwidth", f"{box.link.uplink_bps}bit"]
+        run(*self.inside(box, [*argv, *options]), env=node_environment(), timeout_s=JOIN_S)
+
+    def start_box(self, box: Node) -> subprocess.Popen[bytes]:
+        """Start the box's own programs."""
+        argv = [*OPENRAAS, "box", "run", "--state-dir", str(self.box_dir(box))]
+        return start_inside(self.init_of(box), argv, self.box_log(box))
+
+    def box_dir(self, box: Node) -> Path:
+        """The state directory of the box."""
+        return self.state.node_dir(box) / "box"
+
+    def box_log(self, box: Node) -> Path:
+        """What `openraas box run` says."""
+        return self.state.node_dir(box) / "box.log"
+
+    def init_of(self, node: Node) -> ProcessMark:
+        """The first process of a node; raises LabError if there never was one."""
+        init = self.state.find(node.name).init
+        if init is None:
+            raise LabError(f"{node.name} was never started.", remedy="Remove the lab: openraas lab down.")
+        return init
+
+    def inside(self, node: Node, argv: Sequence[str]) -> list[str]:
+        """The command line that runs `argv` on a node."""
+        return inside(self.init_of(node), argv)
+
+    def cut(self, name: str) -> None:
+        """Break the link of a box: it runs on, but nothing gets through."""
+        with self.changing():
+            self.network.cut(self.state.find(name).number)
+
+    def kill(self, name: str) -> None:
+        """End a box as if it lost power: its processes, containers, mounts and addresses are gone at once."""
+        with self.changing():
+            box = self.state.find(name)
+            kill_node(box.init)
+            self.network.detach(self.state.namespace(box), box.number)
+
+    def heal(self, name: str) -> None:
+        """Mend a box: its link works again, and if it was killed, it starts with what is on its disk."""
+        with self.changing():
+            box = self.state.find(name)
+            self.network.mend(box.number)
+            if not alive(box.init):
+                self.start([box])
+                self.wait_online([box.name])
+
+    def status(self) -> list[NodeStatus]:
+        """How all nodes are."""
+        return [
+            NodeStatus(
+                node=node,
+                address=self.state.address(node),
+                running=alive(node.init),
+                cut=self.network.is_cut(node.number),
+                engine=engine.answers(self.state, node) if Role.COMPUTE in node.roles else None,
+            )
+            for node in sorted(self.state.nodes.values(), key=lambda node: node.number)
+        ]
+
+    def start(self, boxes: Sequence[Node]) -> None:
+        """Boot boxes, and start their engines and then their programs."""
+        inits = {box.name: self.boot(box) for box in boxes}
+        engines = [
+            (box, engine.start(self.state, box, inits[box.name]))
+            for box in boxes
+            if Role.COMPUTE in box.roles
+        ]
+        for box, process in engines:
+            engine.wait_ready(self.state, box, process)
+        for box in boxes:
+            if (self.box_dir(box) / "identity.json").exists():
+                self.start_box(box)
+
+    def wait_online(self, names: Sequence[str]) -> None:
+        """Wait until the master sees the boxes; raises LabError with the log of one that it does not see."""
+        master = Master(self.state)
+        missing = set(names)
+
+        def all_there() -> bool:
+            missing.difference_update(master.online())
+            return not missing
+
+        try:
+            wait_for(all_there, ONLINE_S, "The master does not see all boxes")
+        except LabError as error:
+            box = self.state.find(min(missing))
+            raise LabError(f"{error.message} {box.name} is missing: {tail(self.box_log(box))}") from error

@@ -1,0 +1,116 @@
+"""The master that the boxes of a lab join: one that runs already, or one that the lab starts for itself.
+
+Both are spoken to by their own command line; the lab imports nothing of the master.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+from common.errors import BadInput
+from common.redis_client import is_loopback
+from common.settings import Settings
+from workers.lab.commands import OPENRAAS, run, tail
+from workers.lab.errors import LabError
+from workers.lab.plan import LabState, MasterRef, Node, ProcessMark
+from workers.lab.processes import node_environment, start_inside, wait_for
+
+OWN_NAME = "master"
+OWN_NUMBER = 2
+READY_S = 120.0
+ONLINE_S = 60.0
+COMMAND_S = 60.0
+UNSPECIFIED = ("0.0.0.0", "::")
+
+
+def running(settings: Settings, host_address: str) -> MasterRef:
+    """The master of these settings; raises BadInput if no other machine could reach it."""
+    if is_loopback(settings.listen):
+        raise BadInput(
+            f"The master listens on {settings.listen}, where no box of a lab can reach it.",
+            field="listen",
+            remedy="Start it with openraas up --listen ADDRESS, or let the lab have one: lab up --own-master.",
+        )
+    host = host_address if settings.listen in UNSPECIFIED else settings.listen
+    return MasterRef(address=f"{host}:{settings.web_port}", state_dir=settings.state_dir, own=False)
+
+
+def own(state: LabState, node: Node) -> MasterRef:
+    """The master that this lab starts."""
+    return MasterRef(
+        address=f"{state.address(node)}:8080", state_dir=state.node_dir(node) / "state", own=True
+    )
+
+
+def start(state: LabState, node: Node, init: ProcessMark) -> subprocess.Popen[bytes]:
+    """Start the lab's own master; `wait_ready` tells when boxes may join."""
+    argv = [*OPENRAAS, "up", "--no-box", "--no-samples", "--listen", state.address(node)]
+    return start_inside(
+        init, argv, state.node_dir(node) / "master.log", environment=own_environment(state, node)
+    )
+
+
+def own_environment(state: LabState, node: Node) -> dict[str, str]:
+    """The settings of the lab's own master, for it and for its command line."""
+    return {
+        "OPENRAAS_STATE_DIR": str(own(state, node).state_dir),
+        "OPENRAAS_LISTEN": state.address(node),
+    }
+
+
+class Master:
+    """What a lab asks of a master, by its command line."""
+
+    def __init__(self, state: LabState) -> None:
+        if state.master is None:
+            raise LabError(f"The lab {state.lab} has no master yet.", remedy="Remove it: openraas lab down.")
+        self._ref = state.master
+        self._environment = node_environment()
+        if self._ref.own:
+            self._environment |= own_environment(state, state.nodes[OWN_NAME])
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of its web."""
+        return self._ref.address
+
+    def command(self, *arguments: str) -> Any:
+        """What `openraas … --json` says on the master's side."""
+        return json.loads(run(*self.argv(*arguments, "--json"), env=self._environment, timeout_s=COMMAND_S))
+
+    def argv(self, *arguments: str) -> tuple[str, ...]:
+        """The command line of `openraas …`."""
+        return (*OPENRAAS, *arguments)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """With which the master's command line finds it."""
+        return dict(self._environment)
+
+    def wait_ready(self, process: subprocess.Popen[bytes] | None, log: Any) -> None:
+        """Wait until the master takes requests; raises LabError with the end of its log."""
+
+        def ready() -> bool:
+            if process is not None and process.poll() is not None:
+                raise LabError(f"The lab's master ended: {tail(log, 20)}")
+            try:
+                self.command("box", "list")
+            except LabError:
+                return False
+            return True
+
+        wait_for(ready, READY_S, f"The master at {self.address} did not answer")
+
+    def token(self) -> str:
+        """A one-time token with which one box joins."""
+        return str(self.command("box", "token")["token"])
+
+    def online(self) -> set[str]:
+        """The boxes that are up."""
+        return {str(row["id"]) for row in self.command("box", "list") if row.get("status")}
+
+    def remove(self, box: str) -> None:
+        """Let the master forget a box."""
+        run(*self.argv("box", "remove", box, "--force"), env=self._environment, timeout_s=COMMAND_S)

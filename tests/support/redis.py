@@ -1,0 +1,76 @@
+"""A private redis-server for tests: a free port on loopback, a password, nothing kept."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+START_LIMIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    """Where it answers, its process, and the password of its default user."""
+
+    url: str
+    port: int
+    password: str
+    process: subprocess.Popen[bytes]
+
+
+def free_port() -> int:
+    """A TCP port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: object, limit_s: float = START_LIMIT_S, what: str = "the condition") -> None:
+    """Wait until `condition()` is true; fails the test after `limit_s`."""
+    assert callable(condition)
+    end = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"{what} did not come true within {limit_s:g} s")
+        time.sleep(0.02)
+
+
+@contextmanager
+def run_redis(directory: Path, *arguments: str) -> Iterator[RedisServer]:
+    """Start a server under `directory` and end it in any case."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("redis-server is not installed")
+    directory.mkdir(parents=True, exist_ok=True)
+    port, password = free_port(), secrets.token_hex(16)
+    process = subprocess.Popen(
+        [binary, "--port", str(port), "--bind", "127.0.0.1", "--requirepass", password, "--save", "",
+         "--dir", str(directory), "--daemonize", "no", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    try:
+        client = redis.Redis.from_url(url)
+
+        def answers() -> bool:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+        wait_until(answers, what="redis-server's answer")
+        yield RedisServer(url, port, password, process)
+    finally:
+        process.terminate()
+        process.wait(10)

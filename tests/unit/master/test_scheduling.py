@@ -1,0 +1,177 @@
+"""Placement as pure code."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import BadInput
+from common.status import BoxStatus, DiskUse, FilesetHolding
+from common.words import BoxKind, Coordinate, MountMode, Resources, Role
+from master.scheduling.fleet import BoxFacts, Fleet
+from master.scheduling.place import place
+from master.scheduling.policies import Policy, load_policy
+from master.scheduling.request import FilesetNeed, Layer, PlacementRequest
+
+GIB = 2**30
+A, B = Layer("sha256:" + "a" * 64, 100_000_000), Layer("sha256:" + "b" * 64, 50_000_000)
+POLICIES = ["first", "random", "nearest"]
+
+
+def box(
+    name: str, *, layers: set[str] = frozenset(), reserved: Resources | None = None, **status: object
+) -> BoxFacts:  # type: ignore[assignment]
+    """A roomy box of all roles, unless told otherwise."""
+    values: dict[str, object] = {
+        "roles": frozenset(Role),
+        "kind": BoxKind.DESKTOP,
+        "open": True,
+        "fixed": True,
+        "architecture": "amd64",
+        "capacity": Resources(cpu=4, memory_bytes=8 * GIB, bandwidth_bps=10**8),
+        "used": Resources(),
+        "disk": DiskUse(lent_bytes=100 * GIB),
+        **status,
+    }
+    record = BoxStatus(box=name, epoch="e", sequence=1, redis_epoch="r", at=time.time(), **values)  # type: ignore[arg-type]
+    return BoxFacts(record, reserved or Resources(), frozenset(layers))
+
+
+def ask(**values: object) -> PlacementRequest:
+    """A small request."""
+    return PlacementRequest(**{"resources": Resources(cpu=1), "architecture": "amd64", **values})  # type: ignore[arg-type]
+
+
+def decide(fleet: Fleet, request: PlacementRequest, policy: str = "nearest"):  # type: ignore[no-untyped-def]
+    """Place by a registered policy."""
+    return place(load_policy(policy), request, fleet, np.random.default_rng(7))
+
+
+def test_nearest_takes_the_box_closest_to_the_person() -> None:
+    fleet = Fleet.build(
+        [
+            box("far", coordinate=Coordinate(x_ms=50)),
+            box("near", coordinate=Coordinate(x_ms=5)),
+            box("mid", coordinate=Coordinate(x_ms=20)),
+        ]
+    )
+    assert [item.compute for item in decide(fleet, ask()).placements] == ["near", "mid", "far"]
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ({"open": False}, "is closed"),
+        ({"fixed": False}, "is unstable"),
+        ({"roles": frozenset({Role.FILESTORE})}, "has not the compute role"),
+        ({"architecture": "arm64"}, "is arm64, the image is for amd64"),
+        ({"capacity": Resources(cpu=0.5)}, "needs 1 cpu, 0.5 is free"),
+    ],
+)
+def test_a_box_that_is_not_eligible_is_left_out_with_the_reason(status: dict[str, object], why: str) -> None:
+    decision = decide(Fleet.build([box("odd", **status), box("good")]), ask())
+    assert [item.compute for item in decision.placements] == ["good"]
+    assert [(item.box, item.why) for item in decision.left_out] == [("odd", why)]
+
+
+def test_room_counts_what_is_reserved_already() -> None:
+    fleet = Fleet.build([box("full", reserved=Resources(cpu=3.5)), box("half", reserved=Resources(cpu=2))])
+    assert [item.compute for item in decide(fleet, ask()).placements] == ["half"]
+
+
+def test_layers_that_are_there_need_no_room() -> None:
+    small = DiskUse(lent_bytes=100_000_000)
+    fleet = Fleet.build([
+        box("holds", disk=small, layers={A.digest}), box("lacks", disk=small),
+        box("seed", open=False, layers={A.digest}),
+    ])  # fmt: skip
+    decision = decide(fleet, ask(layers=(A,)))
+    assert [item.compute for item in decision.placements] == ["holds"]
+    assert decision.placements[0].missing_bytes == 0
+
+
+def test_every_box_that_holds_a_layer_is_its_depository_also_closed_and_unstable_ones() -> None:
+    fleet = Fleet.build([
+        box("c"), box("closed", open=False, layers={A.digest, B.digest}),
+        box("unstable", fixed=False, layers={A.digest}),
+    ])  # fmt: skip
+    placement = decide(fleet, ask(layers=(A, B))).placements[0]
+    assert placement.depositories == {A.digest: ("closed", "unstable"), B.digest: ("closed",)}
+
+
+def test_the_filestore_is_the_fixed_holder_nearest_to_the_compute_box() -> None:
+    held = [FilesetHolding(fileset="f-1", version=2)]
+    fleet = Fleet.build([
+        box("c", coordinate=Coordinate(x_ms=1)),
+        box("near", open=False, filesets=held, coordinate=Coordinate(x_ms=3)),
+        box("nearer-but-unstable", open=False, fixed=False, filesets=held, coordinate=Coordinate(x_ms=2)),
+        box("far", open=False, filesets=held, coordinate=Coordinate(x_ms=90)),
+        box("old", open=False, filesets=[FilesetHolding(fileset="f-1", version=1)], coordinate=Coordinate(x_ms=1)),
+    ])  # fmt: skip
+    placement = decide(fleet, ask(filesets=(FilesetNeed("f-1", 2, MountMode.READ_ONLY),))).placements[0]
+    assert placement.filestores == {"f-1": "near"}
+
+
+def test_a_home_is_written_where_it_is_written_already_and_only_read_elsewhere() -> None:
+    need = FilesetNeed("f-home", 1, MountMode.READ_WRITE, held_by=("store",), writer="b")
+    fleet = Fleet.build([box("a"), box("b", coordinate=Coordinate(x_ms=80)), box("store", open=False)])
+    placements = decide(fleet, ask(filesets=(need,))).placements
+    assert [(item.compute, item.modes["f-home"]) for item in placements] == [
+        ("b", MountMode.READ_WRITE),
+        ("a", MountMode.READ_ONLY),
+    ]
+
+
+def test_what_nobody_holds_waits_and_says_so() -> None:
+    decision = decide(Fleet.build([box("a")]), ask(layers=(A,)))
+    assert decision.placements == ()
+    assert "no box that is up holds 1 of the image's layers" in decision.waits_for
+
+
+def test_an_unknown_policy_names_those_there_are() -> None:
+    with pytest.raises(BadInput, match="first, nearest, random"):
+        load_policy("best")
+
+
+amounts = st.builds(
+    Resources,
+    cpu=st.sampled_from([0, 0.5, 1, 4]),
+    memory_bytes=st.integers(0, 8 * GIB),
+    gpu=st.integers(0, 1),
+)
+facts = st.lists(
+    st.builds(
+        lambda cpu, gpu, is_open, fixed, x, taken: (cpu, gpu, is_open, fixed, x, taken),
+        st.sampled_from([1.0, 4.0]), st.integers(0, 2), st.booleans(), st.booleans(), st.floats(0, 100), amounts,
+    ),
+    max_size=8,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@given(rows=facts, wanted=amounts)
+def test_every_policy_orders_exactly_the_eligible_boxes(name: str, rows: list, wanted: Resources) -> None:  # type: ignore[type-arg]
+    fleet = Fleet.build(
+        box(
+            f"b{row}", open=is_open, fixed=fixed, coordinate=Coordinate(x_ms=x), reserved=taken,
+            capacity=Resources(cpu=cpu, memory_bytes=4 * GIB, gpu=gpu),
+        )
+        for row, (cpu, gpu, is_open, fixed, x, taken) in enumerate(rows)
+    )  # fmt: skip
+    able = {
+        f"b{row}"
+        for row, (cpu, gpu, is_open, fixed, _, taken) in enumerate(rows)
+        if is_open
+        and fixed
+        and (wanted + taken).fits(Resources(cpu=cpu, memory_bytes=4 * GIB, disk_bytes=10**18, gpu=gpu))
+    }
+    policy: Policy = load_policy(name)
+    decision = place(policy, ask(resources=wanted), fleet, np.random.default_rng(1), most=100)
+    assert sorted(item.compute for item in decision.placements) == sorted(able)
+    assert {item.box for item in decision.left_out} == set(fleet.names) - able
+    again = place(policy, ask(resources=wanted), fleet, np.random.default_rng(1), most=100)
+    assert again == decision

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import redis
 from celery import Celery
@@ -16,28 +15,11 @@ from common.redis_client import connect
 from common.settings import Settings
 from common.signing import SealKey, Signer
 from master.db.session import Database, make_engine
+from master.paths import MasterPaths
 
 OWNER = "master"
 
-
-class MasterPaths:
-    """Where things lie under the master's state directory."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self.root = state_dir
-        self.secrets = state_dir / "secrets"
-        self.signing_key = self.secrets / "signing.key"
-        self.seal_key = self.secrets / "seal.key"
-        self.redis_url = self.secrets / "redis.url"
-        self.admin_password = self.secrets / "admin.password"
-        self.cli_token = self.secrets / "cli.token"
-        self.web_secret = self.secrets / "web.key"
-        self.authority_key = self.secrets / "ca.key"
-        self.authority = state_dir / "ca.crt"
-        self.private_key = self.secrets / "master.key"
-        self.certificate = state_dir / "master.crt"
-        self.run = state_dir / "run"
-        self.logs = state_dir / "logs"
+__all__ = ["OWNER", "MasterContext", "MasterPaths", "make_context", "redis_url"]
 
 
 @dataclass(frozen=True)

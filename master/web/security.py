@@ -76,7 +76,8 @@ def check_change() -> None:
 
 
 def _is_form() -> bool:
-    return not request.path.startswith(("/api/", "/flower/"))
+    # Registry clients ask for tokens at /v2/ with name and password; no cookie counts there.
+    return not request.path.startswith(("/api/", "/flower/", "/v2/"))
 
 
 def _tells_its_origin() -> bool:

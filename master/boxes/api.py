@@ -21,8 +21,13 @@ from master.boxes.authority import Authority
 from master.boxes.models import Box
 from master.web.current import context, nothing, reply
 
-api = APIBlueprint("boxes", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="boxes")])
-views = Blueprint("authority", __name__)
+api = APIBlueprint(
+    "boxes_api",
+    __name__,
+    url_prefix="/api/v1",
+    abp_tags=[Tag(name="boxes", description="Machines that have joined.")],
+)
+authority_views = Blueprint("authority", __name__)
 
 # Joining is rare; a secret of 256 bits is not guessed, but each try costs a transaction.
 TRIES, TRIES_S = 20, 60
@@ -83,14 +88,20 @@ class BoxAnswer(BaseModel):
     status: BoxStatus | None = Field(None, description="None: it is not up.")
 
 
-@views.get("/ca.crt")
+class BoxList(BaseModel):
+    """All boxes, by id."""
+
+    boxes: list[BoxAnswer]
+
+
+@authority_views.get("/ca.crt")
 @public
 def authority() -> Response:
     """The certificate authority; whoever fetches it compares its fingerprint with one that came otherwise."""
     return Response(Authority.load_or_create(context().paths).pem, mimetype="application/x-pem-file")
 
 
-@api.post("/boxes/join", responses={200: JoinAnswer})
+@api.post("/boxes/join", summary="Join", responses={200: JoinAnswer})
 @public
 def join(body: JoinRequest) -> Response:
     """Let a box join with a one-time token."""
@@ -99,7 +110,7 @@ def join(body: JoinRequest) -> Response:
     return reply(services.join(context(), body, reached_at=host))
 
 
-@api.post("/boxes/token", responses={201: TokenAnswer})
+@api.post("/boxes/token", summary="Make a join token", responses={201: TokenAnswer})
 @requires(UserRole.OPERATOR)
 def make_token(body: TokenBody) -> Response:
     """Make a token with which one box may join."""
@@ -110,15 +121,16 @@ def make_token(body: TokenBody) -> Response:
     return reply(TokenAnswer(token=str(token), expires_in_s=ttl_s, fingerprint=token.fingerprint), 201)
 
 
-@api.get("/boxes", responses={200: BoxAnswer})
+@api.get("/boxes", summary="List boxes", responses={200: BoxList})
 def list_boxes() -> Response:
     """All boxes, by id."""
     now = _statuses()
     with context().database.read() as session:
-        return reply([_answer(box, now.get(box.id)) for box in services.list_boxes(session)])
+        found = [_answer(box, now.get(box.id)) for box in services.list_boxes(session)]
+    return reply(BoxList(boxes=found))
 
 
-@api.get("/boxes/<box>", responses={200: BoxAnswer})
+@api.get("/boxes/<box>", summary="Show a box", responses={200: BoxAnswer})
 def show(path: BoxPath) -> Response:
     """One box."""
     now = _statuses()
@@ -126,7 +138,7 @@ def show(path: BoxPath) -> Response:
         return reply(_answer(services.find(session, path.box), now.get(path.box)))
 
 
-@api.post("/boxes/<box>/cordon", responses={200: BoxAnswer})
+@api.post("/boxes/<box>/cordon", summary="Cordon a box", responses={200: BoxAnswer})
 def cordon(path: BoxPath, body: CordonBody) -> Response:
     """Keep new placements away from a box, or let them come again. Its owner may, and an operator."""
     with context().database.write() as session:
@@ -136,7 +148,7 @@ def cordon(path: BoxPath, body: CordonBody) -> Response:
         return reply(_answer(box, _statuses().get(box.id)))
 
 
-@api.delete("/boxes/<box>", responses={204: None})
+@api.delete("/boxes/<box>", summary="Remove a box", responses={204: None})
 def remove(path: BoxPath, query: RemoveQuery) -> Response:
     """Let a box go. Its owner may, and an operator."""
     master = context()

@@ -15,7 +15,12 @@ from master.filesets import services
 from master.filesets.models import Fileset
 from master.web.current import context, nothing, reply
 
-api = APIBlueprint("filesets", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="filesets")])
+api = APIBlueprint(
+    "filesets_api",
+    __name__,
+    url_prefix="/api/v1",
+    abp_tags=[Tag(name="filesets", description="Named trees of files.")],
+)
 
 
 class FilesetAnswer(BaseModel):
@@ -30,6 +35,12 @@ class FilesetAnswer(BaseModel):
     size_limit_bytes: int | None
     boxes: list[str] = Field(description="Filestores on which the newest version lies whole.")
     created_at: float
+
+
+class FilesetList(BaseModel):
+    """Own and public filesets, by name."""
+
+    filesets: list[FilesetAnswer]
 
 
 class PutBody(Frozen):
@@ -72,15 +83,16 @@ class NamePath(BaseModel):
     name: Name
 
 
-@api.get("/filesets", responses={200: FilesetAnswer})
+@api.get("/filesets", summary="List filesets", responses={200: FilesetList})
 def list_filesets() -> Response:
     """Own and public filesets, by name."""
     user = current_user()
     with context().database.read() as session:
-        return reply([_answer(item, user) for item in services.list_filesets(session, user)])
+        found = [_answer(item, user) for item in services.list_filesets(session, user)]
+    return reply(FilesetList(filesets=found))
 
 
-@api.post("/filesets", responses={201: PutAnswer})
+@api.post("/filesets", summary="Begin to put a fileset", responses={201: PutAnswer})
 def put(body: PutBody) -> Response:
     """Begin to put a fileset, or a new version of one: where to, and with which tickets."""
     master, user = context(), current_user()
@@ -106,7 +118,7 @@ def put(body: PutBody) -> Response:
         )
 
 
-@api.get("/filesets/<name>", responses={200: FilesetAnswer})
+@api.get("/filesets/<name>", summary="Show a fileset", responses={200: FilesetAnswer})
 def show(path: NamePath) -> Response:
     """One fileset."""
     user = current_user()
@@ -114,7 +126,7 @@ def show(path: NamePath) -> Response:
         return reply(_answer(services.find(session, path.name, user), user))
 
 
-@api.post("/filesets/<name>/get", responses={200: GetAnswer})
+@api.post("/filesets/<name>/get", summary="Begin to get a fileset", responses={200: GetAnswer})
 def get(path: NamePath) -> Response:
     """Begin to get a fileset: where from, and with which ticket."""
     master, user = context(), current_user()
@@ -131,7 +143,7 @@ def get(path: NamePath) -> Response:
         )
 
 
-@api.delete("/filesets/<name>", responses={204: None})
+@api.delete("/filesets/<name>", summary="Remove a fileset", responses={204: None})
 def remove(path: NamePath) -> Response:
     """Remove a fileset and all copies of it."""
     user = current_user()

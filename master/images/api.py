@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from flask import Response
+from urllib.parse import quote, unquote, urlsplit
+
+from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
-from common.errors import Forbidden, NotFound, Unauthorized
+from common.errors import BadInput, Forbidden, NotFound, Unauthorized
 from common.signing import Verifier
 from common.tickets import BadTicket, RepositoryTicket, TicketChecker
 from common.words import BoxId, Digest, Frozen, RepositoryName, TagName
-from master.accounts.guard import bearer_token, current_user, public, visitor
+from master.accounts.guard import bearer_token, public, visitor
 from master.accounts.models import User
 from master.accounts.services import find_user
 from master.boxes.services import find as find_box
@@ -20,7 +22,12 @@ from master.images.manifests import BlobRef
 from master.images.token import may_push
 from master.web.current import context, nothing, reply
 
-api = APIBlueprint("images", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="images")])
+api = APIBlueprint(
+    "images_api",
+    __name__,
+    url_prefix="/api/v1",
+    abp_tags=[Tag(name="images", description="Images and tags.")],
+)
 
 
 class ImageAnswer(BaseModel):
@@ -34,6 +41,12 @@ class ImageAnswer(BaseModel):
     layers: int
     boxes: list[str] = Field(description="Depositories that hold it whole.")
     changed_at: float
+
+
+class ImageList(BaseModel):
+    """All images, by name."""
+
+    images: list[ImageAnswer]
 
 
 class TagBody(Frozen):
@@ -51,50 +64,33 @@ class TagBody(Frozen):
     architecture: str = Field(max_length=32)
 
 
-class TagPath(BaseModel):
-    """A tag of a repository, whose name may have slashes."""
-
-    repository: RepositoryName
-    tag: TagName
-
-
 class NamePath(BaseModel):
-    """`<repository>/<tag>`, or `<repository>`."""
+    """`<repository>` or `<repository>/<tag>`; slashes in the repository's name are written `%2F`."""
 
-    name: str = Field(max_length=300)
-
-
-class NameAnswer(BaseModel):
-    """What a name is: a tag (digest and media type), a repository (its tags), or both."""
-
-    digest: Digest | None = None
-    media_type: str | None = None
-    tags: list[str] | None = None
+    name: str = Field(max_length=400)
 
 
-@api.get("/images", responses={200: ImageAnswer})
+class TagAnswer(BaseModel):
+    """What a tag names."""
+
+    digest: Digest
+    media_type: str
+
+
+class TagList(BaseModel):
+    """The tags of a repository."""
+
+    tags: list[str]
+
+
+@api.get("/images", summary="List images", responses={200: ImageList})
 def list_images() -> Response:
-    """All images that can be deployed, by name."""
-    current_user()
+    """What can be deployed."""
     with context().database.read() as session:
-        return reply(
-            [
-                ImageAnswer(
-                    repository=row.tag.repository,
-                    tag=row.tag.tag,
-                    digest=row.image.digest,
-                    architecture=row.image.architecture,
-                    size_bytes=row.image.size_bytes,
-                    layers=max(0, len(row.image.blobs) - 2),
-                    boxes=row.boxes,
-                    changed_at=row.tag.changed_at,
-                )
-                for row in services.list_tags(session)
-            ]
-        )
+        return reply(ImageList(images=[_answer(row) for row in services.list_tags(session)]))
 
 
-@api.put("/images/tags", responses={204: None})
+@api.put("/images/tags", summary="Set a tag", responses={204: None})
 @public
 def set_tag(body: TagBody) -> Response:
     """Let a tag name an image that was pushed. Needs the pusher's RepositoryTicket as Bearer."""
@@ -118,33 +114,61 @@ def set_tag(body: TagBody) -> Response:
     return nothing()
 
 
-@api.get("/images/tags/<path:name>", responses={200: NameAnswer})
+@api.get(
+    "/images/tags/<path:name>", summary="Look up a tag, or a repository's tags", responses={200: TagAnswer}
+)
 @public
-def get_tag(path: NamePath) -> Response:
-    """What a name is. `a/b` may be the tag b of the repository a and the repository a/b: both are told."""
-    if visitor() is None:
-        _ticket()
-    repository, _, tag = path.name.rpartition("/")
-    answer = NameAnswer()
+def get_tag(path: NamePath) -> Response:  # noqa: ARG001 - see _asked
+    """`<repository>/<tag>` answers digest and media type, `<repository>` answers `{"tags": […]}`."""
+    repository, tag = _asked()
+    if visitor() is None and "pull" not in _ticket().actions.get(repository, frozenset()):
+        raise Forbidden(f"This ticket does not allow a pull from {repository}.", field="repository")
     with context().database.read() as session:
-        rows = services.list_tags(session, path.name)
-        if rows:
-            answer.tags = [row.tag.tag for row in rows]
-        found = next((row for row in services.list_tags(session, repository) if row.tag.tag == tag), None)
-        if found is not None:
-            answer.digest, answer.media_type = found.image.digest, found.image.media_type
-    if answer.digest is None and answer.tags is None:
-        raise NotFound(f"There is no image {path.name}.", field="name")
-    return reply(answer)
+        if tag is not None:
+            image = services.resolve(session, f"{repository}:{tag}")
+            return reply(TagAnswer(digest=image.digest, media_type=image.media_type))
+        rows = services.list_tags(session, repository)
+    if not rows:
+        raise NotFound(f"There is no repository {repository}.", field="repository")
+    return reply(TagList(tags=[row.tag.tag for row in rows]))
 
 
-@api.delete("/images/tags/<path:repository>/<tag>", responses={204: None})
-def remove_tag(path: TagPath) -> Response:
-    """Remove a tag; depositories drop the image with its last one."""
-    _check_may_change(current_user(), path.repository)
+@api.delete("/images/tags/<path:name>", summary="Remove a tag", responses={204: None})
+@public
+def remove_tag(path: NamePath) -> Response:  # noqa: ARG001 - see _asked
+    """Depositories drop the image with its last tag."""
+    repository, tag = _asked()
+    if tag is None:
+        raise BadInput("A tag is missing.", field="tag", remedy="Write /images/tags/REPOSITORY/TAG.")
+    user = visitor()
+    if user is not None:
+        _check_may_change(user, repository)
+    elif "delete" not in _ticket().actions.get(repository, frozenset()):
+        raise Forbidden(f"This ticket lets nobody remove tags of {repository}.", field="repository")
     with context().database.write() as session:
-        services.remove_tag(session, path.repository, path.tag)
+        services.remove_tag(session, repository, tag)
     return nothing()
+
+
+def _asked() -> tuple[str, str | None]:
+    """Repository and tag of the address as it was sent: WSGI's own path no longer tells `%2F` from `/`."""
+    raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or quote(request.path)
+    rest = urlsplit(raw).path.partition("/images/tags/")[2]
+    repository, slash, tag = rest.rpartition("/")
+    return (unquote(repository), unquote(tag)) if slash else (unquote(rest), None)
+
+
+def _answer(row: services.TagRow) -> ImageAnswer:
+    return ImageAnswer(
+        repository=row.tag.repository,
+        tag=row.tag.tag,
+        digest=row.image.digest,
+        architecture=row.image.architecture,
+        size_bytes=row.image.size_bytes,
+        layers=max(0, len(row.image.blobs) - 2),
+        boxes=row.boxes,
+        changed_at=row.tag.changed_at,
+    )
 
 
 def _ticket() -> RepositoryTicket:

@@ -27,7 +27,7 @@ from master.boxes.services import find as find_box
 from master.context import MasterContext
 from master.web.current import context
 
-views = Blueprint("registry_token", __name__)
+token_views = Blueprint("registry_token", __name__)
 
 Action = Literal["pull", "push", "delete"]
 Actions = dict[str, frozenset[Action]]
@@ -65,7 +65,7 @@ def may_push(user: User, repository: str) -> bool:
     return user.role != UserRole.USER or repository.startswith(f"{user.name}/")
 
 
-@views.get("/v2/token")
+@token_views.get("/v2/token")
 @public
 def token() -> Response:
     """A ticket for name and password (or an API token as password) in the header."""
@@ -75,7 +75,7 @@ def token() -> Response:
         return _refuse(error)
 
 
-@views.post("/v2/token")
+@token_views.post("/v2/token")
 @public
 def oauth_token() -> Response:
     """A ticket for name and password in a form."""

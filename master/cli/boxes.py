@@ -1,0 +1,147 @@
+"""`openraas box list|show|token|remove|cordon|uncordon`: looking after boxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from common.cli import print_json
+from common.units import parse_duration
+from master.cli.client import Client, part
+from master.cli.output import age, details, done, json_option, listing, size
+
+
+@click.command("list")
+@json_option
+def list_boxes(as_json: bool) -> None:
+    """All boxes and what they say of themselves."""
+    with Client() as client:
+        found = client.get("/boxes")["boxes"]
+    listing(
+        found,
+        {
+            "BOX": lambda item: item["id"],
+            "STATE": _state,
+            "ROLES": lambda item: ",".join(item["roles"]),
+            "KIND": lambda item: item["kind"],
+            "CPU": lambda item: _of(item, lambda s: f"{s['used']['cpu']:g}/{s['capacity']['cpu']:g}"),
+            "MEMORY": lambda item: _of(
+                item, lambda s: f"{size(s['used']['memory_bytes'])}/{size(s['capacity']['memory_bytes'])}"
+            ),
+            "DISK USED": lambda item: _of(item, _disk),
+            "INSTANCES": lambda item: _of(item, lambda s: s["instances"]),
+            "ADDRESS": lambda item: item["address"],
+        },
+        as_json=as_json,
+        empty="No box has joined. Make a token with openraas box token, then run openraas box join there.",
+    )
+
+
+@click.command()
+@click.argument("box")
+@json_option
+def show(box: str, as_json: bool) -> None:
+    """One box."""
+    with Client() as client:
+        item = client.get(f"/boxes/{part(box)}")
+    if as_json:
+        print_json(item)
+        return
+    status = item["status"]
+    values: dict[str, object] = {
+        "Box": item["id"],
+        "State": _state(item),
+        "Kind": item["kind"],
+        "Roles": ", ".join(item["roles"]),
+        "Runs others' containers": "yes" if item["open"] else "no",
+        "Expected to stay": "yes" if item["fixed"] else "no",
+        "Address": item["address"],
+        "Joined": f"{age(item['joined_at'])} ago",
+    }
+    if status:
+        values |= {
+            "Architecture": status["architecture"],
+            "Cores used": f"{status['used']['cpu']:g} of {status['capacity']['cpu']:g}",
+            "Memory used": f"{size(status['used']['memory_bytes'])} of {size(status['capacity']['memory_bytes'])}",
+            "Disk used": _disk(status),
+            "Layers": size(status["disk"]["blobs_bytes"]),
+            "Unpacked in the engine": size(status["disk"]["engine_bytes"]),
+            "Filesets": f"{len(status['filesets'])}, {size(status['disk']['filesets_bytes'])}",
+            "Instances": status["instances"],
+            "Load per core": f"{status['load']:.2f}",
+            "Temperature": f"{status['temperature_c']:.0f} °C"
+            if status["temperature_c"] is not None
+            else None,
+            "Version": status["version"],
+        }
+    details(values)
+
+
+@click.command()
+@click.option("--ttl", help="How long it holds, such as 15min or 2h.")
+@json_option
+def token(ttl: str | None, as_json: bool) -> None:
+    """Make a token with which one box may join, once."""
+    body: dict[str, float] = {}
+    if ttl is not None:
+        try:
+            body["ttl_s"] = parse_duration(ttl)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--ttl") from error
+    with Client() as client:
+        answer = client.send("POST", "/boxes/token", body)
+        server = client.target.server
+    if as_json:
+        print_json({**answer, "master": server})
+        return
+    click.echo(f"On the box, within {answer['expires_in_s'] / 60:.0f} minutes:\n", err=True)
+    click.echo(f"openraas box join {server} {answer['token']}")
+
+
+@click.command()
+@click.argument("box")
+@click.option("--force", is_flag=True, help="Even if it has the only copy of a fileset.")
+@json_option
+def remove(box: str, force: bool, as_json: bool) -> None:
+    """Let a box go: it can no longer reach the master, and nothing is placed on it."""
+    with Client() as client:
+        client.send("DELETE", f"/boxes/{part(box)}", force=force)
+    done(f"Box {box} is removed.", {"removed": box}, as_json=as_json)
+
+
+@click.command()
+@click.argument("box")
+@json_option
+def cordon(box: str, as_json: bool) -> None:
+    """Place nothing new on a box; what runs there goes on."""
+    _cordon(box, True, f"Nothing new is placed on {box}.", as_json=as_json)
+
+
+@click.command()
+@click.argument("box")
+@json_option
+def uncordon(box: str, as_json: bool) -> None:
+    """Place on a box again."""
+    _cordon(box, False, f"{box} takes placements again.", as_json=as_json)
+
+
+def _cordon(box: str, cordoned: bool, message: str, *, as_json: bool) -> None:
+    with Client() as client:
+        answer = client.send("POST", f"/boxes/{part(box)}/cordon", {"cordoned": cordoned})
+    done(message, answer, as_json=as_json)
+
+
+def _state(item: dict[str, Any]) -> str:
+    state = "up" if item["up"] else "silent"
+    return f"{state}, cordoned" if item["cordoned"] else state
+
+
+def _of(item: dict[str, Any], show: Any) -> object:
+    return show(item["status"]) if item["status"] else None
+
+
+def _disk(status: dict[str, Any]) -> str:
+    disk = status["disk"]
+    used = disk["blobs_bytes"] + disk["engine_bytes"] + disk["filesets_bytes"]
+    return f"{size(used)}/{size(disk['lent_bytes'])}"

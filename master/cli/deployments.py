@@ -1,0 +1,233 @@
+"""`openraas run`, `ps`, `show`, `logs`, `stop`: what one runs."""
+
+from __future__ import annotations
+
+import datetime
+import time
+import uuid
+from typing import Any
+
+import click
+from rich.console import Console
+
+from common.cli import print_json
+from common.errors import OpenRaaSError
+from common.words import InstanceState
+from master.cli.client import API, Client, part
+from master.cli.output import age, details, json_option, listing
+from master.cli.timeline import Follower
+
+WAIT_S = 900.0
+POLL_S = 0.5
+_WRONG = frozenset({InstanceState.FAILED, InstanceState.LOST})
+
+
+class NotDone(OpenRaaSError):
+    """The deployment did not come where it should in time."""
+
+
+def _options(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    for value in values:
+        if "=" not in value:
+            raise click.BadParameter(f"{value!r}: write NAME=VALUE")
+    return dict(value.split("=", 1) for value in values)
+
+
+@click.command()
+@click.argument("application")
+@click.option(
+    "--option", "options", multiple=True, callback=_options, metavar="NAME=VALUE", help="May be repeated."
+)
+@click.option("--wait/--no-wait", default=True, help="Follow it until it runs (the default), or not.")
+@click.option("--timeout", type=float, default=WAIT_S, show_default=True, help="Seconds to wait at most.")
+@json_option
+def run(application: str, options: dict[str, str], wait: bool, timeout: float, as_json: bool) -> None:
+    """Start APPLICATION, show what happens, and print the address that opens it."""
+    with Client() as client:
+        # The key lets a call that is sent again after a broken connection start nothing twice.
+        deployment = client.request(
+            "POST",
+            f"{API}/deployments",
+            json={"application": application, "options": options},
+            headers={"Idempotency-Key": uuid.uuid4().hex},
+        ).json()
+        if wait:
+            deployment = _wait(client, deployment["id"], timeout, quiet=as_json)
+        state = InstanceState(deployment["state"])
+        if as_json:
+            url = _url(client, deployment["id"]) if state is InstanceState.RUNNING else None
+            print_json({**deployment, "url": url})
+        elif state is InstanceState.RUNNING:
+            _tell_address(client, deployment)
+        else:
+            click.echo(
+                f"{deployment['id']} is {state.value}. Follow it with: openraas show {deployment['id']}"
+            )
+    if wait and state in _WRONG:
+        raise NotDone(_why(deployment), remedy=f"See openraas logs {deployment['id']}.")
+
+
+def _wait(client: Client, deployment_id: str, timeout_s: float, *, quiet: bool) -> dict[str, Any]:
+    """Until it runs, has ended or waits longer than `timeout_s`; raises NotDone then."""
+    end = time.monotonic() + timeout_s
+    with Follower(quiet=quiet) as follower:
+        while True:
+            deployment: dict[str, Any] = client.get(f"/deployments/{part(deployment_id)}")
+            follower.show(deployment)
+            state = InstanceState(deployment["state"])
+            if state is InstanceState.RUNNING or state.is_over:
+                return deployment
+            if time.monotonic() > end:
+                raise NotDone(
+                    f"{deployment_id} is still {state.value} after {timeout_s:g} s.",
+                    remedy=f"It goes on; follow it with: openraas show {deployment_id}",
+                )
+            time.sleep(POLL_S)
+
+
+def _tell_address(client: Client, deployment: dict[str, Any]) -> None:
+    click.echo(f"{deployment['title']} runs as {deployment['id']}.")
+    address = _url(client, deployment["id"])
+    if address:
+        click.echo("Open it within a minute, once, at")
+        click.secho(address, bold=True)
+    click.echo(f"Later: {client.target.server}/deployments/{deployment['id']}")
+
+
+def _url(client: Client, deployment_id: str) -> str | None:
+    """The address that opens it, or None for a job, which has no page."""
+    try:
+        return str(client.send("POST", f"/deployments/{part(deployment_id)}/ticket")["url"])
+    except OpenRaaSError as error:
+        if error.http_status == 409:
+            return None
+        raise
+
+
+def _why(deployment: dict[str, Any]) -> str:
+    reasons = [item["error"] or item["reason"] for item in deployment["instances"]]
+    text = " ".join(reason for reason in reasons if reason)
+    return text or f"{deployment['title']} did not start."
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Those that have ended too.")
+@click.option("--everybody", is_flag=True, help="Other people's too; for operators.")
+@json_option
+def ps(everything: bool, everybody: bool, as_json: bool) -> None:
+    """What runs."""
+    with Client() as client:
+        found = client.get("/deployments", running=not everything, everybody=everybody, limit=200)[
+            "deployments"
+        ]
+    columns = {
+        "ID": lambda item: item["id"],
+        "APPLICATION": lambda item: item["application"],
+        "STATE": lambda item: item["state"],
+        "BOX": lambda item: ",".join(sorted({i["box"] for i in item["instances"] if i["box"]})) or "-",
+        "AGE": lambda item: age(item["created_at"]),
+    }
+    if everybody:
+        columns["USER"] = lambda item: item["user"]
+    listing(found, columns, as_json=as_json, empty="Nothing runs.")
+
+
+@click.command()
+@click.argument("deployment")
+@json_option
+def show(deployment: str, as_json: bool) -> None:
+    """One deployment: where its instances run, why there, and its timeline."""
+    with Client() as client:
+        item = client.get(f"/deployments/{part(deployment)}")
+    if as_json:
+        print_json(item)
+        return
+    details(
+        {
+            "Deployment": item["id"],
+            "Application": item["application"],
+            "State": item["state"],
+            "Lease ends": datetime.datetime.fromtimestamp(item["lease_end"]).astimezone().strftime("%F %T"),
+            "Options": ", ".join(f"{name}={value}" for name, value in item["options"].items()),
+        }
+    )
+    for instance in item["instances"]:
+        click.echo()
+        details(
+            {
+                "Instance": instance["id"],
+                "Service": instance["service"],
+                "Image": instance["image"],
+                "State": instance["state"],
+                "Box": instance["box"],
+                "Why": instance["error"] or instance["reason"],
+                "Layers from": ", ".join(instance["depositories"]),
+            }
+        )
+        for mount in instance["mounts"]:
+            click.echo(f"  {mount['target']} is {mount['fileset']} ({mount['mode']}) on {mount['filestore']}")
+    click.echo()
+    Follower(console=Console(highlight=False, soft_wrap=True)).show(item)
+
+
+@click.command()
+@click.argument("deployment")
+@click.option("-f", "--follow", is_flag=True, help="Go on until it has ended.")
+@json_option
+def logs(deployment: str, follow: bool, as_json: bool) -> None:
+    """What happened to a deployment, line by line."""
+    path = f"/deployments/{part(deployment)}"
+    shown: set[tuple[str, float, str]] = set()
+    with Client() as client:
+        while True:
+            over = not follow or _is_over(client.get(path))
+            lines = client.get(f"{path}/logs")["lines"]
+            for line in lines:
+                key = (line["instance"], line["at"], line["text"])
+                if key not in shown and not (as_json and not follow):
+                    _print_line(line, as_json=as_json)
+                shown.add(key)
+            if over:
+                break
+            time.sleep(POLL_S)
+    if as_json and not follow:
+        print_json(lines)
+
+
+def _is_over(deployment: dict[str, Any]) -> bool:
+    return InstanceState(deployment["state"]).is_over
+
+
+def _print_line(line: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:  # followed: one document a line
+        import json
+
+        click.echo(json.dumps(line))
+        return
+    at = datetime.datetime.fromtimestamp(line["at"]).astimezone().strftime("%T.%f")[:-3]
+    click.echo(f"{at}  {line['instance']}  {line['box'] or '-':<12}  {line['text']}")
+
+
+@click.command()
+@click.argument("deployment")
+@click.option("--wait/--no-wait", default=True, help="Until nothing of it is left (the default), or not.")
+@click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds to wait at most.")
+@json_option
+def stop(deployment: str, wait: bool, timeout: float, as_json: bool) -> None:
+    """Stop a deployment; its home and filesets stay."""
+    path = f"/deployments/{part(deployment)}"
+    end = time.monotonic() + timeout
+    with Client() as client:
+        item = client.send("POST", f"{path}/stop")
+        while wait and not _is_over(item):
+            if time.monotonic() > end:
+                raise NotDone(
+                    f"{deployment} is still {item['state']} after {timeout:g} s.",
+                    remedy="It goes on stopping by itself.",
+                )
+            time.sleep(POLL_S)
+            item = client.get(path)
+    if as_json:
+        print_json(item)
+    else:
+        click.echo(f"{item['title']} ({item['id']}) is {item['state']}.")

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     log_format: str = Field("json", pattern="^(json|text)$")
 
     web_threads: int = Field(64, ge=1, description="Requests and event streams served at once.")
+    web_proxies: int = Field(
+        0, ge=0, le=5, description="Reverse proxies in front of the web whose X-Forwarded-… headers count."
+    )
     session_s: Duration = Field(12 * 3600.0, description="How long a sign-in lasts.")
     policy: str = Field("nearest", description="Name of the placement policy in force.")
     lease_s: Duration = Field(8 * 3600.0, description="Lease of a deployment whose manifest says nothing.")

@@ -98,7 +98,9 @@ class DeploymentSummary(BaseModel):
     @property
     def is_over(self) -> bool:
         """Whether nothing more will happen to it."""
-        return all(instance.state.is_over and instance.state is not InstanceState.LOST for instance in self.instances)
+        return all(
+            instance.state.is_over and instance.state is not InstanceState.LOST for instance in self.instances
+        )
 
     @property
     def can_open(self) -> bool:
@@ -190,7 +192,7 @@ def _describe_instance(instance: Instance, filesets: dict[str, str]) -> Instance
         **_instance(instance),
         image=service.get("image", instance.image_digest),
         state_at=instance.state_at,
-        depositories=instance.depositories,
+        depositories=sorted({box for boxes in instance.depositories.values() for box in boxes}),
         considered=[LeftOutView.model_validate(item) for item in instance.considered],
         mounts=[
             _mount(mount, filesets) for mount in instance.mounts if mount.generation == instance.generation
@@ -260,7 +262,9 @@ def _bar(row: TimelineView, begin: float, whole: float) -> Bar:
     began = min(max(row.at - took - begin, 0.0), whole)
     width = min(max(100 * took / whole, MINIMUM_WIDTH), 100.0)
     left = min(100 * began / whole, 100 - width)
-    return Bar(step=row.step, box=row.box, left=round(left, 2), width=round(width, 2), began_s=began, took_s=took)
+    return Bar(
+        step=row.step, box=row.box, left=round(left, 2), width=round(width, 2), began_s=began, took_s=took
+    )
 
 
 def remaining_s(deployment: DeploymentSummary, now: float | None = None) -> float:

@@ -81,7 +81,9 @@ def _on_unexpected(error: Exception) -> BaseResponse:
 
 def _answer(status: int, message: str, field: str | None, remedy: str | None) -> BaseResponse:
     if wants_json():
-        answer: Any = reply(ErrorAnswer(error=_kind(status), message=message, field=field, remedy=remedy), status)
+        answer: Any = reply(
+            ErrorAnswer(error=_kind(status), message=message, field=field, remedy=remedy), status
+        )
         if status == HTTPStatus.UNAUTHORIZED:
             answer.headers["WWW-Authenticate"] = 'Bearer realm="openraas"'
         return answer  # type: ignore[no-any-return]

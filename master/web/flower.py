@@ -1,13 +1,14 @@
-"""Flower behind the sign-in: a small reverse proxy to the child process on loopback."""
+"""Flower behind the sign-in: a small reverse proxy to the child process on its Unix socket."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse
 
 from flask import Blueprint, Response, request
 
 from common.errors import Unavailable
+from common.unix_http import UnixConnection
 from master.accounts.guard import requires
 from master.accounts.models import UserRole
 from master.web.current import context
@@ -37,7 +38,7 @@ def flower(path: str) -> Response:
     """Hand the request to Flower and its answer back."""
     del path  # taken as it was written, from the query's full path
     headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_FORWARDED}
-    connection = HTTPConnection("127.0.0.1", context().settings.flower_port, timeout=TIMEOUT_S)
+    connection = UnixConnection(context().paths.run / "flower.sock", timeout_s=TIMEOUT_S)
     try:
         target = request.full_path.rstrip("?") if request.query_string else request.path
         connection.request(request.method, target, body=request.get_data() or None, headers=headers)

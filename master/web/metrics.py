@@ -94,6 +94,6 @@ def count_instances(master: MasterContext) -> None:
     """Set the gauge of instances in each state."""
     with master.database.read() as session:
         rows = session.execute(select(Instance.state, func.count()).group_by(Instance.state)).all()
-    counts = {state: count for state, count in rows}
+    counts = {row.state: row[1] for row in rows}
     for state in InstanceState:
         INSTANCES.labels(state.value).set(counts.get(state.value, 0))

@@ -51,7 +51,9 @@ def event_stream(master: MasterContext, channel: str, look: Callable[[], View]) 
     if not slots.acquire(blocking=False):
         raise Unavailable("Too many pages are being followed.", remedy="Reload the page.")
     response = Response(
-        stream_with_context(_events(master, channel, look)), mimetype="text/event-stream", direct_passthrough=True
+        stream_with_context(_events(master, channel, look)),
+        mimetype="text/event-stream",
+        direct_passthrough=True,
     )
     # X-Accel-Buffering: an nginx in front must hand every event on at once.
     response.headers.update({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})

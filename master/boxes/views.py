@@ -1,0 +1,51 @@
+"""The page of boxes: what each lends, and how busy it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+from flask import Blueprint, render_template
+
+from common.status import BoxStatus
+from master.boxes import services
+from master.boxes.models import Box
+from master.web.current import context
+
+views = Blueprint("boxes", __name__)
+
+
+@dataclass(frozen=True)
+class BoxCard:
+    """A box with what it says of itself; no status: it is silent."""
+
+    box: Box
+    status: BoxStatus | None
+
+    @property
+    def state(self) -> str:
+        """One word for the pill."""
+        if self.status is None:
+            return "silent"
+        if self.box.cordoned:
+            return "cordoned"
+        return "open" if self.status.open else "closed"
+
+
+def _percent(used: float, whole: float) -> int:
+    return round(100 * min(1.0, used / whole)) if whole else 0
+
+
+@views.get("/boxes")
+def boxes() -> str:
+    """All boxes that have joined, those that are up first."""
+    problem = ""
+    statuses: dict[str, BoxStatus] = {}
+    try:
+        statuses = services.statuses(context().redis)
+    except redis.RedisError:
+        problem = "Redis does not answer, so nobody knows how the boxes are."
+    with context().database.read() as session:
+        cards = [BoxCard(box, statuses.get(box.id)) for box in services.list_boxes(session)]
+    cards.sort(key=lambda card: (card.status is None, card.box.id))
+    return render_template("boxes.html", cards=cards, problem=problem, percent=_percent)

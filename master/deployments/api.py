@@ -1,0 +1,171 @@
+"""REST: deployments."""
+
+from __future__ import annotations
+
+from flask import Response, url_for
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, Field, JsonValue
+
+from common.errors import BadInput
+from common.words import DeploymentId
+from master.accounts.guard import current_user
+from master.deployments import services
+from master.deployments.opening import open_url
+from master.deployments.presentation import DeploymentSummary, DeploymentView, summarise
+from master.deployments.reading import view_of
+from master.web.current import context, reply
+from master.web.pages import step_title
+
+api = APIBlueprint(
+    "deployments_api",
+    __name__,
+    url_prefix="/api/v1/deployments",
+    abp_tags=[Tag(name="deployments", description="Running copies of applications.")],
+)
+
+MAXIMUM_PAGE = 200
+
+
+class NewDeployment(BaseModel):
+    """What to start."""
+
+    application: str = Field(min_length=1, max_length=64)
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Idempotency(BaseModel):
+    """Sending the same request again with the same key gives the first one's deployment."""
+
+    idempotency_key: str | None = Field(None, alias="Idempotency-Key", min_length=1, max_length=64)
+
+
+class DeploymentPath(BaseModel):
+    """A deployment by id."""
+
+    id: DeploymentId
+
+
+class Page(BaseModel):
+    """Which part of the list."""
+
+    limit: int = Field(50, ge=1, le=MAXIMUM_PAGE)
+    offset: int = Field(0, ge=0)
+    running: bool = Field(False, description="Only those that have not ended.")
+    everybody: bool = Field(False, description="Other people's too; for operators.")
+
+
+class DeploymentList(BaseModel):
+    """A page of deployments, the newest first."""
+
+    deployments: list[DeploymentSummary]
+    limit: int
+    offset: int
+
+
+class TicketAnswer(BaseModel):
+    """An address that opens the application once, for this person, within a minute."""
+
+    url: str
+
+
+class LogLine(BaseModel):
+    """A line of what happened."""
+
+    at: float
+    instance: str
+    box: str | None
+    text: str
+
+
+class LogAnswer(BaseModel):
+    """What happened, the oldest first."""
+
+    lines: list[LogLine]
+
+
+def _show(deployment_id: str, status: int = 200) -> Response:
+    with context().database.read() as session:
+        view = view_of(session, services.find_deployment(session, current_user(), deployment_id))
+    answer = reply(view, status)
+    if status != 200:
+        answer.headers["Location"] = url_for("deployments_api.show", id=deployment_id)
+    return answer
+
+
+@api.post("", summary="Start an application", responses={202: DeploymentView})
+def start(header: Idempotency, body: NewDeployment) -> Response:
+    """The answer comes at once; follow the deployment until it runs."""
+    key = f"rest:{header.idempotency_key}" if header.idempotency_key else None
+    options: dict[str, str | int | float | bool] = {}
+    for name, value in body.options.items():
+        if not isinstance(value, str | int | float | bool):
+            raise BadInput(
+                f"Option {name}: expected a text, a number or true or false.", field=f"options.{name}"
+            )
+        options[name] = value
+    deployment = services.request_deployment(context(), current_user(), body.application, options, key)
+    return _show(deployment.id, 202)
+
+
+@api.get("", summary="List deployments", responses={200: DeploymentList})
+def list_deployments(query: Page) -> Response:
+    """One's own, the newest first."""
+    with context().database.read() as session:
+        found = services.list_deployments(
+            session,
+            current_user(),
+            everybody=query.everybody,
+            running=query.running,
+            limit=query.limit,
+            offset=query.offset,
+        )
+        answer = DeploymentList(
+            deployments=[summarise(item) for item in found], limit=query.limit, offset=query.offset
+        )
+    return reply(answer)
+
+
+@api.get("/<id>", summary="Show a deployment", responses={200: DeploymentView})
+def show(path: DeploymentPath) -> Response:
+    """With instances, placement and timeline."""
+    return _show(path.id)
+
+
+@api.post("/<id>/stop", summary="Stop a deployment", responses={202: DeploymentView})
+def stop(path: DeploymentPath) -> Response:
+    """Repeating it does no harm."""
+    services.stop_deployment(context(), current_user(), path.id)
+    return _show(path.id, 202)
+
+
+@api.delete("/<id>", summary="Stop a deployment", responses={202: DeploymentView})
+def remove(path: DeploymentPath) -> Response:
+    """The same as stop: what has ended stays for history."""
+    return stop(path)
+
+
+@api.get("/<id>/logs", summary="What happened", responses={200: LogAnswer})
+def logs(path: DeploymentPath) -> Response:
+    """The timeline of all instances as lines."""
+    with context().database.read() as session:
+        view = view_of(session, services.find_deployment(session, current_user(), path.id))
+    rows = [(row, instance) for instance in view.instances for row in instance.timeline]
+    rows.sort(key=lambda pair: (pair[0].at, pair[0].id))
+    lines = [
+        LogLine(
+            at=row.at,
+            instance=instance.id,
+            box=row.box,
+            text=f"{step_title(row.step)}: {row.detail}" if row.detail else step_title(row.step),
+        )
+        for row, instance in rows
+    ]
+    return reply(LogAnswer(lines=lines))
+
+
+@api.post("/<id>/ticket", summary="Get an address that opens it", responses={200: TicketAnswer})
+def ticket(path: DeploymentPath) -> Response:
+    """For programs; browsers follow `/deployments/<id>/open`."""
+    with context().database.read() as session:
+        deployment = services.find_deployment(session, current_user(), path.id)
+        return reply(TicketAnswer(url=open_url(context(), deployment, current_user())))

@@ -1,0 +1,20 @@
+"""Reading a deployment with all that its page shows, in few queries."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from master.deployments.models import Deployment
+from master.deployments.presentation import DeploymentView, describe
+from master.filesets.models import Fileset
+
+
+def view_of(session: Session, deployment: Deployment) -> DeploymentView:
+    """The deployment with the names of its filesets."""
+    wanted = {mount.fileset_id for instance in deployment.instances for mount in instance.mounts}
+    names: dict[str, str] = {}
+    if wanted:
+        rows = session.execute(select(Fileset.id, Fileset.name).where(Fileset.id.in_(wanted)))
+        names = {row.id: row.name for row in rows}
+    return describe(deployment, names)

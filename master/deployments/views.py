@@ -1,0 +1,88 @@
+"""Pages: my deployments, and one deployment as it comes to life."""
+
+from __future__ import annotations
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from common.names import events_channel
+from master.accounts.guard import current_user, may
+from master.accounts.models import UserRole
+from master.deployments import services
+from master.deployments.opening import open_url
+from master.deployments.presentation import DeploymentView, remaining_s, summarise, waterfall
+from master.deployments.reading import view_of
+from master.web.current import context
+from master.web.streams import View, event_stream
+
+views = Blueprint("deployments", __name__, url_prefix="/deployments")
+
+PER_PAGE = 30
+
+
+@views.get("")
+def mine() -> str:
+    """My deployments, the newest first; operators may see everybody's."""
+    user = current_user()
+    everybody = request.args.get("all") == "1" and may(user, UserRole.OPERATOR)
+    page = max(1, request.args.get("page", 1, type=int))
+    with context().database.read() as session:
+        found = services.list_deployments(
+            session, user, everybody=everybody, limit=PER_PAGE + 1, offset=(page - 1) * PER_PAGE
+        )
+        deployments = [
+            (summarise(item), item.manifest.get("icon") or item.title[:1]) for item in found[:PER_PAGE]
+        ]
+    return render_template(
+        "deployments.html",
+        deployments=deployments,
+        everybody=everybody,
+        page=page,
+        has_more=len(found) > PER_PAGE,
+    )
+
+
+def _read(deployment: str) -> DeploymentView:
+    with context().database.read() as session:
+        return view_of(session, services.find_deployment(session, current_user(), deployment))
+
+
+def _values(view: DeploymentView) -> dict[str, object]:
+    bars = {instance.id: waterfall(instance, view.created_at) for instance in view.instances}
+    return {"deployment": view, "bars": bars, "remaining_s": remaining_s(view)}
+
+
+@views.get("/<deployment>")
+def show(deployment: str) -> str:
+    """One deployment: how far it is, where, why there."""
+    view = _read(deployment)
+    # A page that only asks what changed gets what changes.
+    name = "_deployment.html" if request.headers.get("X-Fragment") == "1" else "deployment.html"
+    return render_template(name, **_values(view))
+
+
+@views.get("/<deployment>/events")
+def events(deployment: str) -> Response:
+    """The changing part of the page, whenever it changes."""
+    _read(deployment)  # a wrong address is told before the stream begins
+
+    def look() -> View:
+        view = _read(deployment)
+        return View(view.fingerprint, render_template("_deployment.html", **_values(view)), view.is_over)
+
+    return event_stream(context(), events_channel(deployment), look)
+
+
+@views.get("/<deployment>/open")
+def open_(deployment: str) -> Response:
+    """Send the browser to the application, with a ticket for this once."""
+    with context().database.read() as session:
+        found = services.find_deployment(session, current_user(), deployment)
+        return redirect(open_url(context(), found, current_user()), 303)
+
+
+@views.post("/<deployment>/stop")
+def stop(deployment: str) -> Response:
+    """Let it end."""
+    services.stop_deployment(context(), current_user(), deployment)
+    return redirect(url_for("deployments.show", deployment=deployment), 303)

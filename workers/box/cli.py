@@ -121,7 +121,10 @@ def _coordinate(_: click.Context, __: click.Parameter, value: str | None) -> dic
 @click.option("--network-range", help="Addresses for the networks of deployments, such as 10.213.0.0/16.")
 @click.option("--again", is_flag=True, help="Join anew although this box has joined.")
 def join(master: str, token: str, state_dir: Path, file: Path | None, again: bool, **given: Any) -> None:
-    """Join the master at MASTER (https://host:port) with a one-time TOKEN (`openraas box token` there)."""
+    """Join the master at MASTER (https://host:port) with a one-time TOKEN (`openraas box token` there).
+
+    With - for TOKEN it is read from standard input, where no list of processes shows it.
+    """
     from common import needs
     from workers.box.config import BoxConfig
     from workers.box.join import Master
@@ -132,6 +135,8 @@ def join(master: str, token: str, state_dir: Path, file: Path | None, again: boo
     values = {"box": default_name(), **values, "state_dir": state_dir}
     config = BoxConfig.build(values, source=str(file) if file else "box join")
     needs.require(required(config))
+    if token == "-":  # noqa: S105
+        token = click.get_text_stream("stdin").readline()
     identity = join_master(Master.parse(master), token, config, again=again)
     click.echo(f"This machine has joined as box {identity.answer.box}. Start it with: openraas box run")
 

@@ -6,6 +6,7 @@ threads with `http.server` cost a third of the processor time per gigabyte that 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -25,6 +26,9 @@ log = get_logger(__name__)
 
 BUFFER_BYTES = 256 * 1024
 IDLE_S = 75.0
+# The first byte of a TLS record that carries a handshake (RFC 8446, section 5.1).
+TLS_HANDSHAKE = 0x16
+NOT_TLS = b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Exchange:
@@ -150,6 +154,16 @@ def _make_handler(routes: list[Route]) -> type[BaseHTTPRequestHandler]:
         timeout = IDLE_S
         rbufsize = BUFFER_BYTES
         disable_nagle_algorithm = True
+
+        def handle(self) -> None:
+            # Engines with the containerd image store try TLS first, on loopback as well, and fall back to
+            # plain HTTP when the answer looks like HTTP.
+            with contextlib.suppress(OSError):
+                first = self.connection.recv(1, socket.MSG_PEEK)
+                if first and first[0] == TLS_HANDSHAKE:
+                    self.connection.sendall(NOT_TLS)
+                    return
+                super().handle()
 
         def _serve(self) -> None:
             exchange = Exchange(self)

@@ -1,0 +1,53 @@
+# What people do with a checkout. CONTRIBUTING.md explains; `make run` and `make test` are where to start.
+
+BIN := .venv/bin
+# Where `make run` keeps everything; an installed OpenRaaS uses /var/lib/openraas.
+STATE := $(or $(OPENRAAS_STATE_DIR),$(CURDIR)/.state)
+BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/[!_]*.py)))
+
+.DEFAULT_GOAL := run
+.PHONY: run setup setup-tests test test-all lint format lock bench clean $(BENCHMARKS)
+
+# Bring up the whole platform, start a sample application and open its page.
+run: setup
+	@OPENRAAS_STATE_DIR="$(STATE)" $(BIN)/openraas up --demo
+
+# Install what is missing: Debian packages (as root) and Python ones into .venv.
+setup:
+	@./scripts/bootstrap.sh
+
+# The same, and the clients that the tests drive.
+setup-tests:
+	@./scripts/bootstrap.sh --tests
+
+# The ten-minute core: style, types, and all tests but the long ones.
+test: setup-tests lint
+	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-all: setup-tests lint
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+
+format: setup
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+# Each prints BENCH lines with ratios and ends with 1 if a case falls short.
+$(BENCHMARKS): bench-%: setup
+	@$(BIN)/python -m benchmarks.$* $(ARGS)
+
+bench: $(BENCHMARKS)
+
+# Choose the newest versions that pyproject.toml allows, with hashes, for every platform.
+lock: setup
+	@uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --upgrade --quiet --output-file requirements.lock
+
+# Never crosses into a mounted file system: what is mounted there is somebody's files.
+clean:
+	@rm -rf --one-file-system .venv .state .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,193 @@
+"""Building the samples' images with the container engine's own builder.
+
+The build sees the network as this machine does: its proxies, its Python package index and its certificates
+are handed in as build arguments and a file, and are not kept in the image's file system.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from common import needs
+from common.errors import OpenRaaSError, Unavailable
+from master.up.display import Display
+
+BASE_IMAGE = "debian:bookworm-slim"
+BASE_SUITE = "bookworm"
+ENGINE_S = 600.0
+MMDEBSTRAP_S = 900.0
+PIP_CONFIG_S = 30.0
+MMDEBSTRAP = needs.Need("mmdebstrap", "mmdebstrap", "making a base image without a registry")
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+CERTIFICATES_NAME = "host-ca.crt"
+TAIL_LINES = 15
+
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+_PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
+
+
+class BuildFailed(OpenRaaSError):
+    """An image could not be built; the message ends with what the build said last."""
+
+
+class Builder:
+    """Builds images with one engine."""
+
+    def __init__(self, engine_url: str, display: Display) -> None:
+        try:
+            import docker
+        except ModuleNotFoundError as error:
+            raise Unavailable(
+                "Building images needs the Python module docker.",
+                remedy="Run: pip install 'openraas[compute]'.",
+            ) from error
+        self._errors = (docker.errors.DockerException, OSError)
+        self._client: Any = docker.DockerClient(base_url=engine_url, timeout=ENGINE_S)
+        self._display = display
+
+    def close(self) -> None:
+        """Close the connection to the engine."""
+        self._client.close()
+
+    def has(self, image: str) -> bool:
+        """Whether the engine has the image."""
+        return any(image in found.tags for found in self._client.images.list(name=image.rpartition(":")[0]))
+
+    def build(self, folder: Path, image: str) -> None:
+        """Build the Dockerfile in `folder`. Raises BuildFailed, or Unavailable if there is no base image."""
+        if not self.has(BASE_IMAGE):
+            self._get_base()
+        with self._display.step(f"Building the image {image}"):
+            self._build(folder, image)
+
+    def _build(self, folder: Path, image: str) -> None:
+        said: list[str] = []
+        try:
+            events = self._client.api.build(
+                fileobj=_context(folder),
+                custom_context=True,
+                tag=image,
+                network_mode="host",
+                buildargs=build_arguments(),
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for event in events:
+                if "error" in event:
+                    tail = "\n".join(f"    {line}" for line in said[-TAIL_LINES:])
+                    raise BuildFailed(f"The image {image} was not built: {event['error']}\n{tail}")
+                said += str(event.get("stream", "")).splitlines()
+        except self._errors as error:
+            raise BuildFailed(f"The image {image} was not built: {error}") from error
+
+    def _get_base(self) -> None:
+        try:
+            with self._display.step(f"Pulling {BASE_IMAGE}"):
+                self._client.images.pull(BASE_IMAGE)
+                return
+        except self._errors:
+            # No registry in reach: the same base can be made from Debian's packages.
+            self._display.console.print(f"{BASE_IMAGE} cannot be pulled; it is made from Debian packages.")
+        needs.require([MMDEBSTRAP])
+        with self._display.step(f"Making {BASE_IMAGE}"), tempfile.TemporaryDirectory() as folder:
+            tree = Path(folder) / "base.tar"
+            _make_base(tree)
+            repository, _, tag = BASE_IMAGE.partition(":")
+            try:
+                self._client.api.import_image_from_file(
+                    str(tree), repository=repository, tag=tag, changes=['CMD ["bash"]']
+                )
+            except self._errors as error:
+                raise BuildFailed(f"{BASE_IMAGE} was not taken in by the engine: {error}") from error
+
+
+def _make_base(tree: Path) -> None:
+    done = subprocess.run(
+        (needs.find(MMDEBSTRAP) or MMDEBSTRAP.command, "--quiet", "--variant=minbase", BASE_SUITE, str(tree)),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=MMDEBSTRAP_S,
+        check=False,
+    )
+    if done.returncode:
+        tail = "\n".join(done.stderr.strip().splitlines()[-TAIL_LINES:])
+        raise BuildFailed(f"{BASE_IMAGE} could not be made: {tail}")
+
+
+def _context(folder: Path) -> io.BytesIO:
+    """The folder as a tar, with this machine's certificates beside it."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for path in sorted(folder.iterdir()):
+            if path.name != CERTIFICATES_NAME:
+                tar.add(path, arcname=path.name)
+        if CERTIFICATES.is_file():
+            tar.add(CERTIFICATES.resolve(), arcname=CERTIFICATES_NAME)
+    stream.seek(0)
+    return stream
+
+
+def build_arguments() -> dict[str, str]:
+    """How this machine reaches the network: proxies (also apt's) and the Python package index."""
+    found = {name: value for name in _PROXIES if (value := _environment(name))}
+    if "http_proxy" not in found and (proxy := _apt_proxy()):
+        found["http_proxy"] = proxy
+    for name, value in _pip_settings().items():
+        found[f"PIP_{name.upper().replace('-', '_')}"] = value
+    return found
+
+
+def _environment(name: str) -> str:
+    return os.environ.get(name) or os.environ.get(name.upper()) or ""
+
+
+def _apt_proxy() -> str:
+    lines = _lines(("apt-config", "shell", "PROXY", "Acquire::http::Proxy"))
+    return next((line.partition("=")[2].strip("'\"") for line in lines if line.startswith("PROXY=")), "")
+
+
+def _pip_settings() -> dict[str, str]:
+    """pip's own settings of this machine, without folders, which a build cannot see."""
+    found: dict[str, list[str]] = {}
+    # Later lines of `pip config list` are those of the environment, which win.
+    for line in _lines((sys.executable, "-m", "pip", "config", "list")) or _lines(("pip", "config", "list")):
+        key, _, value = line.partition("=")
+        option = key.rpartition(".")[2]
+        words = _reachable(value.strip("'\"").replace("\\n", " ").split())
+        if option in _PIP_OPTIONS and words:
+            found[option] = words
+    for option in _PIP_OPTIONS:
+        words = _reachable(os.environ.get(f"PIP_{option.upper().replace('-', '_')}", "").split())
+        if words:
+            found[option] = words
+    return {option: " ".join(words) for option, words in found.items()}
+
+
+def _reachable(words: Iterable[str]) -> list[str]:
+    return [word for word in words if "://" not in word or word.startswith(("http://", "https://"))]
+
+
+def _lines(command: tuple[str, ...]) -> list[str]:
+    """What a small tool prints; nothing where there is no such tool."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PIP_CONFIG_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.splitlines() if done.returncode == 0 else []

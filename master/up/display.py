@@ -1,0 +1,48 @@
+"""What `openraas up` shows while it works: one line per step, with the time it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+# Steps that are over sooner leave no line.
+QUIET_S = 0.2
+
+
+class Display:
+    """Steps on a terminal; on anything else, plain lines."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def progress(self) -> Progress:
+        """A bar with text and time, which goes when it is done."""
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+        )
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Show that something is under way, then that it is done and how long it took."""
+        began = time.monotonic()
+        with self.progress() as progress:
+            progress.add_task(text, total=None)
+            yield
+        took = time.monotonic() - began
+        if took >= QUIET_S:
+            self.console.print(f"[green]✓[/] {text} [dim]{took:.1f} s[/]", highlight=False)

@@ -1,0 +1,77 @@
+"""The container engine: one that runs already, or a Docker Engine of our own under the state directory."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from common import needs
+from common.errors import Unavailable
+from common.supervision import Program
+from common.unix_http import answers
+from master.up.layout import Layout
+
+DEFAULT_SOCKET = Path("/var/run/docker.sock")
+START_S = 60.0
+POLL_S = 0.1
+
+
+def running() -> str | None:
+    """The URL of an engine that answers now; raises Unavailable if `DOCKER_HOST` names one that does not."""
+    named = os.environ.get("DOCKER_HOST", "")
+    if named:
+        path = Path(named.removeprefix("unix://"))
+        if named.startswith("unix://") and answers(path, "/_ping"):
+            return named
+        raise Unavailable(
+            f"No container engine answers at {named} (DOCKER_HOST).",
+            remedy="Start it, or unset DOCKER_HOST to use the one of this machine. "
+            "Only Unix sockets (unix://…) are supported.",
+        )
+    return f"unix://{DEFAULT_SOCKET}" if answers(DEFAULT_SOCKET, "/_ping") else None
+
+
+def own_url(layout: Layout) -> str:
+    """Where an engine of our own answers."""
+    return f"unix://{layout.engine_socket}"
+
+
+def choose(layout: Layout) -> str:
+    """The engine to use. One of our own that has been used before stays: its images are in it."""
+    if (layout.engine / "data").exists():
+        return own_url(layout)
+    return running() or own_url(layout)
+
+
+def program(layout: Layout) -> Program:
+    """A Docker Engine of our own, apart from every other. Raises Unavailable if this machine cannot run one."""
+    if os.geteuid() != 0:
+        raise Unavailable(
+            "No container engine answers, and starting one needs root.",
+            remedy="Start Docker (systemctl start docker) or run openraas up as root.",
+        )
+    needs.require([needs.DOCKERD, needs.IPTABLES])
+    layout.engine.mkdir(parents=True, exist_ok=True, mode=0o700)
+    command = (
+        needs.find(needs.DOCKERD) or needs.DOCKERD.command,
+        *("--host", own_url(layout)),
+        *("--data-root", str(layout.engine / "data")),
+        *("--exec-root", str(layout.engine / "run")),
+        *("--pidfile", str(layout.engine / "docker.pid")),
+        # Instances get networks of their own; without the default bridge two engines never share one.
+        *("--bridge", "none"),
+        "--log-level=warn",
+    )
+    return Program("engine", command, priority=10, stop_wait_s=30)
+
+
+def wait(layout: Layout, *, limit_s: float = START_S) -> None:
+    """Until our own engine answers. Raises Unavailable."""
+    deadline = time.monotonic() + limit_s
+    while not answers(layout.engine_socket, "/_ping"):
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                "The Docker Engine did not start.", remedy=f"Look into {layout.master.logs / 'engine.log'}."
+            )
+        time.sleep(POLL_S)

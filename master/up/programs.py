@@ -1,0 +1,71 @@
+"""The master's programs, as supervisord keeps them running."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from common.redis_client import is_loopback
+from common.settings import Settings
+from common.supervision import Program, openraas
+from master.up.layout import Layout
+
+WEB = "web"
+BOX = "box"
+WEB_STOP_S = 10
+# The box's own supervisord ends four programs, one after the other.
+BOX_STOP_S = 60
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What a program needs to see the same settings: those that differ from the defaults."""
+    chosen = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    values = {f"OPENRAAS_{key.upper()}": str(value) for key, value in chosen.items()}
+    return {**values, "OPENRAAS_STATE_DIR": str(settings.state_dir), "PYTHONUNBUFFERED": "1"}
+
+
+def master_programs(settings: Settings, layout: Layout) -> list[Program]:
+    """Web, scheduler, lifecycle, beat and Flower."""
+    common = environment(settings)
+
+    def module(name: str, path: str, *, priority: int = 50) -> Program:
+        return Program(name, (sys.executable, "-m", path), common, priority=priority, autostart=False)
+
+    return [
+        Program(WEB, _web(settings, layout), common, 40, stop_wait_s=WEB_STOP_S, autostart=False),
+        module("scheduler", "master.scheduler.main"),
+        module("lifecycle", "master.lifecycle.main"),
+        module("beat", "master.lifecycle.beat"),
+        module("flower", "master.up.flower_main", priority=60),
+    ]
+
+
+def _web(settings: Settings, layout: Layout) -> tuple[str, ...]:
+    """One process with threads: the page's event streams each hold one, and the metrics stay whole."""
+    command = [
+        *(sys.executable, "-m", "gunicorn", "master.web.wsgi:app"),
+        *("--bind", f"{_host(settings.listen)}:{settings.web_port}"),
+        *("--worker-class", "gthread", "--threads", str(settings.web_threads)),
+        *("--keep-alive", "75", "--graceful-timeout", str(WEB_STOP_S // 2), "--timeout", "60"),
+        *("--worker-tmp-dir", _memory_folder(layout), "--no-control-socket"),
+    ]
+    if not is_loopback(settings.listen):
+        command += ["--certfile", str(layout.master.certificate), "--keyfile", str(layout.master.private_key)]
+    return tuple(command)
+
+
+def _host(listen: str) -> str:
+    return f"[{listen}]" if ":" in listen else listen
+
+
+def _memory_folder(layout: Layout) -> str:
+    """gunicorn's workers touch a file every second; on a disk that is busy this can end them."""
+    shared = Path("/dev/shm")  # noqa: S108 -- gunicorn makes a private file in it
+    return str(shared if shared.is_dir() else layout.master.run)
+
+
+def box_program(layout: Layout, engine_url: str) -> Program:
+    """The box beside the master, with a supervisord of its own. `box.toml` may name another engine."""
+    command = openraas("box", "run", "--state-dir", str(layout.box))
+    engine = {"DOCKER_HOST": engine_url}
+    return Program(BOX, command, engine, priority=70, stop_wait_s=BOX_STOP_S, autostart=False)

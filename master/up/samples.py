@@ -1,0 +1,162 @@
+"""The sample applications: their images are built here once, and then pushed like anybody's."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from common.errors import NotFound, OpenRaaSError
+from common.settings import Settings, settings
+from common.supervision import openraas
+from master.catalogue.manifest import Manifest, load_manifest
+from master.cli.client import Client, Refused, part
+from master.up import engine
+from master.up.building import Builder
+from master.up.display import Display
+from master.up.layout import Layout
+
+# Small and soon built; the notebook takes minutes and is published when somebody asks for it.
+QUICK = ("site", "shell")
+VERB_S = 900.0
+NOT_THERE = 404
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample application: a folder with a manifest, a Dockerfile, and perhaps files to be served."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def images(self) -> list[str]:
+        """Every image that its services use."""
+        return sorted({service.image for service in self.manifest.services.values()})
+
+    @property
+    def filesets(self) -> list[str]:
+        """Every fileset that its services mount; their files lie in `content/`."""
+        return sorted({use.name for service in self.manifest.services.values() for use in service.filesets})
+
+
+def folder_of(conf: Settings) -> Path:
+    """Where the samples are: as the operator says, in the installed package, or in a checkout."""
+    root = Path(__file__).parents[2]
+    candidates = [root / "master" / "catalogue" / "samples", root / "compose" / "applications"]
+    if conf.samples_dir is not None:
+        candidates = [conf.samples_dir]
+    found = next((path for path in candidates if path.is_dir()), None)
+    if found is None:
+        raise NotFound(f"There are no sample applications in {candidates[-1]}.", field="samples_dir")
+    return found
+
+
+def find(conf: Settings, name: str) -> Sample:
+    """One sample by name; raises NotFound."""
+    folder = folder_of(conf) / name
+    if not (folder / "manifest.yaml").is_file():
+        raise NotFound(f"There is no sample application {name}.", field="NAME")
+    return Sample(folder, load_manifest((folder / "manifest.yaml").read_text()))
+
+
+class Publisher:
+    """Brings samples into the catalogue, doing only what is missing."""
+
+    def __init__(
+        self,
+        conf: Settings,
+        client: Client,
+        display: Display,
+        *,
+        engine_url: str,
+        environment: dict[str, str],
+    ) -> None:
+        self._settings = conf
+        self._client = client
+        self._display = display
+        self._engine_url = engine_url
+        self._environment = environment
+
+    def publish(self, names: Iterable[str]) -> None:
+        """Build and push images, put filesets, add manifests. Raises OpenRaaSError."""
+        for name in names:
+            sample = find(self._settings, name)
+            for image in sample.images:
+                if not self._exists(f"/images/tags/{_as_path(image)}"):
+                    self._push(sample, image)
+            for fileset in sample.filesets:
+                if not self._exists(f"/filesets/{part(fileset)}"):
+                    with self._display.step(f"Putting the fileset {fileset}"):
+                        self._verb("fileset", "put", fileset, str(sample.folder / "content"), "--public")
+            if not self._exists(f"/applications/{part(name)}"):
+                manifest = (sample.folder / "manifest.yaml").read_text()
+                self._client.send("POST", "/applications", {"manifest": manifest})
+
+    def _push(self, sample: Sample, image: str) -> None:
+        builder = Builder(self._engine_url, self._display)
+        try:
+            if not builder.has(image):
+                builder.build(sample.folder, image)
+        finally:
+            builder.close()
+        with self._display.step(f"Pushing the image {image}"):
+            self._verb("image", "import", image)
+
+    def _exists(self, path: str) -> bool:
+        try:
+            self._client.get(path)
+        except Refused as error:
+            if error.http_status == NOT_THERE:
+                return False
+            raise
+        return True
+
+    def _verb(self, *arguments: str) -> None:
+        """A verb of our own command line: samples take the road that everybody takes."""
+        done = subprocess.run(
+            openraas(*arguments),
+            env={**self._environment, "DOCKER_HOST": self._engine_url},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=VERB_S,
+            check=False,
+        )
+        if done.returncode:
+            problem = done.stderr.strip().removeprefix("openraas: ")
+            raise OpenRaaSError(f"openraas {' '.join(arguments)} failed: {problem}")
+
+
+def _as_path(image: str) -> str:
+    """`repository/tag` of `repository:tag`."""
+    repository, _, tag = image.rpartition(":")
+    return f"{repository}/{part(tag)}"
+
+
+@click.group(hidden=True)
+def samples() -> None:
+    """The sample applications."""
+
+
+@samples.command()
+@click.argument("names", nargs=-1)
+def publish(names: tuple[str, ...]) -> None:
+    """Build and publish sample applications (site, shell, notebook); default: all that are missing."""
+    import os
+
+    conf = settings()
+    every = sorted(path.parent.name for path in folder_of(conf).glob("*/manifest.yaml"))
+    with Client() as client:
+        publisher = Publisher(
+            conf,
+            client,
+            Display(Console()),
+            engine_url=engine.choose(Layout(conf.state_dir)),
+            environment=dict(os.environ),
+        )
+        publisher.publish(names or every)

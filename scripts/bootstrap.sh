@@ -1,0 +1,89 @@
+#!/bin/sh
+# Gets a machine ready to run OpenRaaS from this checkout: Debian packages, then Python ones into .venv.
+# As root it installs what is missing; as anybody else it says what to install and ends. It starts no service.
+set -eu
+cd "$(dirname "$0")/.."
+
+PYTHON_MINIMUM="3, 11"
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+say() { printf '%s\n' "$*" >&2; }
+
+# command:package, for everything that the platform and its box start.
+NEEDED="redis-server:redis-server nginx:nginx-light sshd:openssh-server sshfs:sshfs bwrap:bubblewrap
+iptables:iptables ip:iproute2 setpriv:util-linux mmdebstrap:mmdebstrap"
+# With --tests also what the tests drive: other people's clients.
+[ "${1:-}" != --tests ] || NEEDED="$NEEDED skopeo:skopeo chromium:chromium"
+
+python_is_good() {
+    "$1" -c "import sys; sys.exit(sys.version_info < ($PYTHON_MINIMUM))" 2>/dev/null
+}
+
+find_python() {
+    for candidate in "${PYTHON:-python3}" /usr/bin/python3 python3.13 python3.12 python3.11; do
+        if python_is_good "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+}
+
+engine_answers() {
+    [ -n "${DOCKER_HOST:-}" ] || [ -S /var/run/docker.sock ] || [ -S /run/podman/podman.sock ]
+}
+
+missing_packages() {
+    for pair in $NEEDED; do
+        command -v "${pair%%:*}" >/dev/null || printf ' %s' "${pair##*:}"
+    done
+    engine_answers || command -v dockerd >/dev/null || printf ' docker.io'
+    python=$(find_python)
+    if [ -z "$python" ]; then
+        printf ' python3 python3-venv'
+    elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        printf ' python3-venv'
+    fi
+}
+
+install_packages() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        say "OpenRaaS needs these Debian packages:$1"
+        say "Install them as root, then run make again:"
+        say "    apt-get install --no-install-recommends$1"
+        exit 1
+    fi
+    say "Installing Debian packages:$1"
+    # Debian starts the service of a package that it installs. Ours are started by `openraas up`, others by nobody.
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
+        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+        chmod 755 /usr/sbin/policy-rc.d
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    apt-get install -qq --yes --no-install-recommends $1
+    rm -f /usr/sbin/policy-rc.d
+    trap - EXIT INT TERM
+}
+
+packages=$(missing_packages)
+[ -z "$packages" ] || install_packages "$packages"
+
+python=$(find_python)
+if [ -z "$python" ]; then
+    say "OpenRaaS needs Python 3.11 or later. Install it, or name one: make PYTHON=/path/to/python3"
+    exit 1
+fi
+
+# Installing takes a while: only when the lock file or the project's own description changed.
+wanted=$(cat requirements.lock pyproject.toml | sha256sum | cut -d' ' -f1)
+if [ "$(cat .venv/.installed 2>/dev/null)" = "$wanted" ]; then
+    exit 0
+fi
+say "Installing Python packages into .venv (a minute or two the first time)"
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+[ -x .venv/bin/pip ] || .venv/bin/python -m ensurepip -q
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+printf '%s\n' "$wanted" >.venv/.installed

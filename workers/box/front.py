@@ -221,6 +221,7 @@ def make_server(address: Path | tuple[str, int], routes: list[Route]) -> Threadi
     if isinstance(address, Path):
         address.parent.mkdir(parents=True, exist_ok=True)
         address.unlink(missing_ok=True)
+        handler.disable_nagle_algorithm = False  # there is none on a Unix socket
         server: ThreadingHTTPServer = _UnixServer(str(address), handler)  # type: ignore[arg-type]
         address.chmod(0o600)
     else:

@@ -1,0 +1,196 @@
+"""The state of transfers: one blob that is arriving (`Job`), one image that is wanted (`Pull`).
+
+A job is shared by all pulls that want its blob. Everything here is guarded by the lock of the swarm
+(`swarm.py`) that works on it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from common.oci.chunks import CHUNK_BYTES, fits
+from common.oci.store import ContentStore
+from common.wishes import BlobSource, ImageSource
+from workers.depository.errors import TransferError
+from workers.depository.facts import TransferFacts
+from workers.depository.partial import Partial
+from workers.depository.ranges import BlobRanges
+from workers.depository.source import Line
+
+# Who gave the bytes that an earlier run of this process left on the disk is not known.
+UNKNOWN = ""
+
+
+class Job:
+    """One blob on its way into the store."""
+
+    def __init__(self, store: ContentStore, blob: BlobSource, repository: str) -> None:
+        self._store = store
+        self.blob = blob
+        self.repository = repository
+        listed = blob.chunk_list
+        usable = listed is not None and fits(listed, blob.digest, blob.size_bytes)
+        self.hashes = listed.chunks if listed is not None and usable else None
+        self._chunk_bytes = listed.chunk_bytes if listed is not None and usable else CHUNK_BYTES
+        self.ranges = self._new_ranges()
+        partial = self._new_partial()
+        self.partial: Partial | None = partial
+        self.ranges.resume(partial.chunks(self.hashes), UNKNOWN)
+        self.given: Counter[str] = Counter()
+        self.done = False
+        self.committing = False
+        self.error: TransferError | None = None
+        self.moved_at = time.monotonic()
+
+    @property
+    def digest(self) -> str:
+        """The blob's digest."""
+        return self.blob.digest
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ended, well or not."""
+        return self.done or self.error is not None
+
+    def receiving(self) -> Partial:
+        """Where the bytes go; only a job that is not over has it."""
+        if self.partial is None:
+            raise RuntimeError(f"the transfer of {self.digest} is over")
+        return self.partial
+
+    def _new_ranges(self) -> BlobRanges:
+        return BlobRanges(self.blob.size_bytes, self._chunk_bytes, self.hashes is not None)
+
+    def _new_partial(self) -> Partial:
+        return Partial(self._store, self.digest, self.blob.size_bytes, self._chunk_bytes)
+
+    def start_over(self) -> str | None:
+        """All bytes came and are not the blob: throw them away. Returns the box to blame, if it is known."""
+        culprit = None
+        if self.hashes is not None:
+            # Every chunk matched and the whole does not: the chunk list is wrong, whoever sent the bytes.
+            self.hashes = None
+            self.ranges = self._new_ranges()
+        else:
+            culprit = self.ranges.mismatched()
+        self.renew_partial()
+        return culprit or None
+
+    def renew_partial(self) -> None:
+        """Begin with an empty file; a thread that still writes to the old one does no harm."""
+        self.receiving().discard()
+        self.partial = self._new_partial()
+        self.given.clear()
+
+
+@dataclass
+class SourceState:
+    """One depository within one pull."""
+
+    box: str
+    lacks: set[str] = field(default_factory=set)
+    left: str | None = None
+    banned: bool = False
+    threads: int = 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is being asked, or could be."""
+        return self.left is None and not self.banned
+
+
+class Pull:
+    """One image that somebody on this box wants, whole (hold) or as far as the engine asks (plan)."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+        self.repository = repository_of(source)
+        self.users: set[str] = set()
+        self.jobs: dict[str, Job] = {}
+        self.sources: dict[str, SourceState] = {}
+        self.lines: set[Line] = set()
+        self.rounds_left = 1
+        self.cancelled = threading.Event()
+        self.error: TransferError | None = None
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self._position: dict[str, int] = {}
+        self.update(source)
+
+    def update(self, source: ImageSource) -> None:
+        """A newer placement of the same image: its ticket, its depositories."""
+        self.source = source
+        self._position = {blob.digest: number for number, blob in enumerate(source.blobs)}
+        for box in source.endpoints:
+            self.sources.setdefault(box, SourceState(box))
+
+    @property
+    def pending(self) -> list[Job]:
+        """What is still on its way, in layer order."""
+        waiting = [job for job in self.jobs.values() if not job.is_over]
+        return sorted(waiting, key=lambda job: self._position.get(job.digest, len(self._position)))
+
+    def blobs_from(self, digest: str) -> list[BlobSource]:
+        """The blob, and if it is a layer all after it: an engine that misses one layer misses the later ones."""
+        position = self._position[digest]
+        blobs = self.source.blobs
+        return [blobs[position]] if position < FIRST_LAYER else list(blobs[position:])
+
+    def blob(self, digest: str) -> BlobSource | None:
+        """The blob of this image with that digest."""
+        position = self._position.get(digest)
+        return None if position is None else self.source.blobs[position]
+
+    def can_give(self, state: SourceState, job: Job) -> bool:
+        """Whether this depository may be asked for the blob."""
+        blob = self.blob(job.digest)
+        return (
+            state.is_live
+            and blob is not None
+            and state.box in blob.boxes
+            and state.box in self.source.endpoints
+            and job.digest not in state.lacks
+        )
+
+    def tried(self) -> list[tuple[str, str]]:
+        """Each depository with what it did."""
+        return [
+            (box, "it sent bad bytes" if state.banned else state.left or "it does not hold all of it")
+            for box, state in self.sources.items()
+        ]
+
+    def facts(self) -> TransferFacts:
+        """What was transferred so far, and how it stands."""
+        given: Counter[str] = Counter()
+        for job in self.jobs.values():
+            given.update(job.given)
+        now = time.monotonic() if self.ended_at is None else self.ended_at
+        return TransferFacts(
+            state=self._state(),
+            size_bytes=sum(given.values()),
+            sources=dict(given),
+            banned=sorted(box for box, state in self.sources.items() if state.banned),
+            took_s=0.0 if self.started_at is None else now - self.started_at,
+            error=str(self.error) if self.error else "",
+        )
+
+    def _state(self) -> str:
+        if self.cancelled.is_set():
+            return "cancelled"
+        if self.error is not None:
+            return "failed"
+        return "running" if self.pending else "done"
+
+
+# In an ImageSource come the manifest, then the config, then the layers.
+FIRST_LAYER = 2
+
+
+def repository_of(source: ImageSource) -> str:
+    """The repository in an image's name: `site` of `site:1`; without a name, one that fits any client."""
+    name = source.name.split("@")[0]
+    head, colon, tag = name.rpartition(":")
+    return head if colon and "/" not in tag and head else name

@@ -1,0 +1,162 @@
+"""The role depository: keep the layers that wishes name, fetch what is to be held, drop the rest in time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from common.errors import OpenRaaSError
+from common.logs import get_logger
+from common.oci.store import ContentStore
+from common.reports import Ended, Failed, Held, StepDone
+from common.units import show_size
+from common.wishes import HoldWish, OfferWish, Wish
+from common.words import Role
+from workers.box.jobs import Lane
+from workers.box.role import BoxContext, RoleFacts
+from workers.depository.client import LayersClient
+from workers.depository.errors import Cancelled
+from workers.depository.holdings import Holdings
+from workers.depository.keeping import Keeper, needed
+
+log = get_logger(__name__)
+
+# While the wish stands its blobs are needed anyway; the pin is for the moment in which it is read anew.
+PIN_S = 120.0
+# A fact that stays true is reported again after this pause, which then doubles up to the limit; so does the
+# pause before a fetch that failed is tried again.
+REPEAT_S = 10.0
+MOST_REPEAT_S = 3600.0
+
+
+@dataclass
+class _Echo:
+    """What was reported for a subject, and when it is due again."""
+
+    key: tuple[int, int, str]
+    due_at: float
+    pause_s: float = REPEAT_S
+
+
+class Depository:
+    """Converges OfferWish and HoldWish."""
+
+    role = Role.DEPOSITORY
+
+    def __init__(self, context: BoxContext) -> None:
+        self._context = context
+        self._holdings = Holdings(context.table, ContentStore(context.paths.store))
+        self._keeper = Keeper(context, self._holdings)
+        self._client = LayersClient(context.paths)
+        self._echoes: dict[str, _Echo] = {}
+
+    def start(self) -> None:
+        """Make the table and the disk agree, in the background: verifying may take a while."""
+        self._context.jobs.submit(Lane.LONG, "reconcile-blobs", self._holdings.reconcile)
+
+    def converge(self, wish: Wish) -> None:
+        """Offer, hold, or undo it; long fetches go to their own lane."""
+        if isinstance(wish, OfferWish):
+            self._offer(wish) if wish.wanted == "offered" else self._release(wish)
+        elif isinstance(wish, HoldWish):
+            self._hold(wish) if wish.wanted == "held" else self._remove(wish)
+
+    def forget(self, subject: str) -> None:
+        """Nothing is left to undo: what only this subject needed goes by its timer."""
+        self._echoes.pop(subject, None)
+
+    def facts(self) -> RoleFacts:
+        """The blobs' bytes; compute leaves them out on a box that is a depository."""
+        return RoleFacts(blobs_bytes=self._holdings.size_bytes())
+
+    def tidy(self) -> None:
+        """Report new blobs; drop what is unused, when it is time or when room is short."""
+        self._keeper.tidy()
+
+    def _offer(self, wish: OfferWish) -> None:
+        began = time.monotonic()
+        if not self._is_due(wish):
+            return
+        self._holdings.pin(wish.blobs, wish.lease_end or time.time() + PIN_S)
+        self._holdings.touch(wish.blobs)
+        here = [blob for digest in wish.blobs if (blob := self._holdings.find(digest)) is not None]
+        size = show_size(sum(blob.size_bytes for blob in here))
+        self._context.reporter.send(
+            StepDone(
+                subject=wish.subject,
+                generation=wish.generation,
+                step="offer",
+                took_s=time.monotonic() - began,
+                detail=f"{len(here)} of {len(wish.blobs)} blobs are here ({size})",
+            )
+        )
+
+    def _release(self, wish: OfferWish) -> None:
+        if self._is_due(wish):
+            self._holdings.unpin(wish.blobs)
+            self._context.reporter.send(Ended(subject=wish.subject, generation=wish.generation))
+
+    def _hold(self, wish: HoldWish) -> None:
+        digests = [blob.digest for blob in wish.image.blobs]
+        if not self._holdings.missing(digests):
+            if self._is_due(wish):
+                held = self._holdings.held(dict.fromkeys(digests))
+                self._context.reporter.send(
+                    Held(subject=wish.subject, generation=wish.generation, blobs=held)
+                )
+            return
+        key = ("hold", wish.subject)
+        if not self._context.jobs.is_running(key) and self._is_due(wish, "fetch"):
+            self._context.jobs.submit(Lane.LONG, key, lambda: self._fetch(wish))
+
+    def _fetch(self, wish: HoldWish) -> None:
+        context = self._context
+        user = f"hold.{wish.subject}"
+        if context.wishes.is_stale(wish):
+            return
+        try:
+            self._client.hold(wish.image, user, unwanted=lambda: context.wishes.is_stale(wish))
+        except Cancelled:
+            log.info("fetch cancelled", image=wish.image.name)
+        except OpenRaaSError as error:
+            log.warning("image not held", image=wish.image.name, error=str(error))
+            context.reporter.send(
+                Failed(
+                    subject=wish.subject,
+                    generation=wish.generation,
+                    reason="no-source",
+                    message=str(error)[:1000],
+                )
+            )
+        else:
+            self._echoes.pop(wish.subject, None)
+            context.jobs.submit(
+                Lane.SHORT, (self.role, wish.subject), lambda: self._converge_again(wish.subject)
+            )
+
+    def _converge_again(self, subject: str) -> None:
+        wish = self._context.wishes.current(self.role, subject)
+        if wish is not None:
+            self.converge(wish)
+
+    def _remove(self, wish: HoldWish) -> None:
+        own = {blob.digest for blob in wish.image.blobs}
+        unneeded = own & self._holdings.digests() - needed(self._context, without=wish.subject)
+        if unneeded:
+            self._holdings.drop(unneeded)
+        if self._is_due(wish):
+            self._context.reporter.send(Ended(subject=wish.subject, generation=wish.generation))
+
+    def _is_due(self, wish: OfferWish | HoldWish, about: str = "") -> bool:
+        """Whether to say (or try) it now: at once when the wish is new, then ever more rarely."""
+        key = (wish.generation, wish.version, about or wish.wanted)
+        now = time.monotonic()
+        echo = self._echoes.get(wish.subject)
+        if echo is None or echo.key != key:
+            self._echoes[wish.subject] = _Echo(key, now + REPEAT_S)
+            return True
+        if now < echo.due_at:
+            return False
+        echo.pause_s = min(echo.pause_s * 2, MOST_REPEAT_S)
+        echo.due_at = now + echo.pause_s
+        return True

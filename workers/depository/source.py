@@ -1,0 +1,136 @@
+"""One persistent connection to a depository, from which ranges of blobs are read."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from common.words import Endpoint
+from workers.depository.errors import Abandoned, SourceError, SourceLacks, SourceRefused, SourceSilent
+
+_STEP_BYTES = 256 * 1024
+
+
+@lru_cache(maxsize=8)
+def _context(authority: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(authority))
+
+
+class Line:
+    """A connection to one depository. It reconnects by itself; one thread uses it at a time."""
+
+    def __init__(self, endpoint: Endpoint, ticket: str, *, authority: Path, timeout_s: float) -> None:
+        self._ticket = ticket
+        self._fresh = True
+        self._closed = False
+        if endpoint.tls:
+            self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
+                endpoint.host, endpoint.port, timeout=timeout_s, context=_context(authority)
+            )
+        else:
+            self._http = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
+
+    def connect(self) -> None:
+        """Reach the depository; raises SourceSilent or SourceError."""
+        if self._closed:
+            raise Abandoned("the transfer has ended")
+        if self._http.sock is not None:
+            return
+        try:
+            self._http.connect()
+        except TimeoutError as error:
+            raise SourceSilent("it does not answer") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise SourceError(f"it cannot be reached ({error})") from error
+        self._fresh = True
+
+    def close(self) -> None:
+        """End the connection, also in the middle of an answer that another thread is reading."""
+        self._closed = True
+        sock = self._http.sock
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def read(
+        self, path: str, offset: int, into: memoryview, total_bytes: int, wanted: Callable[[], bool]
+    ) -> None:
+        """Fill `into` with the bytes of the blob at `path` from `offset` on.
+
+        Raises SourceLacks, SourceRefused, SourceSilent, Abandoned once `wanted` says no, else SourceError.
+        """
+        try:
+            try:
+                self._ask(path, offset, len(into), total_bytes, into, wanted)
+            except (ConnectionError, http.client.RemoteDisconnected):
+                if self._fresh:
+                    raise
+                # The server closed a connection that had been idle (RFC 9112, section 9.3.1): ask again.
+                self._reset()
+                self.connect()
+                self._ask(path, offset, len(into), total_bytes, into, wanted)
+        except SourceLacks:
+            raise  # the answer was read to its end: the connection is still good
+        except SourceError:
+            self._reset()
+            raise
+        except TimeoutError as error:
+            self._reset()
+            raise SourceSilent("it stopped sending") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._reset()
+            raise SourceError(f"the connection broke ({error or type(error).__name__})") from error
+
+    def _reset(self) -> None:
+        self._http.close()
+
+    def _ask(
+        self,
+        path: str,
+        offset: int,
+        length: int,
+        total_bytes: int,
+        into: memoryview,
+        wanted: Callable[[], bool],
+    ) -> None:
+        self.connect()
+        headers = {
+            "Authorization": f"Bearer {self._ticket}",
+            "Range": f"bytes={offset}-{offset + length - 1}",
+            "Accept-Encoding": "identity",
+        }
+        self._http.request("GET", path, headers=headers)
+        answer = self._http.getresponse()
+        self._check(answer, offset, length, total_bytes)
+        filled = 0
+        while filled < length:
+            count = answer.readinto(into[filled : filled + _STEP_BYTES])
+            if not count:
+                raise SourceError("it ended its answer early")
+            filled += count
+            if not wanted():
+                raise Abandoned("the range came from elsewhere")
+        answer.read()  # takes the end of the answer, so that the connection can be used again
+        self._fresh = False
+
+    def _check(self, answer: http.client.HTTPResponse, offset: int, length: int, total_bytes: int) -> None:
+        if answer.status in (404, 410):
+            answer.read()
+            raise SourceLacks("it does not hold the blob")
+        if answer.status in (401, 403):
+            raise SourceRefused("it does not accept the ticket")
+        if answer.status not in (200, 206):
+            raise SourceError(f"it answered {answer.status}")
+        whole = offset == 0 and length == total_bytes
+        told = answer.getheader("Content-Range", "")
+        if answer.status == 206 and told != f"bytes {offset}-{offset + length - 1}/{total_bytes}":
+            raise SourceRefused(f"it answered with another range ({told[:60]})")
+        if answer.status == 200 and not whole:
+            raise SourceRefused("it does not serve ranges")
+        if answer.length != length:
+            raise SourceRefused("its answer has another length than the range")

@@ -1,0 +1,175 @@
+"""Uploads of blobs (OCI distribution specification 1.1, "Pushing blobs"): in one piece or in chunks.
+
+An upload is a file under the store's `ingest/` and a row of the box's table, so that it survives a restart;
+how far it came is the length of the file.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+from common.oci.digest import BadDigest
+from common.units import show_size
+from common.words import is_digest
+from workers.box.front import Exchange
+from workers.box.table import Table
+from workers.depository.errors import RegistryError
+from workers.depository.holdings import Holdings
+
+_SCHEMA = """CREATE TABLE IF NOT EXISTS uploads (
+    id TEXT PRIMARY KEY, repository TEXT NOT NULL, changed_at REAL NOT NULL)"""
+_CONTENT_RANGE = re.compile(r"^(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/.*)?$")
+# How often an upload that goes on is checked against the room that is left.
+_CHECK_EVERY_BYTES = 16 * 2**20
+# What stays free on the file system whatever was lent.
+_SPARE_BYTES = 256 * 2**20
+
+
+class Uploads:
+    """The uploads of one box."""
+
+    def __init__(self, table: Table, holdings: Holdings, *, lent_bytes: int) -> None:
+        self._table = table
+        self._holdings = holdings
+        self._store = holdings.store
+        self._lent_bytes = lent_bytes
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
+        table.create(_SCHEMA)
+
+    def start(self, exchange: Exchange, repository: str) -> None:
+        """POST: begin an upload; with `digest` the body is the whole blob."""
+        upload = uuid.uuid4().hex
+        self._table.write("INSERT INTO uploads VALUES (?, ?, ?)", (upload, repository, time.time()))
+        self._path(upload).touch()
+        if "digest" in exchange.query:
+            self.finish(exchange, repository, upload)
+            return
+        self._answer(exchange, HTTPStatus.ACCEPTED, repository, upload)
+
+    def append(self, exchange: Exchange, repository: str, upload: str) -> None:
+        """PATCH: the next bytes."""
+        with self._open(upload, repository):
+            self._receive(exchange, upload)
+            self._answer(exchange, HTTPStatus.ACCEPTED, repository, upload)
+
+    def finish(self, exchange: Exchange, repository: str, upload: str) -> None:
+        """PUT: perhaps the last bytes, then the digest of all."""
+        digest = exchange.query.get("digest", "")
+        if not is_digest(digest):
+            raise RegistryError(400, "DIGEST_INVALID", f"{digest[:100]!r} is not a sha256 digest.")
+        with self._open(upload, repository):
+            self._receive(exchange, upload)
+            try:
+                measured = self._store.commit(self._path(upload), digest)
+            except BadDigest as error:
+                self._discard(upload)
+                raise RegistryError(400, "DIGEST_INVALID", str(error)) from error
+            self._holdings.add(measured, "", repository)
+            self._discard(upload)
+        location = f"/v2/{repository}/blobs/{digest}"
+        exchange.answer(HTTPStatus.CREATED, headers={"Location": location, "Docker-Content-Digest": digest})
+
+    def status(self, exchange: Exchange, repository: str, upload: str) -> None:
+        """GET: how far it came."""
+        with self._open(upload, repository):
+            self._answer(exchange, HTTPStatus.NO_CONTENT, repository, upload)
+
+    def cancel(self, exchange: Exchange, repository: str, upload: str) -> None:
+        """DELETE: forget it."""
+        with self._open(upload, repository):
+            self._discard(upload)
+            exchange.answer(HTTPStatus.NO_CONTENT)
+
+    def expire(self, idle_s: float) -> None:
+        """Forget uploads that nobody went on with."""
+        rows = self._table.all("SELECT id FROM uploads WHERE changed_at < ?", (time.time() - idle_s,))
+        for row in rows:
+            self._discard(row["id"])
+
+    def _path(self, upload: str) -> Path:
+        return self._store.ingest_path(f"{upload}.upload")
+
+    @contextmanager
+    def _open(self, upload: str, repository: str) -> Iterator[None]:
+        """The upload for one request alone."""
+        row = self._table.one("SELECT repository FROM uploads WHERE id = ?", (upload,))
+        if row is None or row["repository"] != repository or not self._path(upload).exists():
+            raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", f"There is no upload {upload}; begin again.")
+        with self._lock:
+            if upload in self._busy:
+                raise RegistryError(409, "BLOB_UPLOAD_INVALID", f"Another request writes upload {upload}.")
+            self._busy.add(upload)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy.discard(upload)
+
+    def _receive(self, exchange: Exchange, upload: str) -> None:
+        path = self._path(upload)
+        offset = path.stat().st_size
+        self._check_range(exchange, upload, offset)
+        room, unchecked = self._room(), 0
+        with path.open("ab") as file:
+            for piece in exchange.body():
+                unchecked += len(piece)
+                if unchecked > room:
+                    file.close()
+                    self._discard(upload)
+                    raise RegistryError(
+                        507, "SIZE_INVALID", f"This box has only {show_size(room)} of its lent space left."
+                    )
+                if unchecked >= _CHECK_EVERY_BYTES:
+                    file.write(piece)
+                    file.flush()
+                    room, unchecked = self._room(), 0
+                    continue
+                file.write(piece)
+        self._table.write("UPDATE uploads SET changed_at = ? WHERE id = ?", (time.time(), upload))
+
+    def _check_range(self, exchange: Exchange, upload: str, offset: int) -> None:
+        header = exchange.headers.get("Content-Range")
+        if header is None:
+            return
+        match = _CONTENT_RANGE.match(header.strip())
+        if match is None:
+            raise RegistryError(400, "BLOB_UPLOAD_INVALID", f"Content-Range {header[:80]!r} cannot be read.")
+        first, last = int(match[1]), int(match[2])
+        length = exchange.headers.get("Content-Length")
+        fits = length is None or int(length) == last - first + 1
+        if first != offset or not fits:
+            raise RegistryError(
+                416,
+                "BLOB_UPLOAD_INVALID",
+                f"The upload has {offset} bytes; go on from there.",
+                headers=_headers(upload, offset),
+            )
+
+    def _room(self) -> int:
+        """How many bytes may still come."""
+        arriving = sum(entry.stat().st_size for entry in self._path("x").parent.glob("*.upload"))
+        lent = self._lent_bytes - self._holdings.size_bytes() - arriving
+        free = shutil.disk_usage(self._store.root).free - _SPARE_BYTES
+        return max(0, min(lent, free))
+
+    def _discard(self, upload: str) -> None:
+        self._table.write("DELETE FROM uploads WHERE id = ?", (upload,))
+        self._path(upload).unlink(missing_ok=True)
+
+    def _answer(self, exchange: Exchange, status: int, repository: str, upload: str) -> None:
+        size = self._path(upload).stat().st_size
+        headers = {"Location": f"/v2/{repository}/blobs/uploads/{upload}"}
+        exchange.answer(status, headers={**headers, **_headers(upload, size)})
+
+
+def _headers(upload: str, size: int) -> dict[str, str]:
+    return {"Range": f"0-{max(0, size - 1)}", "Docker-Upload-UUID": upload}

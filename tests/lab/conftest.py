@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.lab import applications
+from tests.lab.fleets import running
+from tests.lab.portal import Portal
+from tests.support import oci_image
 from workers.lab import build, remains
+from workers.lab.fleet import Lab
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,3 +30,32 @@ def lab_id() -> Iterator[str]:
     yield name
     if name in remains.labs():
         build.down(name)
+
+
+ROLES = ("compute", "filestore", "depository", "depository")
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for what the tests make once."""
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """A master and four boxes: compute, filestore and two depositories, each link 100 Mbit/s."""
+    with running(ROLES) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def portal(lab: Lab, scratch: Path) -> Portal:
+    """The lab's master, with an image on both depositories, a fileset and the applications published."""
+    master = Portal(lab)
+    layout = scratch / "image"
+    oci_image.web_image(layout)
+    for box in lab.state.boxes[2:]:
+        applications.push(master, layout, box, f"{applications.REPOSITORY}:1", scratch)
+    applications.put_pages(master, scratch)
+    applications.publish(master, applications.SITE)
+    return master

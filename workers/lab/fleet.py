@@ -91,7 +91,7 @@ class Lab:
     def join(self, box: Node, token: str, options: Sequence[str] = ()) -> None:
         """Let a box join the lab's master, by the command that every box uses."""
         argv = [
-            *OPENRAAS, "box", "join", f"https://{Master(self.state).address}", token,
+            *OPENRAAS, "box", "join", f"https://{Master(self.state).address}", "-",
             "--state-dir", str(self.box_dir(box)), "--name", box.name,
             "--roles", ",".join(sorted(box.roles)), "--address", self.state.address(box),
         ]  # fmt: skip
@@ -99,7 +99,10 @@ class Lab:
             argv += ["--engine", f"unix://{engine.socket_path(self.state, box)}"]
         if box.link.uplink_bps is not None:
             argv += ["--bandwidth", f"{box.link.uplink_bps}bit"]
-        run(*self.inside(box, [*argv, *options]), env=node_environment(), timeout_s=JOIN_S)
+        # The token goes in by standard input, where no list of processes shows it.
+        run(
+            *self.inside(box, [*argv, *options]), env=node_environment(), timeout_s=JOIN_S, stdin=f"{token}\n"
+        )
 
     def start_box(self, box: Node) -> subprocess.Popen[bytes]:
         """Start the box's own programs."""

@@ -6,6 +6,7 @@ Both are spoken to by their own command line; the lab imports nothing of the mas
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import Any
 
@@ -46,7 +47,7 @@ def own(state: LabState, node: Node) -> MasterRef:
 
 def start(state: LabState, node: Node, init: ProcessMark) -> subprocess.Popen[bytes]:
     """Start the lab's own master; `wait_ready` tells when boxes may join."""
-    argv = [*OPENRAAS, "up", "--no-box", "--no-samples", "--listen", state.address(node)]
+    argv = [*OPENRAAS, "up", "--no-box", "--listen", state.address(node)]
     return start_inside(
         init, argv, state.node_dir(node) / "master.log", environment=own_environment(state, node)
     )
@@ -57,6 +58,8 @@ def own_environment(state: LabState, node: Node) -> dict[str, str]:
     return {
         "OPENRAAS_STATE_DIR": str(own(state, node).state_dir),
         "OPENRAAS_LISTEN": state.address(node),
+        # Not the master to which the person who makes the lab is signed in.
+        "XDG_CONFIG_HOME": str(state.node_dir(node) / "config"),
     }
 
 
@@ -67,9 +70,9 @@ class Master:
         if state.master is None:
             raise LabError(f"The lab {state.lab} has no master yet.", remedy="Remove it: openraas lab down.")
         self._ref = state.master
-        self._environment = node_environment()
+        self.environment = dict(os.environ)
         if self._ref.own:
-            self._environment |= own_environment(state, state.nodes[OWN_NAME])
+            self.environment = node_environment() | own_environment(state, state.nodes[OWN_NAME])
 
     @property
     def address(self) -> str:
@@ -78,16 +81,7 @@ class Master:
 
     def command(self, *arguments: str) -> Any:
         """What `openraas … --json` says on the master's side."""
-        return json.loads(run(*self.argv(*arguments, "--json"), env=self._environment, timeout_s=COMMAND_S))
-
-    def argv(self, *arguments: str) -> tuple[str, ...]:
-        """The command line of `openraas …`."""
-        return (*OPENRAAS, *arguments)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """With which the master's command line finds it."""
-        return dict(self._environment)
+        return json.loads(run(*OPENRAAS, *arguments, "--json", env=self.environment, timeout_s=COMMAND_S))
 
     def wait_ready(self, process: subprocess.Popen[bytes] | None, log: Any) -> None:
         """Wait until the master takes requests; raises LabError with the end of its log."""
@@ -109,8 +103,8 @@ class Master:
 
     def online(self) -> set[str]:
         """The boxes that are up."""
-        return {str(row["id"]) for row in self.command("box", "list") if row.get("status")}
+        return {str(row["id"]) for row in self.command("box", "list") if row["up"]}
 
     def remove(self, box: str) -> None:
         """Let the master forget a box."""
-        run(*self.argv("box", "remove", box, "--force"), env=self._environment, timeout_s=COMMAND_S)
+        self.command("box", "remove", box, "--force")

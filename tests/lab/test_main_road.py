@@ -1,0 +1,113 @@
+"""The main job on four boxes: from POST to the bytes of a mounted file in the browser, and back to nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import applications
+from tests.lab.portal import Portal, box_dir, mounts_on, on_node, processes_on
+from tests.support.redis import wait_until
+from workers.lab import engine
+from workers.lab.fleet import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.engine]
+
+GONE_S = 30.0
+
+
+@pytest.fixture
+def site(portal: Portal) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A running deployment of the site, and its instance."""
+    deployment = portal.start("lab-site")
+    yield deployment, portal.wait(deployment, "running")
+    portal.stop(deployment)
+
+
+def test_a_request_ends_in_the_bytes_of_a_file_that_came_from_another_box(
+    lab: Lab, portal: Portal, site: tuple[str, dict[str, Any]]
+) -> None:
+    compute, filestore, *depositories = (box.name for box in lab.state.boxes)
+    deployment, instance = site
+    browser = portal.open(deployment)
+
+    assert browser.entered.status_code in (302, 303)
+    page = browser.get(f"/{applications.FILE}")
+
+    assert (page.status_code, page.text) == (200, applications.TEXT)
+    assert instance["box"] == compute
+    assert [mount["filestore"] for mount in instance["mounts"]] == [filestore]
+    assert sorted(instance["depositories"]) == sorted(depositories)
+    fetched = [row for row in instance["timeline"] if row["step"] == "fetch"][-1]
+    # Both links carried a share of what nobody can compress.
+    assert sorted(fetched["sources"]) == sorted(depositories)
+    assert min(fetched["sources"].values()) > 2_000_000
+    assert sum(fetched["sources"].values()) == pytest.approx(fetched["size_bytes"], rel=0.01)
+
+
+def test_without_the_cookie_the_gateway_shows_nothing(
+    portal: Portal, site: tuple[str, dict[str, Any]]
+) -> None:
+    browser = portal.open(site[0])
+
+    assert browser.get(f"/{applications.FILE}", with_cookie=False).status_code in (401, 403)
+
+
+def test_after_stop_nothing_is_left_on_any_box_nor_in_redis(lab: Lab, portal: Portal) -> None:
+    compute, filestore = (lab.state.boxes[number].name for number in (0, 1))
+    before = facts(lab, portal)
+    deployment = portal.start("lab-site")
+    instance = portal.wait(deployment, "running")
+    during = facts(lab, portal)
+    assert during != before
+    assert instance["id"] in json.dumps(during)
+
+    portal.stop(deployment)
+
+    wait_until(lambda: facts(lab, portal) == before, GONE_S, f"{facts(lab, portal)} == {before}")
+    assert instance["id"] not in json.dumps(facts(lab, portal))
+    assert not [line for line in processes_on(lab, filestore) if "sftp-server" in line]
+    assert not [line for line in processes_on(lab, compute) if line.startswith("sshfs")]
+
+
+def facts(lab: Lab, portal: Portal) -> dict[str, list[str]]:
+    """What there is, by those who must know: the engine, the kernel, the file systems, Redis."""
+    compute, filestore = lab.state.boxes[0], lab.state.boxes[1]
+    docker = ("docker", "--host", f"unix://{engine.socket_path(lab.state, compute)}")
+    client = portal.redis()
+    found = {
+        "containers": on_node(lab, compute.name, *docker, "ps", "--all", "--format", "{{.Names}}").split(),
+        "networks": used_networks(lab, compute.name, docker),
+        "mounts": [point for point in mounts_on(lab, compute.name) if str(box_dir(lab, compute.name)) in point],
+        "keys": files(box_dir(lab, compute.name) / "keys"),
+        "exports": files(box_dir(lab, filestore.name) / "exports"),
+        "export mounts": [
+            point for point in mounts_on(lab, filestore.name) if str(box_dir(lab, filestore.name)) in point
+        ],
+        "reservations": [
+            f"{key}/{field}" for key in client.scan_iter("reserved*") if client.type(key) == "hash"
+            for field in client.hkeys(key)
+        ],
+        "wishes": [
+            f"{key}/{field}" for key in client.scan_iter("wish:*") for field in client.hkeys(key)
+            if not field.startswith(("filestore/fileset.", "depository/image."))
+        ],
+    }  # fmt: skip
+    client.close()
+    return {name: sorted(values) for name, values in found.items()}
+
+
+def used_networks(lab: Lab, name: str, docker: tuple[str, ...]) -> list[str]:
+    """Networks with a container in them: a small pool of empty ones may be kept."""
+    ids = on_node(lab, name, *docker, "network", "ls", "--quiet").split()
+    template = "{{if .Containers}}{{.Name}}{{end}}"
+    return on_node(lab, name, *docker, "network", "inspect", "--format", template, *ids).split()
+
+
+def files(directory: Path) -> list[str]:
+    """All files below a directory."""
+    return [str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()]

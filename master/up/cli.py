@@ -41,10 +41,13 @@ def _settings(**given: Any) -> Settings:
     type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
     help="Options of this machine's own box, as for `openraas box join --config`.",
 )
+@click.option("--no-box", is_flag=True, help="A master alone: needs no container engine and no root.")
 @click.option("--demo", is_flag=True, help="Publish the sample applications and start one.")
 @click.option("--leave-running", is_flag=True, help="At the end leave instances running, as a service does.")
-def up(box_config: Path | None, demo: bool, leave_running: bool, **given: Any) -> None:
+def up(box_config: Path | None, no_box: bool, demo: bool, leave_running: bool, **given: Any) -> None:
     """Start the whole platform on this machine and keep it up until Ctrl-C."""
+    if no_box and (demo or box_config):
+        raise click.UsageError("--no-box goes neither with --demo nor with --box-config.")
     began = time.monotonic()
     settings = _settings(**given)
     # Heavy imports wait until the options are known to be good.
@@ -53,7 +56,7 @@ def up(box_config: Path | None, demo: bool, leave_running: bool, **given: Any) -
     from master.up.platform import Platform
 
     display = Display(Console(stderr=False))
-    platform = Platform(settings, display.step, box_file=box_config)
+    platform = Platform(settings, display.step, box_file=box_config, with_box=not no_box)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
@@ -73,7 +76,8 @@ def up(box_config: Path | None, demo: bool, leave_running: bool, **given: Any) -
             signal.signal(number, signal.SIG_IGN)
         with ExitStack() as stack:
             stack.callback(platform.stop)
-            if platform.is_up and not leave_running:
+            # What runs on boxes elsewhere does not end with the master.
+            if platform.is_up and not leave_running and not no_box:
                 end_deployments(platform, display)
                 stack.callback(remove_leftovers, platform)
 

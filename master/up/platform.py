@@ -52,9 +52,14 @@ Step = Callable[[str], AbstractContextManager[None]]
 
 
 class Platform:
-    """Everything that `openraas up` starts on this machine. `step` shows what is being done."""
+    """Everything that `openraas up` starts on this machine. `step` shows what is being done.
 
-    def __init__(self, settings: Settings, step: Step, *, box_file: Path | None = None) -> None:
+    Without `with_box` it is a master alone, which needs no container engine and no root.
+    """
+
+    def __init__(
+        self, settings: Settings, step: Step, *, box_file: Path | None = None, with_box: bool = True
+    ) -> None:
         self.settings = settings
         self.layout = Layout(settings.state_dir)
         self.context: MasterContext
@@ -65,6 +70,7 @@ class Platform:
         self.is_up = False
         self._step = step
         self._box_file = box_file
+        self._with_box = with_box
         self._supervisor = self.layout.supervisor()
         self._lock: TextIO | None = None
         self._began = 0.0
@@ -94,7 +100,8 @@ class Platform:
         self._check()
         with self._step("Preparing keys and settings"):
             authority = self._prepare()
-        self.engine_url = engine.choose(self.layout)
+        if self._with_box:
+            self.engine_url = engine.choose(self.layout)
         own_engine = self.engine_url == engine.own_url(self.layout)
         with self._step("Starting the supervisor"):
             self._supervisor.start(self._programs(own_engine=own_engine))
@@ -104,7 +111,7 @@ class Platform:
             self._first_administrator()
         with self._step("Waiting for Redis"):
             self._wait_for_redis()
-        joined = self.layout.box_identity.exists()
+        joined = self._with_box and self.layout.box_identity.exists()
         for name in (program.name for program in master_programs(self.settings, self.layout)):
             self._supervisor.start_program(name)
         if own_engine:
@@ -114,20 +121,22 @@ class Platform:
             self._supervisor.start_program(BOX)
         with self._step("Starting the master"):
             self._wait_for_web()
-        if not joined:
-            with self._step("Joining this machine as a box"):
-                self._join(authority)
-            self._supervisor.start_program(BOX)
-        with self._step("Starting the box"):
-            self._wait_for_box()
+        if self._with_box:
+            if not joined:
+                with self._step("Joining this machine as a box"):
+                    self._join(authority)
+                self._supervisor.start_program(BOX)
+            with self._step("Starting the box"):
+                self._wait_for_box()
         self._supervisor.wait(self._supervisor.states(), limit_s=READY_S)
         self.is_up = True
 
     def _check(self) -> None:
-        wanted = [needs.SETPRIV, needs.NGINX, needs.SSHD, needs.BUBBLEWRAP]
-        wanted += [needs.SSHFS, needs.IPTABLES, needs.IP]
+        wanted = [needs.SETPRIV]
+        if self._with_box:
+            wanted += [needs.NGINX, needs.SSHD, needs.BUBBLEWRAP, needs.SSHFS, needs.IPTABLES, needs.IP]
         needs.require(wanted if self.settings.redis_url else [needs.REDIS, *wanted])
-        if os.geteuid() != 0:
+        if self._with_box and os.geteuid() != 0:
             raise Unavailable(
                 "The box beside the master mounts files and makes networks, which needs root.",
                 remedy="Run it as root, for example: sudo openraas up.",
@@ -164,8 +173,9 @@ class Platform:
         return authority
 
     def _programs(self, *, own_engine: bool) -> list[Program]:
-        box = box_program(self.layout, self.engine_url)
-        programs = [*master_programs(self.settings, self.layout), box]
+        programs = master_programs(self.settings, self.layout)
+        if self._with_box:
+            programs.append(box_program(self.layout, self.engine_url))
         if own_engine:
             programs.insert(0, engine.program(self.layout))
         if not self.settings.redis_url:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import Flask, g, request
+from flask import current_app, g, request
 
 from common.errors import Forbidden, Unauthorized
 from master.accounts import services
@@ -87,7 +87,8 @@ def _identify() -> User | None:
 def admit() -> None:
     """Refuse whoever may not call the function behind this address (`before_request`)."""
     view = _view()
-    if view is None or getattr(view, _PUBLIC, False):
+    is_asset = request.endpoint is not None and request.endpoint.split(".")[-1] == "static"
+    if view is None or is_asset or getattr(view, _PUBLIC, False):
         return
     user = current_user()
     role: UserRole = getattr(view, _ROLE, UserRole.USER)
@@ -96,7 +97,5 @@ def admit() -> None:
 
 
 def _view() -> Callable[..., Any] | None:
-    from flask import current_app
-
-    app: Flask = current_app
-    return app.view_functions.get(request.endpoint or "")
+    """The function that will answer; none for an address that does not exist."""
+    return current_app.view_functions.get(request.endpoint or "")

@@ -146,7 +146,11 @@ class Manifest(Frozen):
     title: str = Field(min_length=1, max_length=120)
     description: str = Field("", max_length=2000)
     category: str = Field("", max_length=40)
-    icon: str = Field("", max_length=8, description="An emoji or one or two letters.")
+    icon: str = Field(
+        "",
+        max_length=16,
+        description="A symbol (globe, notebook, terminal, …), an emoji, or a letter or two.",
+    )
     lease: Annotated[Duration, _amount("8h")] | None = Field(
         None, ge=60, description="How long a deployment may run; none: what the operator set."
     )

@@ -141,7 +141,8 @@ def stop(path: DeploymentPath) -> Response:
 @api.delete("/<id>", summary="Stop a deployment", responses={202: DeploymentView})
 def remove(path: DeploymentPath) -> Response:
     """The same as stop: what has ended stays for history."""
-    return stop(path)
+    services.stop_deployment(context(), current_user(), path.id)
+    return _show(path.id, 202)
 
 
 @api.get("/<id>/logs", summary="What happened", responses={200: LogAnswer})

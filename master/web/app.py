@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from importlib import import_module
+from typing import Any
 
 from flask import request
 from flask_openapi3 import Info, OpenAPI
@@ -28,7 +29,7 @@ log = get_logger(__name__)
 APIS = ("accounts", "catalogue", "deployments", "boxes", "images", "filesets")
 VIEWS = ("accounts", "catalogue", "deployments", "boxes")
 
-_SECURITY = {
+_SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
     "token": SecurityScheme(type="http", scheme="bearer", description="An API token, `ora_…`."),
     "session": SecurityScheme.model_validate(
         {

@@ -66,7 +66,7 @@ def _on_own(error: OpenRaaSError) -> BaseResponse:
 
 def _on_http(error: HTTPException) -> BaseResponse:
     if error.response is not None or error.code is None or error.code < HTTPStatus.BAD_REQUEST:
-        return error.get_response()  # type: ignore[return-value]
+        return error.get_response()
     answer = _answer(error.code, error.description or HTTPStatus(error.code).phrase, None, None)
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after", "www-authenticate"):

@@ -76,7 +76,7 @@ def _is_local() -> bool:
 def count_queues(master: MasterContext) -> None:
     """Set the gauge of every queue's depth; left as it was if Redis does not answer."""
     try:
-        boxes = sorted(master.redis.smembers(BOXES))
+        boxes = sorted(str(box) for box in master.redis.smembers(BOXES))
         queues = [SCHEDULER_QUEUE, LIFECYCLE_QUEUE]
         queues += [name for box in boxes for name in (report_queue(box), *(role_queue(r, box) for r in Role))]
         with master.redis.pipeline(transaction=False) as pipe:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from flask import Blueprint, Flask, redirect, render_template, request, url_for
+from flask import Blueprint, Flask, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from common import __version__
@@ -21,6 +21,8 @@ from master.web.health import look
 views = Blueprint("pages", __name__)
 
 HUES = 8
+# What a manifest may name as its icon besides an emoji or a letter: the symbols of static/icons.svg.
+ICONS = frozenset({"chart", "chat", "code", "desktop", "files", "globe", "notebook", "terminal"})
 _STEPS = {
     "requested": "Asked for",
     "queued": "Waiting for room",
@@ -33,7 +35,7 @@ _STEPS = {
     "mount": "Files mounted",
     "create": "Container made",
     "launch": "Container started",
-    "ready": "Answers",
+    "ready": "First answer",
     "running": "Running",
     "stopping": "Stopping",
     "stop": "Container ended",
@@ -48,7 +50,7 @@ _STEPS = {
 def register(app: Flask) -> None:
     """Give templates their filters and common values."""
     app.jinja_env.filters.update(
-        size=show_size, rate=_rate, took=took, ago=ago, moment=_moment, hue=_hue, step=step_title
+        size=_size, cores=_cores, rate=_rate, took=took, ago=ago, moment=_moment, hue=_hue, step=step_title
     )
     version = _static_version(Path(app.static_folder or ""))
 
@@ -60,7 +62,7 @@ def register(app: Flask) -> None:
             "is_administrator": user is not None and may(user, UserRole.ADMINISTRATOR),
             "version": __version__,
             "static": lambda name: url_for("static", filename=name, v=version),
-            "is_fragment": request.headers.get("X-Fragment") == "1",
+            "icons": ICONS,
         }
 
     app.context_processor(common)
@@ -112,7 +114,17 @@ def ago(at: float | None) -> str:
     if at is None:
         return "never"
     passed = time.time() - at
-    return "just now" if passed < 5 else f"{took(max(0.0, round(passed)))} ago"
+    if passed < 5:
+        return "just now"
+    return f"{passed:.0f} s ago" if passed < 60 else f"{took(passed)} ago"
+
+
+def _size(size_bytes: float) -> str:
+    return show_size(size_bytes).replace(".0 ", " ")
+
+
+def _cores(cores: float) -> str:
+    return f"{cores:g} core" if cores == 1 else f"{cores:g} cores"
 
 
 def _rate(bits_per_second: float) -> str:

@@ -7,9 +7,11 @@ late or doubled without harm, nothing waits for ever, and a restart of Redis doe
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from celery import Celery, bootsteps, signals
+from celery.app.amqp import AMQP
 from celery.worker.consumer import Consumer
 from kombu.entity import Exchange, Queue
 
@@ -23,6 +25,19 @@ _DIRECT = Exchange("", type="direct")
 def queue(name: str) -> Queue:
     """A queue that is reached through the default exchange."""
     return Queue(name, exchange=_DIRECT, routing_key=name)
+
+
+class DirectAMQP(AMQP):  # type: ignore[misc]
+    """Celery's routing, but queues stay on the default exchange.
+
+    Celery would put them on an exchange that is named after the first queue, with a binding table in Redis
+    under a key that the Redis user of a box may not touch.
+    """
+
+    @cached_property
+    def default_exchange(self) -> Exchange:
+        """The exchange of queues that name none."""
+        return _DIRECT
 
 
 class SteadyConsumer(Consumer):  # type: ignore[misc]
@@ -54,7 +69,7 @@ def make_celery(
     `owner` names kombu's bookkeeping keys (a box id, or `master`); `queues` are those a worker of this
     application consumes; `ca_file` verifies a `rediss://` broker; `events` turns task events on for Flower.
     """
-    app = Celery(name, broker=redis_url, set_as_current=False)
+    app = Celery(name, broker=redis_url, amqp=DirectAMQP, set_as_current=False)
     app.conf.update(
         broker_transport_options={
             **transport_options(owner),
@@ -100,7 +115,8 @@ def make_celery(
 
 def send(app: Celery, task: str, queue_name: str, *args: Any) -> None:
     """Publish a task by name; raises kombu's OperationalError when Redis does not take it in time."""
-    app.send_task(task, args=args, queue=queue(queue_name))
+    # Declaring the queue would ask Redis for its length: one round trip more, and a box may not read report.<box>.
+    app.send_task(task, args=args, queue=queue(queue_name), declare=[])
 
 
 def worker_arguments(pool: str = "threads", concurrency: int = 4, *, events: bool = False) -> list[str]:

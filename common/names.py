@@ -85,6 +85,7 @@ def redis_rules(box: str) -> list[str]:
     rules += [f"~{role_queue(role, box)}\x06\x16*" for role in Role]
     rules += [f"~{status_key(box)}", f"~{layers_key(box)}", f"%W~{report_queue(box)}", f"%R~{wish_key(box)}"]
     rules += [f"%R~{EPOCH}", f"%R~{EPOCH_READY}"]
+    # kombu frees its mutex with a script of its own; what a script does is checked against these rules too.
     return ["resetkeys", "resetchannels", "-@all", *rules, "&celery*",
-            "+@read", "+@write", "+@connection", "+@transaction", "+@blocking", "+info", "+publish",
-            "-@dangerous", "+info", "-@admin", "-keys", "-scan"]  # fmt: skip
+            "+@read", "+@write", "+@connection", "+@transaction", "+@blocking", "+evalsha", "+script|load",
+            "-@dangerous", "+info", "-@admin", "-keys", "-scan", "-randomkey", "-dbsize"]  # fmt: skip

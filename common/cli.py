@@ -68,12 +68,12 @@ def print_json(value: Any) -> None:
 def main() -> None:
     """Run the command line; exit 0 when it worked, 1 when it failed, 2 for bad input."""
     try:
-        root.main(prog_name="openraas", standalone_mode=False)
+        # Without standalone mode click hands the code of `ctx.exit` back instead of raising it.
+        result = root.main(prog_name="openraas", standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
     except click.exceptions.Abort:
         click.echo("Aborted.", err=True)
         sys.exit(1)
-    except click.exceptions.Exit as finished:
-        sys.exit(finished.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

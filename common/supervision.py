@@ -89,7 +89,8 @@ def _value(text: str) -> str:
 
 def _quoted(text: str) -> str:
     quote = '"' if '"' not in text else "'"
-    if quote in text:
+    # supervisord strips quotes of both kinds from both ends.
+    if quote in text or text.strip("'\"") != text:
         raise BadInput(f"supervisord's configuration cannot hold {text!r}.")
     return f"{quote}{_value(text)}{quote}"
 

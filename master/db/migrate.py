@@ -101,7 +101,9 @@ def write_migration(message: str) -> None:
         engine = make_engine(f"sqlite:///{folder}/empty.db")
         upgrade(engine)
         with _connected(engine) as connection:
-            command.revision(_config(connection), message=message, autogenerate=True)
+            config = _config(connection)
+            count = sum(1 for _ in ScriptDirectory.from_config(config).walk_revisions())
+            command.revision(config, message=message, autogenerate=True, rev_id=f"{count + 1:04d}")
         engine.dispose()
 
 

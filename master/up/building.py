@@ -22,7 +22,7 @@ from master.up.display import Display
 
 BASE_IMAGE = "debian:bookworm-slim"
 BASE_SUITE = "bookworm"
-ENGINE_S = 600.0
+ENGINE_S = 600
 MMDEBSTRAP_S = 900.0
 PIP_CONFIG_S = 30.0
 MMDEBSTRAP = needs.Need("mmdebstrap", "mmdebstrap", "making a base image without a registry")

@@ -34,6 +34,7 @@ class Display:
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,
         )
 
     @contextmanager

@@ -55,7 +55,7 @@ def remove_leftovers(platform: Platform) -> None:
     """What could not be stopped in time: containers, networks, mounts and rules of our own box."""
     done = subprocess.run(
         openraas("box", "clean", "--state-dir", str(platform.layout.box)),
-        env=platform.environment(),
+        env={**platform.environment(), "DOCKER_HOST": platform.engine_url},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from common.errors import BadInput
+from common.errors import BadInput, Conflict
 from common.words import BoxKind, Role
 
 COMMANDS = "openraas.commands.box"
@@ -136,7 +137,7 @@ def join(master: str, token: str, state_dir: Path, file: Path | None, again: boo
     config = BoxConfig.build(values, source=str(file) if file else "box join")
     needs.require(required(config))
     if token == "-":  # noqa: S105
-        token = click.get_text_stream("stdin").readline()
+        token = sys.stdin.readline()
     identity = join_master(Master.parse(master), token, config, again=again)
     click.echo(f"This machine has joined as box {identity.answer.box}. Start it with: openraas box run")
 
@@ -164,6 +165,23 @@ def run(state_dir: Path) -> None:
     needs.require_free(ports(config))
     command = supervisor(config).prepare(programs(config))
     os.execv(command[0], command)  # noqa: S606 -- supervisord takes this process's place and its signals
+
+
+@box.command()
+@_state_dir
+def clean(state_dir: Path) -> None:
+    """Remove what instances left on this machine, after the box was killed: containers, networks, mounts."""
+    from workers.box.config import BoxConfig
+    from workers.box.leftovers import clean as clean_up
+    from workers.box.programs import supervisor
+
+    config = BoxConfig.load(state_dir)
+    if supervisor(config).is_running():
+        raise Conflict(
+            "The box runs.", remedy="End it first; a running box removes what nobody wants itself."
+        )
+    for line in clean_up(config.with_engine()):
+        click.echo(f"Removed {line}.")
 
 
 @box.command(hidden=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,11 @@ class BoxConfig(Frozen):
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
             raise BadInput(f"{source}: {field}: {first['msg']}.", field=field) from error
+
+    def with_engine(self) -> BoxConfig:
+        """The same with the engine that `DOCKER_HOST` names, as for every Docker tool, unless the owner chose."""
+        named = os.environ.get("DOCKER_HOST", "")
+        return self if self.engine_url or not named else self.model_copy(update={"engine_url": named})
 
 
 class Identity(Frozen):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import socketserver
 from collections.abc import Iterable, Mapping
@@ -98,13 +97,9 @@ class Exchange:
     def send_file(self, file: BinaryIO, offset: int, length: int) -> None:
         """Part of a file by `sendfile(2)`, without copying it through this process."""
         self._handler.wfile.flush()
-        sent = 0
-        out = self._handler.connection.fileno()
-        while sent < length:
-            step = os.sendfile(out, file.fileno(), offset + sent, length - sent)
-            if step == 0:
-                raise ConnectionError("the file ended early")
-            sent += step
+        # The socket has a timeout, so it is not blocking: socket.sendfile waits where os.sendfile gives EAGAIN.
+        if length and self._handler.connection.sendfile(file, offset, length) < length:
+            raise ConnectionError("the file ended early")
 
     def answer_json(self, status: int, value: object, *, headers: Mapping[str, str] | None = None) -> None:
         """Answer with a JSON document."""

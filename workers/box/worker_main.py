@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from common import logs
@@ -34,15 +33,9 @@ def _load_roles(context: BoxContext) -> dict[Role, RoleWorker]:
     return loaded
 
 
-def _with_engine(config: BoxConfig) -> BoxConfig:
-    """The engine that the environment names, as for every Docker tool, unless `box.toml` names one."""
-    named = os.environ.get("DOCKER_HOST", "")
-    return config if config.engine_url or not named else config.model_copy(update={"engine_url": named})
-
-
 def run(state_dir: Path) -> None:
     """Work until SIGTERM; containers and mounts stay. Raises OpenRaaSError if a role cannot work here."""
-    config, identity = _with_engine(BoxConfig.load(state_dir)), Identity.load(state_dir)
+    config, identity = BoxConfig.load(state_dir).with_engine(), Identity.load(state_dir)
     logs.configure(config.log_level, json_lines=config.log_format == "json", box=config.box)
     context, app = make_context(config, identity)
     worker = BoxWorker(context, _load_roles(context))

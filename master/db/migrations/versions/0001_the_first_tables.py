@@ -4,7 +4,7 @@ from alembic import op
 import sqlalchemy as sa
 
 
-revision = '63feb8aa7988'
+revision = '0001'
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -188,7 +188,6 @@ def upgrade() -> None:
     sa.Column('considered', sa.JSON(), nullable=False),
     sa.Column('excluded', sa.JSON(), nullable=False),
     sa.Column('wish_version', sa.Integer(), nullable=False),
-    sa.Column('confirmed', sa.Boolean(), nullable=False),
     sa.ForeignKeyConstraint(['box_id'], ['boxes.id'], name=op.f('fk_instances_box_id_boxes')),
     sa.ForeignKeyConstraint(['deployment_id'], ['deployments.id'], name=op.f('fk_instances_deployment_id_deployments')),
     sa.ForeignKeyConstraint(['image_digest'], ['images.digest'], name=op.f('fk_instances_image_digest_images')),

@@ -1,0 +1,66 @@
+"""A box installs only what its roles need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[4]
+
+_BLOCKER = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"{{name}} is not installed here", name=name)
+
+sys.meta_path.insert(0, Blocker())
+"""
+MASTER_ONLY = {"flask", "sqlalchemy", "alembic", "gunicorn", "argon2", "flower", "numpy", "master"}
+
+
+def run_without(blocked: set[str], code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _BLOCKER.format(blocked=blocked) + code],
+        capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "workers.box.cli",
+        "workers.box.join",
+        "workers.box.programs",
+        "workers.box.worker_main",
+        "workers.box.front_main",
+        "workers.filestore.role",
+        "workers.depository.role",
+    ],
+)
+def test_a_box_without_compute_needs_neither_a_container_engine_nor_the_master(module: str) -> None:
+    done = run_without({"docker", *MASTER_ONLY}, f"import {module}")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["workers.compute.role", "workers.box.leftovers"])
+def test_a_compute_box_needs_no_master(module: str) -> None:
+    done = run_without(MASTER_ONLY, f"import {module}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_front_process_stays_small() -> None:
+    done = run_without({"docker", "celery", "kombu", *MASTER_ONLY}, "import workers.box.front_main")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_verb_of_a_part_that_is_missing_says_what_to_install() -> None:
+    code = "import sys; sys.argv = ['openraas', 'up']; from common.cli import main; main()"
+    done = run_without({"sqlalchemy", "alembic", "rich"}, code)
+    assert done.returncode == 1
+    assert "pip install 'openraas[master]'" in done.stderr
+    assert "Traceback" not in done.stderr

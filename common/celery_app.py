@@ -6,17 +6,23 @@ late or doubled without harm, nothing waits for ever, and a restart of Redis doe
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
-from celery import Celery, bootsteps, signals
+from celery import Celery
 from celery.app.amqp import AMQP
 from celery.worker.consumer import Consumer
 from kombu.entity import Exchange, Queue
 
+from common.logs import get_logger
 from common.names import transport_options
 from common.redis_client import socket_options
+
+logger = get_logger(__name__)
+
+COLLECT_TIMEOUT_S = 1.0
 
 # Direct to the queue of that name: no binding table that a wiped Redis could lose or a box could forge.
 _DIRECT = Exchange("", type="direct")
@@ -43,15 +49,16 @@ class DirectAMQP(AMQP):  # type: ignore[misc]
 class SteadyConsumer(Consumer):  # type: ignore[misc]
     """Celery's consumer, but it survives a restart of Redis.
 
-    celery 5.7.0 closes the broken connection a second time while a BRPOP is in flight, which ends the worker
-    with an AttributeError; leaving the closing to the restart of the blueprint avoids it.
+    celery 5.7.0 sets the broken connection aside and closes it here; a BRPOP in flight then finds none and the
+    worker ends with an AttributeError. Collecting its sockets is enough: the restart of the blueprint, which
+    follows, puts a new connection in its place.
     """
 
-    def on_connection_error_after_connected(self, exc: Exception) -> None:  # noqa: ARG002
-        """Log and let the blueprint reconnect; see Consumer for the original."""
-        from celery.worker.consumer.consumer import CONNECTION_RETRY, logger
-
-        logger.warning(CONNECTION_RETRY, exc_info=False)
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Say what happened and let go of the sockets; see Consumer for the original."""
+        logger.warning("connection to Redis lost, trying again", error=repr(exc))
+        with contextlib.suppress(Exception):  # they are broken already
+            self.connection.collect(socket_timeout=COLLECT_TIMEOUT_S)
 
 
 def make_celery(
@@ -124,6 +131,3 @@ def worker_arguments(pool: str = "threads", concurrency: int = 4, *, events: boo
     arguments = ["worker", "--pool", pool, "--concurrency", str(concurrency), "--without-gossip"]
     arguments += ["--without-mingle", "--loglevel", "INFO"]
     return [*arguments, "-E"] if events else [*arguments, "--without-heartbeat"]
-
-
-__all__ = ["SteadyConsumer", "bootsteps", "make_celery", "queue", "send", "signals", "worker_arguments"]

@@ -46,31 +46,36 @@ def wait_until(condition: object, limit_s: float = START_LIMIT_S, what: str = "t
 
 
 @contextmanager
-def run_redis(directory: Path, *arguments: str) -> Iterator[RedisServer]:
-    """Start a server under `directory` and end it in any case."""
+def redis_process(
+    directory: Path, port: int, password: str, *arguments: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """redis-server on a given port, answering; ended in any case."""
     binary = shutil.which("redis-server")
     if binary is None:
         pytest.skip("redis-server is not installed")
     directory.mkdir(parents=True, exist_ok=True)
-    port, password = free_port(), secrets.token_hex(16)
-    process = subprocess.Popen(
-        [binary, "--port", str(port), "--bind", "127.0.0.1", "--requirepass", password, "--save", "",
-         "--dir", str(directory), "--daemonize", "no", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--requirepass", password]
+    command += ["--save", "", "--dir", str(directory), "--daemonize", "no", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    client = redis.Redis.from_url(f"redis://:{password}@127.0.0.1:{port}/0")
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
     try:
-        client = redis.Redis.from_url(url)
-
-        def answers() -> bool:
-            try:
-                return bool(client.ping())
-            except redis.RedisError:
-                return False
-
         wait_until(answers, what="redis-server's answer")
-        yield RedisServer(url, port, password, process)
+        yield process
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def run_redis(directory: Path, *arguments: str) -> Iterator[RedisServer]:
+    """A server with a random password on a free port, keeping its files under `directory`."""
+    port, password = free_port(), secrets.token_hex(16)
+    with redis_process(directory, port, password, *arguments) as process:
+        yield RedisServer(f"redis://:{password}@127.0.0.1:{port}/0", port, password, process)

@@ -59,7 +59,8 @@ class Uploads:
         """PATCH: the next bytes."""
         with self._open(upload, repository):
             self._receive(exchange, upload)
-            self._answer(exchange, HTTPStatus.ACCEPTED, repository, upload)
+        # Not before the upload is free again: the client goes on at once.
+        self._answer(exchange, HTTPStatus.ACCEPTED, repository, upload)
 
     def finish(self, exchange: Exchange, repository: str, upload: str) -> None:
         """PUT: perhaps the last bytes, then the digest of all."""
@@ -81,13 +82,14 @@ class Uploads:
     def status(self, exchange: Exchange, repository: str, upload: str) -> None:
         """GET: how far it came."""
         with self._open(upload, repository):
-            self._answer(exchange, HTTPStatus.NO_CONTENT, repository, upload)
+            pass
+        self._answer(exchange, HTTPStatus.NO_CONTENT, repository, upload)
 
     def cancel(self, exchange: Exchange, repository: str, upload: str) -> None:
         """DELETE: forget it."""
         with self._open(upload, repository):
             self._discard(upload)
-            exchange.answer(HTTPStatus.NO_CONTENT)
+        exchange.answer(HTTPStatus.NO_CONTENT)
 
     def expire(self, idle_s: float) -> None:
         """Forget uploads that nobody went on with."""

@@ -1,0 +1,313 @@
+"""What every container engine must do: the same tests against all that are on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.engine import EngineServer
+from tests.support.redis import wait_until
+from tests.support.registry import Registry, TestImage, make_image, run_registry
+from workers.compute.engine import Bind, ContainerSpec, Engine, NetworkSpec
+from workers.compute.engines import find_engine
+from workers.compute.errors import (
+    BadImage,
+    EngineUnavailable,
+    ImageMissing,
+    NetworkTaken,
+    PullCancelled,
+    PullFailed,
+)
+
+pytestmark = pytest.mark.engine
+
+LABELS = {"openraas.box": "conformance"}
+SUBNET = "10.213.251.0/28"
+ADDRESS = "10.213.251.2"
+
+
+@pytest.fixture(scope="module")
+def image() -> TestImage:
+    return make_image()
+
+
+@pytest.fixture(scope="module")
+def registry(image: TestImage) -> Iterator[Registry]:
+    with run_registry(image, make_image("frozen")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["docker", "podman"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    server: EngineServer = request.getfixturevalue(f"{request.param}_server")
+    found = find_engine(server.url)
+    assert found.name == request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def reference(engine: Engine, registry: Registry, image: TestImage) -> str:
+    wanted = f"127.0.0.1:{registry.port}/sample@{image.manifest}"
+    engine.pull(wanted).wait()
+    return wanted
+
+
+@pytest.fixture
+def network(engine: Engine) -> Iterator[NetworkSpec]:
+    spec = NetworkSpec("conformance-net", "orsconform", SUBNET, "10.213.251.1", LABELS)
+    engine.create_network(spec)
+    yield spec
+    for container in engine.containers(LABELS):
+        engine.remove(container.id)
+    for identity in engine.networks(LABELS).values():
+        engine.remove_network(identity)
+
+
+@pytest.fixture
+def spec(reference: str, network: NetworkSpec) -> ContainerSpec:
+    return ContainerSpec(
+        name="conformance-1",
+        image=reference,
+        hostname="i-1",
+        labels={**LABELS, "openraas.instance": "i-1"},
+        network=network.name,
+        address=ADDRESS,
+        aliases=("web",),
+        cpu=0.5,
+        memory_bytes=64 * 2**20,
+        pids=50,
+        command=("httpd", "-f", "-p", "8000", "-h", "/www"),
+    )
+
+
+def _page(path: str = "/") -> str:
+    with urllib.request.urlopen(f"http://{ADDRESS}:8000{path}", timeout=2) as answer:
+        return str(answer.read().decode())
+
+
+def _answers() -> bool:
+    try:
+        return bool(_page())
+    except OSError:
+        return False
+
+
+def _status() -> int:
+    try:
+        with urllib.request.urlopen(f"http://{ADDRESS}:8000/", timeout=2) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def _output(engine: Engine, spec: ContainerSpec, *command: str, **changes: object) -> str:
+    """What a container of this kind prints until it ends."""
+    container = engine.create(dataclasses.replace(spec, command=command, **changes))  # type: ignore[arg-type]
+    engine.start(container)
+
+    def ended() -> bool:
+        facts = engine.inspect(container)
+        return facts is not None and not facts.running
+
+    wait_until(ended, 10, "the container's end")
+    return engine.logs(container, lines=100).decode()
+
+
+def test_a_pulled_image_is_there_and_an_unknown_one_is_not(engine: Engine, reference: str) -> None:
+    assert engine.has_image(reference)
+    assert not engine.has_image(reference[:-4] + "0000")
+
+
+def test_an_image_that_nobody_has_cannot_be_pulled(engine: Engine, registry: Registry) -> None:
+    with pytest.raises((PullFailed, BadImage), match="nothing@sha256"):
+        engine.pull(f"127.0.0.1:{registry.port}/nothing@sha256:{'0' * 64}").wait()
+
+
+def test_a_pull_from_a_silent_source_ends_when_it_is_cancelled(engine: Engine, registry: Registry) -> None:
+    registry.frozen.set()
+    registry.asked.clear()
+    pull = engine.pull(f"127.0.0.1:{registry.port}/sample@{make_image('frozen').manifest}")
+    outcome: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            pull.wait()
+        except BaseException as error:  # noqa: BLE001
+            outcome.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        assert registry.asked.wait(10)
+        pull.cancel()
+        thread.join(2)
+        assert not thread.is_alive()
+        assert isinstance(outcome[0], PullCancelled)
+    finally:
+        registry.frozen.clear()
+        thread.join(10)
+
+
+def test_a_container_serves_at_the_address_that_it_was_given(engine: Engine, spec: ContainerSpec) -> None:
+    container = engine.create(spec)
+    engine.start(container)
+    wait_until(_answers, 10, "the page")
+    assert _page() == "hello from the container\n"
+    facts = engine.inspect(container)
+    assert facts is not None
+    assert facts.running
+    assert facts.addresses[spec.network] == ADDRESS
+    assert [item.labels["openraas.instance"] for item in engine.containers(LABELS)] == ["i-1"]
+
+
+def test_limits_and_rights_are_those_of_the_wish(engine: Engine, spec: ContainerSpec) -> None:
+    shown = _output(
+        engine, spec, "sh", "-c", "id -u; cat /proc/self/status /proc/self/limits; touch /x /tmp/y; ls /tmp; env",
+        user="1000", read_only_root=True, writable=("/tmp",), environment={"GREETING": "hello"},
+    )  # fmt: skip
+    lines = shown.splitlines()
+    assert "1000" in lines
+    for word in ("CapPrm:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
+        assert word in lines
+    assert "Read-only file system" in shown
+    assert "y" in lines
+    assert "GREETING=hello" in lines
+    assert "HOSTNAME=i-1" in lines
+
+
+def test_capabilities_that_the_manifest_asks_for_are_given_back(engine: Engine, spec: ContainerSpec) -> None:
+    shown = _output(engine, spec, "cat", "/proc/self/status", capabilities=("NET_BIND_SERVICE",))
+    assert "CapBnd:\t0000000000000400" in shown
+
+
+def test_a_container_over_its_memory_limit_is_known_to_be(engine: Engine, spec: ContainerSpec) -> None:
+    small = dataclasses.replace(
+        spec, memory_bytes=8 * 2**20, command=("dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1")
+    )
+    container = engine.create(small)
+    engine.start(container)
+
+    def ended() -> bool:
+        facts = engine.inspect(container)
+        return facts is not None and not facts.running
+
+    wait_until(ended, 10, "the container's end")
+    facts = engine.inspect(container)
+    assert facts is not None
+    assert facts.exit_code == 137
+
+
+@pytest.fixture
+def shared_directory(tmp_path: Path) -> Iterator[Path]:
+    """A mount point that passes on what is mounted below it, as the box's own directory of mounts is."""
+    directory = tmp_path / "shared"
+    directory.mkdir()
+    subprocess.run(["mount", "--bind", directory, directory], check=True)
+    subprocess.run(["mount", "--make-shared", directory], check=True)
+    yield directory
+    subprocess.run(["umount", "-R", "-l", directory], check=True)
+
+
+def test_a_directory_of_the_box_is_seen_inside(
+    engine: Engine, spec: ContainerSpec, shared_directory: Path
+) -> None:
+    (shared_directory / "file").write_text("from the box\n")
+    binds = (Bind(str(shared_directory), "/data", read_only=True),)
+    shown = _output(engine, spec, "sh", "-c", "cat /data/file; touch /data/new", binds=binds)
+    assert "from the box" in shown
+    assert "Read-only file system" in shown
+
+
+def test_what_is_mounted_anew_on_the_box_is_seen_in_a_running_container(
+    engine: Engine, spec: ContainerSpec, shared_directory: Path
+) -> None:
+    (shared_directory / "home").mkdir()
+    binds = (Bind(str(shared_directory), "/www", read_only=False),)
+    engine.start(engine.create(dataclasses.replace(spec, binds=binds)))
+    wait_until(lambda: _status() == 404, 10, "the server's answer")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", shared_directory / "home"], check=True)
+    (shared_directory / "home" / "late").write_text("mounted later\n")
+    assert _page("/home/late") == "mounted later\n"
+
+
+def test_the_same_name_replaces_what_was_left_over(engine: Engine, spec: ContainerSpec) -> None:
+    first = engine.create(spec)
+    engine.start(first)
+    second = engine.create(spec)
+    assert engine.inspect(first) is None
+    assert engine.inspect(second) is not None
+
+
+def test_what_is_not_there_can_be_stopped_and_removed(engine: Engine) -> None:
+    engine.stop("conformance-none", grace_s=1)
+    engine.remove("conformance-none")
+    engine.remove_network("conformance-none")
+    assert engine.inspect("conformance-none") is None
+    assert engine.logs("conformance-none", lines=5) == b""
+
+
+def test_the_end_of_a_container_is_told_at_once(engine: Engine, spec: ContainerSpec) -> None:
+    told: list[str] = []
+    listening = threading.Thread(target=lambda: told.append(next(iter(engine.exits(LABELS)))), daemon=True)
+    listening.start()
+    time.sleep(0.3)  # the engine does not say when it has begun to tell
+    container = engine.create(dataclasses.replace(spec, command=("sh", "-c", "echo last words; exit 3")))
+    engine.start(container)
+    wait_until(lambda: bool(told), 10, "the event")
+    assert told == [container]
+    facts = engine.inspect(container)
+    assert facts is not None
+    assert (facts.running, facts.exit_code) == (False, 3)
+    assert b"last words" in engine.logs(container, lines=5)
+
+
+def test_a_user_that_the_image_lacks_is_the_images_fault(engine: Engine, spec: ContainerSpec) -> None:
+    with pytest.raises(BadImage):
+        engine.start(engine.create(dataclasses.replace(spec, user="nobody-here")))
+
+
+def test_a_command_that_the_image_lacks_ends_the_container_and_is_named(
+    engine: Engine, spec: ContainerSpec
+) -> None:
+    assert "/no/such/program" in _output(engine, spec, "/no/such/program")
+
+
+def test_a_container_of_an_unknown_image_cannot_be_made(engine: Engine, spec: ContainerSpec) -> None:
+    missing = spec.image[: spec.image.index("@")] + "@sha256:" + "0" * 64
+    with pytest.raises(ImageMissing):
+        engine.create(dataclasses.replace(spec, image=missing))
+
+
+def test_what_a_container_wrote_is_counted(engine: Engine, spec: ContainerSpec) -> None:
+    _output(engine, spec, "dd", "if=/dev/zero", "of=/written", "bs=1M", "count=3")
+    container = engine.containers(LABELS)[0].id
+    assert engine.writable_bytes(container) >= 3 * 2**20
+
+
+def test_addresses_that_are_in_use_are_refused(engine: Engine, network: NetworkSpec) -> None:
+    other = dataclasses.replace(network, name="conformance-net-2", bridge="orsconform2")
+    with pytest.raises(NetworkTaken):
+        engine.create_network(other)
+
+
+def test_layers_of_our_images_are_counted_with_their_sizes(
+    engine: Engine, reference: str, registry: Registry
+) -> None:
+    layers = engine.image_layers(f"127.0.0.1:{registry.port}")
+    assert max(layer.size_bytes for layer in layers) > 500_000
+    assert engine.image_layers("127.0.0.1:1") == []
+
+
+def test_without_an_engine_the_error_names_what_was_tried_and_the_remedy() -> None:
+    with pytest.raises(EngineUnavailable, match=r"/nowhere\.sock.*apt-get install docker\.io"):
+        find_engine("unix:///nowhere.sock")

@@ -1,0 +1,146 @@
+"""What a container engine is to this project: the few things that every engine can do.
+
+An engine is one module in `workers/compute/engines/`; all of them pass one conformance test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A directory of the box in a container. Mounts that come and go below it are seen inside."""
+
+    source: str
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """A container with all its limits. `environment` may hold secrets, so it is never shown."""
+
+    name: str
+    image: str
+    hostname: str
+    labels: Mapping[str, str]
+    network: str
+    address: str
+    aliases: tuple[str, ...]
+    cpu: float
+    memory_bytes: int
+    pids: int
+    disk_bytes: int = 0
+    gpu: int = 0
+    command: tuple[str, ...] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    user: str | None = None
+    working_dir: str | None = None
+    binds: tuple[Bind, ...] = ()
+    read_only_root: bool = False
+    writable: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    terminal: bool = False
+
+
+@dataclass(frozen=True)
+class ContainerFacts:
+    """A container as the engine knows it now."""
+
+    id: str
+    labels: Mapping[str, str]
+    running: bool
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    addresses: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A bridge for one deployment."""
+
+    name: str
+    bridge: str
+    subnet: str
+    gateway: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ImageLayer:
+    """A layer as it lies unpacked in the engine; equal layers of two images have equal keys."""
+
+    key: str
+    size_bytes: int
+
+
+class Pull(Protocol):
+    """An image on its way into the engine."""
+
+    def wait(self) -> None:
+        """Until it is there. Raises PullFailed, BadImage or PullCancelled."""
+
+    def cancel(self) -> None:
+        """End it, from any thread; returns at once."""
+
+
+class Engine(Protocol):
+    """A container engine. Every method raises EngineError, may be called from any thread and is bounded."""
+
+    name: str
+    # Whether containers ask a name server on their bridge's own address.
+    gateway_resolves_names: bool
+
+    def has_image(self, reference: str) -> bool:
+        """Whether an image is there; `reference` is `<registry>/<repository>@<digest>`."""
+
+    def pull(self, reference: str) -> Pull:
+        """Begin to fetch an image."""
+
+    def image_layers(self, registry: str) -> list[ImageLayer]:
+        """All layers of the images that came from `registry` (host and port), as often as they are used."""
+
+    def create(self, spec: ContainerSpec) -> str:
+        """Make a container and return its id; one of the same name that is left over is replaced.
+
+        Raises ImageMissing, BadImage.
+        """
+
+    def start(self, container: str) -> None:
+        """Raises BadImage if the image has no such user, or is for another processor."""
+
+    def stop(self, container: str, *, grace_s: float) -> None:
+        """Ask the container to end, and end it after `grace_s`; one that is not there is no error."""
+
+    def remove(self, container: str) -> None:
+        """Remove the container, whatever it does, with its anonymous volumes; absent is no error."""
+
+    def inspect(self, container: str) -> ContainerFacts | None:
+        """The container of this id or name, if there is one."""
+
+    def containers(self, labels: Mapping[str, str]) -> list[ContainerFacts]:
+        """All containers that carry these labels, running or not; without exit codes."""
+
+    def exits(self, labels: Mapping[str, str]) -> Iterator[str]:
+        """Ids of containers with these labels, as they end; ends itself when the engine goes away."""
+
+    def logs(self, container: str, *, lines: int) -> bytes:
+        """The last lines of both outputs; nothing for a container that is not there."""
+
+    def writable_bytes(self, container: str) -> int:
+        """What the container has written into its own layer; takes as long as counting it takes."""
+
+    def limits_disk(self) -> bool:
+        """Whether the engine enforces `disk_bytes` itself."""
+
+    def create_network(self, spec: NetworkSpec) -> str:
+        """Make a bridge and return its id. Raises NetworkTaken if the addresses are in use."""
+
+    def remove_network(self, network: str) -> None:
+        """Remove a network; absent is no error."""
+
+    def networks(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Id by name of all networks that carry these labels."""

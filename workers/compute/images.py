@@ -1,0 +1,124 @@
+"""Images into the engine: one pull per image, however many instances wait for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from common.errors import OpenRaaSError
+from common.logs import get_logger
+from common.wishes import ComputeWish, ImageSource
+from workers.box.jobs import Lane
+from workers.compute.engine import Pull
+from workers.compute.errors import ComputeError, PullCancelled
+from workers.compute.instances import InstanceRow
+from workers.compute.launch import image_reference
+from workers.compute.tools import Tools
+
+log = get_logger(__name__)
+
+# By this name the fetcher knows that compute wants an image; a depository of this box may want it too.
+USER = "compute"
+
+
+@dataclass
+class _Fetch:
+    image: ImageSource
+    pull: Pull
+    waiting: dict[str, tuple[InstanceRow, float]] = field(default_factory=dict)
+
+
+class Images:
+    """Which images the engine has, and those on their way."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._lock = threading.Lock()
+        self._present: set[str] = set()
+        self._under_way: dict[str, _Fetch] = {}
+
+    def reference(self, image: ImageSource) -> str:
+        """What the engine calls the image."""
+        return image_reference(image, self._tools.context.config.loopback_port)
+
+    def have(self, wish: ComputeWish, row: InstanceRow) -> bool:
+        """Whether the image is there; if not, it is fetched and the instance woken. Raises EngineError."""
+        digest = wish.image.manifest
+        with self._lock:
+            if digest in self._present:
+                return True
+            under_way = self._under_way.get(digest)
+        if under_way is None and self._tools.engine.has_image(self.reference(wish.image)):
+            with self._lock:
+                self._present.add(digest)
+            return True
+        self._join(wish.image, row)
+        return False
+
+    def lost(self, digest: str) -> None:
+        """The engine does not have it after all: somebody removed it."""
+        with self._lock:
+            self._present.discard(digest)
+
+    def leave(self, instance: str) -> None:
+        """The instance waits no more; a pull for which nobody waits is cancelled."""
+        unwanted = []
+        with self._lock:
+            for digest, fetch in list(self._under_way.items()):
+                if fetch.waiting.pop(instance, None) is not None and not fetch.waiting:
+                    del self._under_way[digest]
+                    unwanted.append(fetch)
+        for fetch in unwanted:
+            fetch.pull.cancel()
+
+    def _join(self, image: ImageSource, row: InstanceRow) -> None:
+        with self._lock:
+            fetch = self._under_way.get(image.manifest)
+            begun = fetch is not None
+            if fetch is None:
+                fetch = _Fetch(image, self._tools.engine.pull(self.reference(image)))
+                self._under_way[image.manifest] = fetch
+            fetch.waiting.setdefault(row.instance, (row, time.monotonic()))
+        if not begun:
+            # A key of its own: a pull that was cancelled may still be winding down.
+            key = ("fetch", image.manifest, id(fetch))
+            self._tools.context.jobs.submit(Lane.LONG, key, lambda: self._run(fetch))
+
+    def _run(self, fetch: _Fetch) -> None:
+        image = fetch.image
+        try:
+            self._tools.layers.plan(image, USER)
+            fetch.pull.wait()
+            transfer = self._tools.layers.transfer(image.manifest)
+        except PullCancelled:
+            log.info("fetch cancelled", image=image.name)
+            self._release(image)
+        except OpenRaaSError as error:
+            for row, _ in self._finish(fetch, present=False):
+                reason = error.reason if isinstance(error, ComputeError) else "no-source"
+                self._tools.instances.end(row, reason=reason, message=str(error))
+                self._tools.wake(row.instance)
+        else:
+            # The bytes count once, for whoever asked first.
+            for position, (row, since) in enumerate(self._finish(fetch, present=True)):
+                self._tools.step(row, "fetch", since, transfer if position == 0 else None)
+                self._tools.wake(row.instance)
+
+    def _release(self, image: ImageSource) -> None:
+        with self._lock:
+            if image.manifest in self._under_way:
+                return  # somebody wants it again
+        try:
+            self._tools.layers.cancel(image.manifest, USER)
+        except OpenRaaSError as error:
+            log.warning("transfer not cancelled", image=image.name, error=str(error))
+
+    def _finish(self, fetch: _Fetch, *, present: bool) -> list[tuple[InstanceRow, float]]:
+        digest = fetch.image.manifest
+        with self._lock:
+            if self._under_way.get(digest) is fetch:
+                del self._under_way[digest]
+            if present:
+                self._present.add(digest)
+            return list(fetch.waiting.values())

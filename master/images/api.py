@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, unquote, urlsplit
-
-from flask import Response, request
+from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
-from common.errors import BadInput, Forbidden, NotFound, Unauthorized
+from common.errors import Forbidden, NotFound, Unauthorized
 from common.signing import Verifier
 from common.tickets import BadTicket, RepositoryTicket, TicketChecker
 from common.words import BoxId, Digest, Frozen, RepositoryName, TagName
-from master.accounts.guard import bearer_token, public, visitor
-from master.accounts.models import User
+from master.accounts.guard import bearer_token, current_user, public, visitor
 from master.accounts.services import find_user
 from master.boxes.services import find as find_box
 from master.images import services
@@ -64,23 +61,25 @@ class TagBody(Frozen):
     architecture: str = Field(max_length=32)
 
 
+class TagPath(BaseModel):
+    """A tag of a repository, whose name may have slashes."""
+
+    repository: RepositoryName
+    tag: TagName
+
+
 class NamePath(BaseModel):
-    """`<repository>` or `<repository>/<tag>`; slashes in the repository's name are written `%2F`."""
+    """`<repository>/<tag>`, or `<repository>`, whose name may have slashes itself."""
 
-    name: str = Field(max_length=400)
-
-
-class TagAnswer(BaseModel):
-    """What a tag names."""
-
-    digest: Digest
-    media_type: str
+    name: str = Field(max_length=300)
 
 
-class TagList(BaseModel):
-    """The tags of a repository."""
+class NameAnswer(BaseModel):
+    """What a name is: a tag (digest and media type), a repository (its tags), or both."""
 
-    tags: list[str]
+    digest: Digest | None = None
+    media_type: str | None = None
+    tags: list[str] | None = None
 
 
 @api.get("/images", summary="List images", responses={200: ImageList})
@@ -114,48 +113,38 @@ def set_tag(body: TagBody) -> Response:
     return nothing()
 
 
-@api.get(
-    "/images/tags/<path:name>", summary="Look up a tag, or a repository's tags", responses={200: TagAnswer}
-)
+@api.get("/images/tags/<path:name>", summary="Look up a tag or a repository", responses={200: NameAnswer})
 @public
-def get_tag(path: NamePath) -> Response:  # noqa: ARG001 - see _asked
-    """`<repository>/<tag>` answers digest and media type, `<repository>` answers `{"tags": […]}`."""
-    repository, tag = _asked()
-    if visitor() is None and "pull" not in _ticket().actions.get(repository, frozenset()):
-        raise Forbidden(f"This ticket does not allow a pull from {repository}.", field="repository")
+def get_tag(path: NamePath) -> Response:
+    """`a/b` may be the tag b of the repository a, and the repository a/b: the answer tells both."""
+    repository, _, tag = path.name.rpartition("/")
+    answer = NameAnswer()
     with context().database.read() as session:
-        if tag is not None:
-            image = services.resolve(session, f"{repository}:{tag}")
-            return reply(TagAnswer(digest=image.digest, media_type=image.media_type))
-        rows = services.list_tags(session, repository)
-    if not rows:
-        raise NotFound(f"There is no repository {repository}.", field="repository")
-    return reply(TagList(tags=[row.tag.tag for row in rows]))
+        if _may_pull(repository) and (image := services.find_image(session, repository, tag)):
+            answer.digest, answer.media_type = image.digest, image.media_type
+        if _may_pull(path.name):
+            answer.tags = [row.tag.tag for row in services.list_tags(session, path.name)] or None
+    if answer.digest is None and answer.tags is None:
+        raise NotFound(f"There is no image {path.name}.", field="name")
+    return reply(answer)
 
 
-@api.delete("/images/tags/<path:name>", summary="Remove a tag", responses={204: None})
-@public
-def remove_tag(path: NamePath) -> Response:  # noqa: ARG001 - see _asked
+@api.delete("/images/tags/<path:repository>/<tag>", summary="Remove a tag", responses={204: None})
+def remove_tag(path: TagPath) -> Response:
     """Depositories drop the image with its last tag."""
-    repository, tag = _asked()
-    if tag is None:
-        raise BadInput("A tag is missing.", field="tag", remedy="Write /images/tags/REPOSITORY/TAG.")
-    user = visitor()
-    if user is not None:
-        _check_may_change(user, repository)
-    elif "delete" not in _ticket().actions.get(repository, frozenset()):
-        raise Forbidden(f"This ticket lets nobody remove tags of {repository}.", field="repository")
+    user = current_user()
+    if not may_push(user, path.repository):
+        raise Forbidden(
+            f"You may change repositories below {user.name}/ only, not {path.repository}.", field="repository"
+        )
     with context().database.write() as session:
-        services.remove_tag(session, repository, tag)
+        services.remove_tag(session, path.repository, path.tag)
     return nothing()
 
 
-def _asked() -> tuple[str, str | None]:
-    """Repository and tag of the address as it was sent: WSGI's own path no longer tells `%2F` from `/`."""
-    raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or quote(request.path)
-    rest = urlsplit(raw).path.partition("/images/tags/")[2]
-    repository, slash, tag = rest.rpartition("/")
-    return (unquote(repository), unquote(tag)) if slash else (unquote(rest), None)
+def _may_pull(repository: str) -> bool:
+    """Whoever is signed in may pull everything, a ticket what stands in it."""
+    return visitor() is not None or "pull" in _ticket().actions.get(repository, frozenset())
 
 
 def _answer(row: services.TagRow) -> ImageAnswer:
@@ -179,10 +168,3 @@ def _ticket() -> RepositoryTicket:
         return TicketChecker(Verifier(context().signer.public_key)).check(token, RepositoryTicket)
     except BadTicket as error:
         raise BadTicket(error.message, remedy="Run docker login, then try again.") from error
-
-
-def _check_may_change(user: User, repository: str) -> None:
-    if not may_push(user, repository):
-        raise Forbidden(
-            f"You may change repositories below {user.name}/ only, not {repository}.", field="repository"
-        )

@@ -69,6 +69,12 @@ def find_tag(session: Session, repository: str, tag: str) -> Tag:
     return found
 
 
+def find_image(session: Session, repository: str, tag: str) -> Image | None:
+    """The image that a tag names now, if there is such a tag."""
+    found = session.get(Tag, (repository, tag))
+    return session.get_one(Image, found.digest) if found else None
+
+
 def resolve(session: Session, reference: str) -> Image:
     """The image that `repository:tag` names now; raises NotFound that names it."""
     tag = find_tag(session, *split_reference(reference))

@@ -1,0 +1,109 @@
+"""Pushing an image to a depository, as the OCI distribution specification describes it ("Pushing manifests")."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin
+
+import httpx
+
+from common.oci.archive import ArchivedBlob, ArchivedImage
+from common.words import Endpoint
+from master.cli.client import CONNECT_S, Client, check, unreachable
+
+# A depository answers the end of an upload once the blob lies on its disk.
+COMMIT_S = 300.0
+PIECE_BYTES = 2**20
+
+
+class Depository:
+    """One box's registry; use as a context manager."""
+
+    def __init__(self, client: Client, box: str, front: Endpoint, repository: str) -> None:
+        self.box = box
+        self._client = client
+        self._repository = repository
+        self._token, self._token_until = "", 0.0
+        self._http = httpx.Client(
+            base_url=front.url,
+            timeout=httpx.Timeout(COMMIT_S, connect=CONNECT_S),
+            verify=client.target.tls() if front.tls else True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def push(self, image: ArchivedImage, tag: str, advance: Callable[[int], None]) -> None:
+        """Push what is missing, then the manifest under `tag`; `advance` gets the bytes as they are done.
+
+        Raises Refused with what the depository says, or Unavailable.
+        """
+        for blob in image.blobs:
+            if self._has(blob.descriptor.digest):
+                advance(blob.descriptor.size_bytes)
+            else:
+                self._upload(blob, advance)
+        self._request(
+            "PUT",
+            f"manifests/{tag}",
+            content=image.manifest,
+            headers={"Content-Type": image.media_type},
+        )
+
+    def _has(self, digest: str) -> bool:
+        answer = self._send("HEAD", f"/v2/{self._repository}/blobs/{digest}")
+        return answer.status_code == httpx.codes.OK
+
+    def _upload(self, blob: ArchivedBlob, advance: Callable[[int], None]) -> None:
+        begun = self._request("POST", "blobs/uploads/", headers={"Content-Length": "0"})
+        location = httpx.URL(urljoin(str(begun.url), begun.headers["Location"]))
+        check(
+            self._send(
+                "PUT",
+                # The address is the depository's own, whatever host it names.
+                location.copy_merge_params({"digest": blob.descriptor.digest}).raw_path.decode(),
+                content=_pieces(blob, advance),
+                headers={
+                    "Content-Type": "application/octet-stream",
+                    "Content-Length": str(blob.descriptor.size_bytes),
+                },
+            )
+        )
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return check(self._send(method, f"/v2/{self._repository}/{path}", **options))
+
+    def _send(
+        self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self._ticket()}", **(headers or {})}
+        try:
+            return self._http.request(method, path, headers=headers, **options)
+        except httpx.HTTPError as error:
+            raise unreachable(f"The depository {self.box} at {self._http.base_url}", error) from error
+
+    def _ticket(self) -> str:
+        """A ticket that holds for a while yet: a long push outlives several."""
+        if time.monotonic() > self._token_until:
+            scope = f"repository:{self._repository}:pull,push"
+            answer = self._client.request(
+                "GET", "/v2/token", params={"service": self.box, "scope": scope}
+            ).json()
+            self._token = str(answer["token"])
+            self._token_until = time.monotonic() + float(answer["expires_in"]) / 2
+        return self._token
+
+
+def _pieces(blob: ArchivedBlob, advance: Callable[[int], None]) -> Iterator[bytes]:
+    with blob.open() as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+            advance(len(piece))

@@ -60,11 +60,27 @@ install_packages() {
         chmod 755 /usr/sbin/policy-rc.d
     fi
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
+    apt-get update -q
     # shellcheck disable=SC2086
-    apt-get install -qq --yes --no-install-recommends $1
+    apt-get install -q --yes --no-install-recommends $1
     rm -f /usr/sbin/policy-rc.d
     trap - EXIT INT TERM
+}
+
+# Runs pip quietly and, for people, counts how far it is.
+pip_install() {
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --log .venv/install.log "$@" &
+    pip=$!
+    while [ -t 2 ] && kill -0 "$pip" 2>/dev/null; do
+        printf '\r  %s of %s packages' "$(grep -c ' Collecting ' .venv/install.log 2>/dev/null)" \
+            "$(grep -c '^[a-z].*==' requirements.lock)" >&2
+        sleep 1
+    done
+    [ ! -t 2 ] || printf '\r                          \r' >&2
+    wait "$pip" || {
+        say "pip failed; .venv/install.log tells why."
+        exit 1
+    }
 }
 
 packages=$(missing_packages)
@@ -84,6 +100,7 @@ fi
 say "Installing Python packages into .venv (a minute or two the first time)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 [ -x .venv/bin/pip ] || .venv/bin/python -m ensurepip -q
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+rm -f .venv/install.log
+pip_install --require-hashes -r requirements.lock
+pip_install --no-build-isolation --no-deps --editable .
 printf '%s\n' "$wanted" >.venv/.installed

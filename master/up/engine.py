@@ -14,6 +14,8 @@ from master.up.layout import Layout
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 START_S = 60.0
+
+_DEFAULT_BRIDGE = Path("/sys/class/net/docker0")
 POLL_S = 0.1
 
 
@@ -59,8 +61,9 @@ def program(layout: Layout) -> Program:
         *("--data-root", str(layout.engine / "data")),
         *("--exec-root", str(layout.engine / "run")),
         *("--pidfile", str(layout.engine / "docker.pid")),
-        # Instances get networks of their own; without the default bridge two engines never share one.
-        *("--bridge", "none"),
+        # Instances get networks of their own. Without a default bridge the engine removes docker0, so where
+        # there is one, which may be another engine's, it stays in use.
+        *(() if _DEFAULT_BRIDGE.exists() else ("--bridge", "none")),
         "--log-level=warn",
     )
     return Program("engine", command, priority=10, stop_wait_s=30)

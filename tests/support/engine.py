@@ -136,7 +136,7 @@ def root_file_system() -> bytes:
     """A layer with busybox and a page in /www, as a tar."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as tar:
-        for name in ("bin", "www", "tmp", "etc", "data"):
+        for name in (".", "bin", "www", "tmp", "etc", "data"):
             entry = tarfile.TarInfo(name)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
             tar.addfile(entry)

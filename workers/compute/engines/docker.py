@@ -30,11 +30,22 @@ LEAST_MEMORY_BYTES = 6 * 2**20
 _LIMITING_DRIVERS = frozenset({"btrfs", "zfs", "devicemapper"})
 _LIMITING_FILE_SYSTEM = "xfs"
 # A command that is missing shows as exit code 127 of the init process, so it is not among these.
-_BAD_IMAGE = ("unable to find user", "unable to find group", "no matching entries", "exec format error")
+_BAD_IMAGE = (
+    "unable to find user",
+    "unable to find group",
+    "no matching entries",
+    "exec format error",
+    "command that was not found",
+)
+# Podman's words for what Docker says by 409.
+_NAME_TAKEN = "is already in use by"
+# Docker's word and Podman's.
+_ENDED = frozenset({"die", "died"})
 
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
+    """Turn the SDK's errors into EngineError; `what` was being done."""
     try:
         yield
     except APIError as error:
@@ -105,7 +116,7 @@ class DockerEngine:
                     self._limits_disk = False  # XFS, but mounted without pquota
                 elif "container-init binary not found" in str(error.explanation):
                     self._has_init = False  # Podman without catatonit: the application is process 1
-                elif error.status_code == requests.codes.conflict:
+                elif error.status_code == requests.codes.conflict or _NAME_TAKEN in str(error.explanation):
                     self.remove(spec.name)
                 else:
                     raise
@@ -157,15 +168,16 @@ class DockerEngine:
                 Mount(bind.target, bind.source, type="bind", read_only=bind.read_only, propagation="rslave")
                 for bind in spec.binds
             ],
-            ulimits=[
-                Ulimit(name="nofile", soft=_open_files(), hard=_open_files()),
-                Ulimit(name="core", soft=0, hard=0),
-            ],
+            ulimits=self._ulimits(),
             init=self._has_init,
             log_config=self._log_config(),
             device_requests=devices,
             **limited,
         )
+
+    def _ulimits(self) -> list[Ulimit]:
+        files = own_limit(resource.RLIMIT_NOFILE, OPEN_FILES)
+        return [Ulimit(name="nofile", soft=files, hard=files), Ulimit(name="core", soft=0, hard=0)]
 
     def _log_config(self) -> Any:
         return LogConfig(type="json-file", config={"max-size": str(LOG_BYTES), "max-file": "1"})
@@ -215,10 +227,11 @@ class DockerEngine:
 
     def exits(self, labels: Mapping[str, str]) -> Iterator[str]:
         """See Engine."""
-        filters = {"type": "container", "event": "die", "label": _label_filter(labels)}
+        filters = {"type": "container", "label": _label_filter(labels)}
         with _translated("Listening to the engine"):
             for event in self._api.events(filters=filters, decode=True):
-                yield str(event["Actor"]["ID"] if "Actor" in event else event["id"])
+                if event.get("Action") in _ENDED:
+                    yield str(event["Actor"]["ID"])
 
     def logs(self, container: str, *, lines: int) -> bytes:
         """See Engine."""
@@ -286,16 +299,17 @@ class DockerEngine:
 
 @contextmanager
 def _absent_is_fine() -> Iterator[None]:
+    """What is not there needs nothing done to it."""
     try:
         yield
     except NotFound:
         return
 
 
-def _open_files() -> int:
-    """Nobody can be given more than the machine gave us, where even root may not raise the limit."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+def own_limit(kind: int, most: int) -> int:
+    """What this process may have, at most `most`: where root may not raise a limit, no container can have more."""
+    hard = resource.getrlimit(kind)[1]
+    return most if hard == resource.RLIM_INFINITY else min(most, hard)
 
 
 def _label_filter(labels: Mapping[str, str]) -> list[str]:

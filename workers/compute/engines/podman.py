@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from docker.types import LogConfig
+from docker.types import LogConfig, Ulimit
 
 from workers.compute.engine import Pull
-from workers.compute.engines.docker import LOG_BYTES, DockerEngine
+from workers.compute.engines.docker import LOG_BYTES, DockerEngine, own_limit
 from workers.compute.engines.pull import StreamedPull
+
+# What Podman leaves itself where the kernel's pid_max is the default; the limit that counts is `pids`.
+PROCESSES = 32768
 
 
 class PodmanEngine(DockerEngine):
@@ -29,6 +33,11 @@ class PodmanEngine(DockerEngine):
         """See Engine. The compatible pull insists on TLS even on loopback; Podman's own can be told."""
         query = urlencode({"reference": reference, "tlsVerify": "false", "quiet": "false"})
         return StreamedPull(self._url, f"/v4.0.0/libpod/images/pull?{query}", reference)
+
+    def _ulimits(self) -> list[Ulimit]:
+        # Without a word about processes Podman sets a limit of its own, which not every machine allows.
+        processes = own_limit(resource.RLIMIT_NPROC, PROCESSES)
+        return [*super()._ulimits(), Ulimit(name="nproc", soft=processes, hard=processes)]
 
     def _log_config(self) -> Any:
         return LogConfig(type="k8s-file", config={"max-size": str(LOG_BYTES)})

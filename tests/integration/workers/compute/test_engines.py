@@ -276,10 +276,13 @@ def test_a_user_that_the_image_lacks_is_the_images_fault(engine: Engine, spec: C
         engine.start(engine.create(dataclasses.replace(spec, user="nobody-here")))
 
 
-def test_a_command_that_the_image_lacks_ends_the_container_and_is_named(
-    engine: Engine, spec: ContainerSpec
-) -> None:
-    assert "/no/such/program" in _output(engine, spec, "/no/such/program")
+def test_a_command_that_the_image_lacks_is_named(engine: Engine, spec: ContainerSpec) -> None:
+    # With an init process the container starts and ends at once; without one it does not start.
+    try:
+        said = _output(engine, spec, "/no/such/program")
+    except BadImage as error:
+        said = str(error)
+    assert "/no/such/program" in said
 
 
 def test_a_container_of_an_unknown_image_cannot_be_made(engine: Engine, spec: ContainerSpec) -> None:

@@ -97,7 +97,7 @@ def _connect_master(lab: Lab, plan: Plan, settings: Settings, say: Say) -> None:
         ref = masters.running(settings, lab.state.host_address)
         lab.note(lab.state.model_copy(update={"master": ref}))
         lab.network.reach_host(ref.address.rpartition(":")[0])
-        Master(lab.state).wait_ready(None, None)
+        Master(lab.state).check()
         return
     node = Node(name=masters.OWN_NAME, number=masters.OWN_NUMBER)
     init = lab.boot(node)

@@ -28,6 +28,7 @@ from workers.lab.processes import (
 
 JOIN_S = 60.0
 ONLINE_S = 90.0
+ASK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,12 @@ class Lab:
             return not missing
 
         try:
-            wait_for(all_there, ONLINE_S, "The master does not see all boxes")
+            wait_for(all_there, ONLINE_S, "The master does not see all boxes", ASK_EVERY_S)
         except LabError as error:
             box = self.state.find(min(missing))
-            raise LabError(f"{error.message} {box.name} is missing: {tail(self.box_log(box))}") from error
+            raise LabError(f"{error.message} {box.name} is missing.\n{self.last_words(box)}") from error
+
+    def last_words(self, box: Node) -> str:
+        """The end of every log of a box, for the message of an error."""
+        logs = [self.box_log(box), *sorted((self.box_dir(box) / "logs").glob("*.log"))]
+        return "\n".join(f"{log.name}: {tail(log)}" for log in logs if log.exists() and log.stat().st_size)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from common.errors import BadInput
@@ -23,6 +25,7 @@ OWN_NUMBER = 2
 READY_S = 120.0
 ONLINE_S = 60.0
 COMMAND_S = 60.0
+ANSWER_S = 2.0
 UNSPECIFIED = ("0.0.0.0", "::")
 
 
@@ -83,28 +86,57 @@ class Master:
         """What `openraas … --json` says on the master's side."""
         return json.loads(run(*OPENRAAS, *arguments, "--json", env=self.environment, timeout_s=COMMAND_S))
 
-    def wait_ready(self, process: subprocess.Popen[bytes] | None, log: Any) -> None:
-        """Wait until the master takes requests; raises LabError with the end of its log."""
+    def check(self) -> None:
+        """Raises LabError that says why if the master does not answer."""
+        self.command("box", "list")
+
+    def wait_ready(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        """Wait until a master that was just started takes requests; raises LabError with the end of its log."""
+        host, _, port = self.address.rpartition(":")
 
         def ready() -> bool:
-            if process is not None and process.poll() is not None:
+            if process.poll() is not None:
                 raise LabError(f"The lab's master ended: {tail(log, 20)}")
             try:
-                self.command("box", "list")
-            except LabError:
-                return False
-            return True
+                if _takes_connections(host, int(port)):
+                    self.check()
+                    return True
+            except LabError as error:
+                problem[:] = [str(error)]
+            return False
 
-        wait_for(ready, READY_S, f"The master at {self.address} did not answer")
+        problem: list[str] = []
+        try:
+            wait_for(ready, READY_S, f"The master at {self.address} did not answer")
+        except LabError as error:
+            raise LabError(f"{error.message} {' '.join(problem)} {tail(log, 20)}") from error
 
     def token(self) -> str:
         """A one-time token with which one box joins."""
         return str(self.command("box", "token")["token"])
 
     def online(self) -> set[str]:
-        """The boxes that are up."""
-        return {str(row["id"]) for row in self.command("box", "list") if row["up"]}
+        """The boxes that the master sees and whose servers answer."""
+        return {
+            str(row["id"]) for row in self.command("box", "list") if row["up"] and _answers(row["status"])
+        }
 
     def remove(self, box: str) -> None:
         """Let the master forget a box."""
         self.command("box", "remove", box, "--force")
+
+
+def _answers(status: dict[str, Any]) -> bool:
+    """Whether every server that a box's status names takes connections."""
+    for endpoint in (status["front"], status["filestore"]):
+        if endpoint is not None and not _takes_connections(endpoint["host"], endpoint["port"]):
+            return False
+    return True
+
+
+def _takes_connections(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=ANSWER_S).close()
+    except OSError:
+        return False
+    return True

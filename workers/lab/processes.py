@@ -36,13 +36,13 @@ def alive(process: ProcessMark | None) -> bool:
     return process is not None and mark(process.pid) == process
 
 
-def wait_for(condition: Callable[[], bool], limit_s: float, what: str) -> None:
+def wait_for(condition: Callable[[], bool], limit_s: float, what: str, pause_s: float = POLL_S) -> None:
     """Wait until `condition` holds; raises LabError that says what did not happen in time."""
     end = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > end:
             raise LabError(f"{what} within {limit_s:.0f} s.")
-        time.sleep(POLL_S)
+        time.sleep(pause_s)
 
 
 def start_init(namespace: Path, hostname: str, log: Path) -> ProcessMark:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
 from http.server import ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
@@ -16,18 +15,21 @@ from pathlib import Path
 from common import logs
 from common.errors import Unavailable
 from common.signing import Verifier
+from common.words import Role
 from workers.box.config import BoxConfig, BoxPaths, Identity
 from workers.box.front import Route, make_server
 from workers.box.table import Table
 
-# A route is one module with a class, built from (config, paths, table, verifier).
-PUBLIC_ROUTES = (
-    "workers.depository.registry:Registry",
-    "workers.filestore.content:Content",
-    "workers.gateway.auth:Auth",
+# A route is one module with a class, built from (config, paths, table, verifier), and the role that it is of;
+# layers are served by every box, for whoever has fetched some is their depository.
+Routes = tuple[tuple[str, Role | None], ...]
+PUBLIC_ROUTES: Routes = (
+    ("workers.depository.registry:Registry", None),
+    ("workers.filestore.content:Content", Role.FILESTORE),
+    ("workers.gateway.auth:Auth", Role.COMPUTE),
 )
-OWN_ROUTES = ("workers.depository.control:Control",)
-ENGINE_ROUTES = ("workers.depository.loopback:Loopback",)
+OWN_ROUTES: Routes = (("workers.depository.control:Control", None),)
+ENGINE_ROUTES: Routes = (("workers.depository.loopback:Loopback", Role.COMPUTE),)
 
 
 class Front:
@@ -40,9 +42,11 @@ class Front:
         self._verifier = Verifier(identity.answer.master_key)
         self._servers: list[ThreadingHTTPServer] = []
 
-    def _routes(self, names: Sequence[str]) -> list[Route]:
+    def _routes(self, routes: Routes) -> list[Route]:
         made = []
-        for name in names:
+        for name, role in routes:
+            if role is not None and role not in self._config.roles:
+                continue
             module, _, attribute = name.partition(":")
             make = getattr(import_module(module), attribute)
             route: Route = make(self._config, self._paths, self._table, self._verifier)
@@ -52,13 +56,13 @@ class Front:
     def start(self) -> None:
         """Listen everywhere; raises Unavailable if the loopback port is taken."""
         loopback = ("127.0.0.1", self._config.loopback_port)
-        for address, names in (
+        for address, routes in (
             (self._paths.front_socket, PUBLIC_ROUTES),
             (self._paths.run / "layers.sock", OWN_ROUTES),
             (loopback, ENGINE_ROUTES),
         ):
             try:
-                server = make_server(address, self._routes(names))
+                server = make_server(address, self._routes(routes))
             except OSError as error:
                 raise Unavailable(
                     f"The box cannot listen on {address}: {error.strerror}.",

@@ -292,7 +292,7 @@ def test_a_container_of_an_unknown_image_cannot_be_made(engine: Engine, spec: Co
 
 
 def test_what_a_container_wrote_is_counted(engine: Engine, spec: ContainerSpec) -> None:
-    _output(engine, spec, "dd", "if=/dev/zero", "of=/written", "bs=1M", "count=3")
+    _output(engine, spec, "dd", "if=/dev/zero", "of=/tmp/written", "bs=1M", "count=3")
     container = engine.containers(LABELS)[0].id
     assert engine.writable_bytes(container) >= 3 * 2**20
 

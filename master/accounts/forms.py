@@ -52,4 +52,4 @@ class UserForm(FlaskForm):  # type: ignore[misc]
             Regexp(NAME, message="Small letters, digits, and . _ - between them."),
         ],
     )
-    role = SelectField("Role", choices=[(role.value, role.value.capitalize()) for role in UserRole])
+    role = SelectField("Role", choices=[role.value for role in UserRole])

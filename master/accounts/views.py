@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask import session as form_session
 from werkzeug.wrappers import Response
 
@@ -51,6 +51,7 @@ def _signed_in(name: str, password: str) -> Response:
     ttl_s = context().settings.session_s
     with context().database.write() as session:
         token = services.start_session(session, user, ttl_s)
+    g.visitor = user
     form_session.clear()  # a CSRF token from before is worth nothing now
     response = redirect(_next_page(), 303)
     response.set_cookie(

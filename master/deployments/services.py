@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from common.errors import Conflict, NotFound, Unavailable
 from common.names import PLACE, SCHEDULER_QUEUE
@@ -165,7 +165,8 @@ def list_deployments(
     offset: int = 0,
 ) -> list[Deployment]:
     """Deployments, newest first; `everybody` is for operators alone."""
-    statement = select(Deployment).order_by(Deployment.created_at.desc(), Deployment.id)
+    whole = (selectinload(Deployment.instances), joinedload(Deployment.user))
+    statement = select(Deployment).options(*whole).order_by(Deployment.created_at.desc(), Deployment.id)
     if not (everybody and user.role != UserRole.USER.value):
         statement = statement.where(Deployment.user_id == user.id)
     if running:

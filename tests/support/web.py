@@ -1,0 +1,88 @@
+"""The portal for tests: people with passwords, a browser-like client, and a server in a thread."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flask.testing import FlaskClient
+from flask_openapi3 import OpenAPI
+from werkzeug.serving import make_server
+
+from master.accounts import services as accounts
+from master.accounts.models import User, UserRole
+from master.context import MasterContext
+from tests.support.master import FakeBox, add_image, image_digests
+
+MANIFEST: dict[str, Any] = {
+    "openraas": 1,
+    "name": "notebook",
+    "title": "Notebook",
+    "description": "Notebooks with one's own home.",
+    "icon": "notebook",
+    "services": {
+        "lab": {
+            "image": "demo/notebook:1",
+            "port": 8888,
+            "environment": {"CORES": "${cores}", "PASSWORD": "${password}"},
+            "resources": {"cpu": 1, "memory": "256MiB", "disk": "1MiB"},
+        }
+    },
+    "options": [
+        {"name": "cores", "type": "integer", "title": "Kernels", "minimum": 1, "maximum": 4, "default": 2},
+        {"name": "project", "title": "Project", "required": True, "pattern": "[a-z-]+"},
+        {"name": "examples", "type": "boolean", "default": True},
+        {"name": "password", "type": "secret"},
+    ],
+}
+
+
+def add_person(context: MasterContext, name: str, role: UserRole = UserRole.USER) -> tuple[User, str, str]:
+    """A person with password and API token."""
+    with context.database.write() as session:
+        user, password = accounts.create_user(session, name, role)
+        return user, password, accounts.issue_api_token(session, user, "test", 600)
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header of a program."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def box_with_image(
+    context: MasterContext, name: str = "alpha", reference: str = "demo/notebook:1"
+) -> FakeBox:
+    """A box that is up and holds an image."""
+    box = FakeBox(context, name)
+    box.hold(image_digests(add_image(context, reference)))
+    return box
+
+
+def csrf_token(page: str) -> str:
+    """The token in the first form of a page."""
+    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page)
+    assert found, page
+    return found[1]
+
+
+def sign_in(client: FlaskClient, name: str, password: str) -> Any:
+    """Sign in on the page."""
+    token = csrf_token(client.get("/sign-in").text)
+    return client.post("/sign-in", data={"csrf_token": token, "name": name, "password": password})
+
+
+@contextmanager
+def serve(app: OpenAPI) -> Iterator[str]:
+    """The application at a free port of loopback; gives its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)

@@ -54,7 +54,9 @@ def redis_process(
     if binary is None:
         pytest.skip("redis-server is not installed")
     directory.mkdir(parents=True, exist_ok=True)
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--requirepass", password]
+    # Ends with the test run, however that ends.
+    command = ["setpriv", "--pdeathsig", "KILL", binary]
+    command += ["--port", str(port), "--bind", "127.0.0.1", "--requirepass", password]
     command += ["--save", "", "--dir", str(directory), "--daemonize", "no", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     client = redis.Redis.from_url(f"redis://:{password}@127.0.0.1:{port}/0")

@@ -1,0 +1,263 @@
+"""The whole platform on real parts: Flask, Celery, Redis, a box with all roles, a container engine, a gateway."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import docker
+import pytest
+import redis
+
+from common import names
+from common.files import read_secret
+from common.settings import Settings
+from common.words import Endpoint, Role
+from master.context import MasterContext, make_context
+from master.up import engine
+from master.up.layout import Layout
+from tests.support.master import FakeBox, add_application, add_image, image_digests
+from tests.support.platform import RunningPlatform, running_platform
+from tests.support.redis import wait_until
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+PORT = 8080
+SERVE = ["busybox", "httpd", "-f", "-p", str(PORT), "-h"]
+ANSWER_LIMIT_S = 2.0  # what a box that is full of frozen fetches may take for an export or a stop
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    """A platform with the sample applications, and two more of the sample image."""
+    with running_platform(tmp_path_factory.mktemp("platform"), "--demo") as running:
+        home = {"home": "/home/user", "command": [*SERVE, "/home/user"]}
+        running.call("POST", "/applications", {"manifest": manifest("diary", **home)})
+        secret = {"command": [*SERVE, "/tmp"], "environment": {"PASSWORD": "${password}"}}
+        options = [{"name": "password", "title": "Password", "type": "secret"}]
+        running.call("POST", "/applications", {"manifest": manifest("vault", options, **secret)})
+        yield running
+
+
+def manifest(
+    name: str, options: list[dict[str, object]] | None = None, **service: object
+) -> dict[str, object]:
+    """An application of the sample image."""
+    main = {"image": "site:1", "port": PORT, "readiness": {"http": "/"}, **service}
+    main["resources"] = {"cpu": 0.1, "memory": "32MiB", "disk": 0}
+    return {"openraas": 1, "name": name, "title": name, "services": {"web": main}, "options": options or []}
+
+
+@pytest.fixture
+def master(platform: RunningPlatform) -> MasterContext:
+    """The master's own view of SQL and Redis."""
+    return make_context(Settings(state_dir=platform.state_dir))
+
+
+@pytest.fixture
+def containers(platform: RunningPlatform) -> docker.DockerClient:
+    """The engine that the box uses."""
+    return docker.DockerClient(base_url=engine.choose(Layout(platform.state_dir)))
+
+
+def page(platform: RunningPlatform, deployment: str, path: str = "/") -> tuple[int, bytes]:
+    """What a browser sees that follows the launch link: ticket, cookie, page."""
+    ticket = urlsplit(platform.call("POST", f"/deployments/{deployment}/ticket")["url"])
+    status, headers, _ = ask(platform, ticket.netloc, f"{ticket.path}?{ticket.query}", "")
+    assert status == 303, status
+    cookie = headers["Set-Cookie"].partition(";")[0]
+    status, _, body = ask(platform, ticket.netloc, path, cookie)
+    return status, body
+
+
+def ask(
+    platform: RunningPlatform, host: str, path: str, cookie: str
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """One request to the gateway on the instance's own name."""
+    connection = http.client.HTTPConnection("127.0.0.1", platform.front_port, timeout=10)
+    try:
+        connection.request("GET", path, headers={"Host": host, **({"Cookie": cookie} if cookie else {})})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
+
+
+def nothing_left(platform: RunningPlatform, containers: docker.DockerClient, instance: str) -> list[str]:
+    """What there still is of an instance, by what the engine, the kernel, Redis and the box's files say."""
+    left = [f"container {item.name}" for item in containers.containers.list(
+        all=True, filters={"label": f"openraas.instance={instance}"})]  # fmt: skip
+    left += [f"mount {line}" for line in Path("/proc/mounts").read_text().splitlines() if instance in line]
+    client = redis.Redis.from_url(
+        read_secret(platform.state_dir / "secrets/redis.url"), decode_responses=True
+    )
+    for key in (names.reserved_key("box-1"), names.wish_key("box-1")):
+        left += [f"{key} {field}" for field in client.hgetall(key) if instance in str(field)]
+    box = platform.state_dir / "box"
+    left += [f"file {path}" for path in box.rglob(f"*{instance}*") if "logs" not in path.parts]
+    for keys in box.rglob("authorized_keys"):
+        left += [f"key {line}" for line in keys.read_text().splitlines() if instance in line]
+    return left
+
+
+def test_by_rest_and_by_command_line_the_same_page_comes_through_the_gateway(
+    platform: RunningPlatform,
+) -> None:
+    by_rest = platform.start("site")
+    by_verb = json.loads(platform.verb("run", "site", "--json"))["id"]
+    pages = []
+    for deployment in (by_rest, by_verb):
+        platform.wait(deployment, "running")
+        pages.append(page(platform, deployment))
+    assert pages[0] == pages[1]
+    assert pages[0][0] == 200
+    for deployment in (by_rest, by_verb):
+        platform.stop(deployment)
+
+
+def test_stopping_leaves_nothing(platform: RunningPlatform, containers: docker.DockerClient) -> None:
+    deployment = platform.start("diary")
+    instance = platform.wait(deployment, "running")["id"]
+    assert nothing_left(platform, containers, instance), "the check sees nothing of a running instance"
+    platform.stop(deployment)
+    wait_until(lambda: nothing_left(platform, containers, instance) == [], 20, "the end of everything")
+
+
+def test_the_home_keeps_what_was_written_for_the_next_deployment(
+    platform: RunningPlatform, containers: docker.DockerClient
+) -> None:
+    first = platform.start("diary")
+    container = containers.containers.get(
+        containers.containers.list(
+            filters={"label": f"openraas.instance={platform.wait(first, 'running')['id']}"}
+        )[0].id
+    )
+    code, _ = container.exec_run(
+        ["busybox", "sh", "-c", "echo kept > /home/user/note && chmod 640 /home/user/note"]
+    )
+    assert code == 0
+    platform.stop(first)
+    second = platform.start("diary")
+    platform.wait(second, "running")
+    assert page(platform, second, "/note") == (200, b"kept\n")
+    platform.stop(second)
+
+
+def test_without_a_ticket_nobody_gets_in(platform: RunningPlatform) -> None:
+    deployment = platform.start("diary")
+    instance = platform.wait(deployment, "running")["id"]
+    host = f"{instance}.localhost:{platform.front_port}"
+    assert ask(platform, host, "/", "")[0] in (401, 403)
+    assert ask(platform, host, "/", "__Host-openraas=forged")[0] in (401, 403)
+    assert ask(platform, host, "/_openraas/enter?ticket=forged", "")[0] in (401, 403)
+    platform.stop(deployment)
+
+
+def test_a_secret_option_leaves_no_mark_anywhere(
+    platform: RunningPlatform, containers: docker.DockerClient, master: MasterContext
+) -> None:
+    mark = "marked-7c1d0f"
+    deployment = platform.start("vault", password=mark)
+    instance = platform.wait(deployment, "running")["id"]
+    inside = containers.containers.list(filters={"label": f"openraas.instance={instance}"})[0]
+    assert inside.exec_run(["busybox", "printenv", "PASSWORD"]).output.decode().strip() == mark
+    platform.stop(deployment)
+    with sqlite3.connect(platform.state_dir / "openraas.db") as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    client = master.redis
+    client.bgrewriteaof()
+    assert all(mark not in repr(value_of(client, str(key))) for key in client.keys("*"))
+    found = subprocess.run(
+        ["grep", "-rlF", "--binary-files=text", mark, str(platform.state_dir)], capture_output=True, text=True
+    ).stdout.splitlines()
+    # The kernel's view of the stopped container is the engine's own and is gone with it.
+    assert found == []
+
+
+def value_of(client: redis.Redis, key: str) -> object:
+    """What lies under a key, whatever its type."""
+    readers = {
+        "string": client.get,
+        "hash": client.hgetall,
+        "set": client.smembers,
+        "list": lambda name: client.lrange(name, 0, -1),
+        "zset": lambda name: client.zrange(name, 0, -1),
+    }
+    kind = str(client.type(key))
+    return readers[kind](key) if kind in readers else None
+
+
+@contextmanager
+def frozen_server() -> Iterator[int]:
+    """Takes connections and never says a word."""
+    kept: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            while True:
+                try:
+                    kept.append(server.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=take, daemon=True).start()
+        yield int(server.getsockname()[1])
+        server.shutdown(socket.SHUT_RDWR)
+    for connection in kept:
+        connection.close()
+
+
+def test_a_box_filled_with_frozen_fetches_still_answers_export_and_stop(
+    platform: RunningPlatform, master: MasterContext
+) -> None:
+    warm = platform.start("diary")
+    platform.wait(warm, "running")
+    with frozen_server() as port:
+        front = Endpoint(host="127.0.0.1", port=port)
+        frozen = FakeBox(
+            master, "box-9", roles=frozenset({Role.DEPOSITORY}), open=False, fixed=False, front=front
+        )
+        try:
+            frozen.hold(image_digests(add_image(master, "frozen:1")))
+            resources = {"cpu": 0.01, "memory": "16MiB", "disk": 0}
+            add_application(master, "frozen", "frozen:1", resources=resources)
+            stuck = [platform.start("frozen") for _ in range(12)]
+            for deployment in stuck:
+                platform.wait(deployment, "preparing")
+            began = time.time()
+            asked = platform.start("diary")
+            rows = {row["step"]: row["at"] - began for row in platform.wait(asked, "running")["timeline"]}
+            assert rows["export"] < ANSWER_LIMIT_S, rows
+            began = time.monotonic()
+            platform.stop(warm)
+            platform.stop(stuck[-1])
+            platform.stop(stuck[0])
+            assert time.monotonic() - began < 3 * ANSWER_LIMIT_S
+            for deployment in [asked, *stuck]:
+                platform.call("POST", f"/deployments/{deployment}/stop")
+            for deployment in [asked, *stuck]:
+                platform.wait(deployment, "stopped")
+        finally:
+            master.redis.srem(names.BOXES, "box-9")
+            frozen.go_silent()
+
+
+def test_a_second_start_in_the_same_place_is_refused(platform: RunningPlatform) -> None:
+    done = subprocess.run(
+        [*platform.process.args[:3], "up"],
+        env=platform.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )  # type: ignore[index, misc]
+    assert done.returncode == 1
+    assert "runs already" in done.stderr

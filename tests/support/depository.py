@@ -1,4 +1,4 @@
-"""Boxes that hold layers, in this process: the front's routes on TCP and Unix sockets, and a small master for tags."""
+"""Boxes that hold layers, in this process (the front's routes on real sockets), and a small master for tags."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import random
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -107,6 +107,11 @@ class FakeMaster:
         values = {"expires_at": time.time() + 60, "user": USER, "actions": allowed, **fields}
         return issue(self.signer, RepositoryTicket.model_validate(values))
 
+    def layer_ticket(self, blobs: Iterable[str]) -> str:
+        """A LayerTicket for these blobs."""
+        ticket = LayerTicket(expires_at=time.time() + 300, box="reader", blobs=frozenset(blobs))
+        return issue(self.signer, ticket)
+
 
 def _scopes(path: str) -> list[str]:
     from urllib.parse import parse_qs, urlsplit
@@ -183,7 +188,7 @@ class Image:
 
     def __init__(self, *sizes: int, repository: str = "site", seed: int = 1) -> None:
         self.repository = repository
-        source = random.Random(seed)
+        source = random.Random(seed)  # noqa: S311 - the same image for the same seed
         tars = [_layer(f"layer-{number}", source.randbytes(size)) for number, size in enumerate(sizes)]
         self.layers = [gzip.compress(tar, 1, mtime=0) for tar in tars]
         config = {
@@ -212,6 +217,10 @@ class Image:
         return [(self.manifest, MANIFEST_TYPE), (self.config, CONFIG_TYPE), *layers]
 
     @property
+    def by_digest(self) -> dict[str, bytes]:
+        return {_digest(data): data for data, _ in self.parts}
+
+    @property
     def size_bytes(self) -> int:
         return sum(len(data) for data, _ in self.parts)
 
@@ -234,15 +243,12 @@ class Image:
             )
             for data, media_type in self.parts
         ]
-        ticket = LayerTicket(
-            expires_at=time.time() + 300, box="reader", blobs=frozenset(blob.digest for blob in blobs)
-        )
         return ImageSource(
             name=f"{self.repository}:1",
             manifest=self.digest,
             blobs=blobs,
             endpoints=endpoints,
-            ticket=issue(master.signer, ticket),
+            ticket=master.layer_ticket(blob.digest for blob in blobs),
         )
 
 

@@ -68,7 +68,7 @@ class Fetcher:
                 if not self._swarm.pulls[manifest].pending:
                     del self._swarm.pulls[manifest]
             running = self._swarm.pulls.get(source.manifest)
-            if running is not None and running.pending and not running.cancelled.is_set():
+            if running is not None and not running.is_over:
                 running.update(source)
             else:
                 running = self._swarm.pulls[source.manifest] = Pull(source)

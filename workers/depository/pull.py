@@ -133,6 +133,11 @@ class Pull:
         waiting = [job for job in self.jobs.values() if not job.is_over]
         return sorted(waiting, key=lambda job: self._position.get(job.digest, len(self._position)))
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it began and ended; one that was only planned has not begun."""
+        return self.cancelled.is_set() or (self.started_at is not None and not self.pending)
+
     def blobs_from(self, digest: str) -> list[BlobSource]:
         """The blob, and if it is a layer all after it: an engine that misses one layer misses the later ones."""
         position = self._position[digest]

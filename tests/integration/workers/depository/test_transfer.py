@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
 from common.words import Endpoint
+from tests.support.bad_sources import bad_source, hang_up, liar, silent
 from tests.support.depository import FakeBox, FakeMaster, Image
 from workers.depository.errors import Cancelled, TransferError
-from workers.depository.fetcher import Fetcher
+from workers.depository.facts import TransferFacts
+from workers.depository.partial import Partial
 
 MakeBox = Callable[..., FakeBox]
-SIZES = (700_000, 1_500_000, 300_000)
+
+
+@pytest.fixture
+def image() -> Image:
+    return Image(700_000, 1_500_000, 300_000)
 
 
 def seeds(make_box: MakeBox, image: Image, count: int) -> dict[str, Endpoint]:
@@ -28,71 +32,14 @@ def seeds(make_box: MakeBox, image: Image, count: int) -> dict[str, Endpoint]:
     return endpoints
 
 
-def assert_holds(box: FakeBox, image: Image) -> None:
-    for data, _ in image.parts:
-        digest = Image.__dict__ and next(
-            item for item in box.holdings.digests() if box.holdings.store.path(item).read_bytes() == data
-        )
-        assert digest
-
-
-@contextmanager
-def bad_source(respond: Callable[[socket.socket, int], None]) -> Iterator[Endpoint]:
-    """A server that answers each connection as `respond` says (with the number of the connection)."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    opened: list[socket.socket] = []
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            opened.append(connection)
-            threading.Thread(target=respond, args=(connection, len(opened)), daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield Endpoint(host="127.0.0.1", port=listener.getsockname()[1])
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for connection in opened:
-            connection.close()
-
-
-def lie(connection: socket.socket, _: int) -> None:
-    """Answers every range with zeros."""
-    stream = connection.makefile("rb")
-    try:
-        while request := stream.readline():
-            length, total, headers = 0, 0, {}
-            while (line := stream.readline()) not in (b"\r\n", b""):
-                name, _, value = line.decode().partition(":")
-                headers[name.lower()] = value.strip()
-            assert request
-            first, last = map(int, headers["range"].removeprefix("bytes=").split("-"))
-            length = last - first + 1
-            digest = request.split()[1].decode().rpartition("/")[2]
-            total = SIZES_BY_DIGEST[digest]
-            head = f"HTTP/1.1 206 Partial Content\r\nContent-Length: {length}\r\n"
-            head += f"Content-Range: bytes {first}-{last}/{total}\r\n\r\n"
-            connection.sendall(head.encode() + bytes(length))
-    except OSError:
-        return
-
-
-SIZES_BY_DIGEST: dict[str, int] = {}
-
-
-@pytest.fixture
-def image() -> Image:
-    made = Image(*SIZES)
-    import hashlib
-
-    for data, _ in made.parts:
-        SIZES_BY_DIGEST[f"sha256:{hashlib.sha256(data).hexdigest()}"] = len(data)
-    return made
+def assert_whole(box: FakeBox, image: Image, facts: TransferFacts) -> None:
+    """The box has every byte of the image, and fetched none twice."""
+    assert facts.state == "done"
+    assert facts.size_bytes == image.size_bytes == sum(facts.sources.values())
+    for digest, data in image.by_digest.items():
+        assert box.holdings.store.read(digest, len(data)) == data
+    assert box.holdings.digests() == set(image.by_digest)
+    assert list((box.paths.store / "ingest").iterdir()) == []
 
 
 def test_an_image_comes_from_all_depositories_at_once(
@@ -101,99 +48,178 @@ def test_an_image_comes_from_all_depositories_at_once(
     endpoints = seeds(make_box, image, 3)
     reader = make_box("reader")
     facts = reader.client.hold(image.source(master, endpoints))
-    assert facts.state == "done"
-    assert facts.size_bytes == image.size_bytes
+    assert_whole(reader, image, facts)
     assert set(facts.sources) == set(endpoints)
-    assert reader.holdings.missing(blob.digest for blob in image.source(master, endpoints).blobs) == []
+    assert reader.client.transfer(image.digest) == facts
 
 
-@pytest.mark.parametrize("listed", [True, False])
+def test_what_was_fetched_is_served_to_the_next_box(
+    master: FakeMaster, make_box: MakeBox, image: Image
+) -> None:
+    first, second = make_box("first", roles=frozenset({"compute"})), make_box("second")
+    first.client.hold(image.source(master, seeds(make_box, image, 1)))
+    facts = second.client.hold(image.source(master, {"first": first.endpoint}))
+    assert_whole(second, image, facts)
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["chunk-list", "whole-only"])
 def test_a_source_that_lies_is_banned_and_the_image_comes_from_the_others(
     master: FakeMaster, make_box: MakeBox, image: Image, listed: bool
 ) -> None:
     endpoints = seeds(make_box, image, 1)
-    with bad_source(lie) as liar:
-        source = image.source(master, {"a-liar": liar, **endpoints}, listed=listed)
-        reader = make_box("reader")
-        facts = reader.client.hold(source)
-    assert facts.state == "done"
-    assert facts.size_bytes == image.size_bytes
-    assert "a-liar" not in facts.sources
-    assert reader.holdings.missing(blob.digest for blob in source.blobs) == []
+    reader = make_box("reader")
+    sizes = {digest: len(data) for digest, data in image.by_digest.items()}
+    with bad_source(liar(sizes)) as lying:
+        only_liar = {"a-liar": lying}
+        with pytest.raises(TransferError, match="a-liar: it sent bad bytes"):
+            reader.client.hold(image.source(master, only_liar, listed=listed))
+        facts = reader.client.hold(image.source(master, {**only_liar, **endpoints}, listed=listed))
+    assert_whole(reader, image, facts)
 
 
-@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("listed", [True, False], ids=["chunk-list", "whole-only"])
 def test_a_frozen_source_is_left_for_the_others(
     master: FakeMaster, make_box: MakeBox, image: Image, listed: bool
 ) -> None:
     endpoints = seeds(make_box, image, 1)
-    with bad_source(lambda *_: None) as frozen:
-        source = image.source(master, {"a-frozen": frozen, **endpoints}, listed=listed)
-        facts = make_box("reader", source_timeout_s=0.3).client.hold(source)
+    reader = make_box("reader", source_timeout_s=0.3)
+    with bad_source(silent) as frozen:
+        facts = reader.client.hold(image.source(master, {"a-frozen": frozen, **endpoints}, listed=listed))
+    assert_whole(reader, image, facts)
+
+
+def test_a_source_that_is_killed_in_the_middle_is_replaced(
+    master: FakeMaster, make_box: MakeBox, image: Image
+) -> None:
+    endpoints = seeds(make_box, image, 2)
+    reader = make_box("reader")
+    with bad_source(hang_up) as killed:
+        facts = reader.client.hold(image.source(master, {"a-killed": killed, **endpoints}, listed=False))
+    assert_whole(reader, image, facts)
+
+
+def test_a_wrong_chunk_list_does_not_keep_the_image_away(
+    master: FakeMaster, make_box: MakeBox, image: Image
+) -> None:
+    """All chunks of the list of another blob are found bad: that bans a source, and the error says so."""
+    endpoints = seeds(make_box, image, 1)
+    source = image.source(master, endpoints)
+    wrong = source.blobs[2].chunk_list
+    assert wrong is not None
+    spoilt = wrong.model_copy(update={"chunks": ["0" * 64] * len(wrong.chunks)})
+    blobs = [*source.blobs]
+    blobs[2] = blobs[2].model_copy(update={"chunk_list": spoilt})
+    reader = make_box("reader")
+    with pytest.raises(TransferError, match="no-source"):
+        reader.client.hold(source.model_copy(update={"blobs": blobs}))
+    blobs[2] = blobs[2].model_copy(update={"chunk_list": None})
+    facts = reader.client.hold(source.model_copy(update={"blobs": blobs}))
     assert facts.state == "done"
-    assert facts.size_bytes == image.size_bytes
-    assert set(facts.sources) == set(endpoints)
 
 
 def test_without_a_source_the_error_names_image_and_boxes(
     master: FakeMaster, make_box: MakeBox, image: Image
 ) -> None:
-    with bad_source(lambda connection, _: connection.close()) as dead, bad_source(lie) as liar:
-        source = image.source(master, {"box-dead": dead, "box-liar": liar})
+    empty = make_box("box-empty")
+    with bad_source(hang_up) as dead:
+        source = image.source(master, {"box-dead": dead, "box-empty": empty.endpoint})
         with pytest.raises(TransferError) as caught:
             make_box("reader").client.hold(source)
     message = str(caught.value)
     assert message.startswith("no-source: image site:1")
-    assert "box-dead" in message
-    assert "box-liar: it sent bad bytes" in message
+    assert "box-dead: the connection broke" in message
+    assert "box-empty: it does not hold all of it" in message
 
 
-def test_two_holds_of_one_image_share_the_transfer(
+def test_a_ticket_for_other_blobs_fetches_nothing(
     master: FakeMaster, make_box: MakeBox, image: Image
 ) -> None:
-    endpoints = seeds(make_box, image, 2)
+    endpoints = seeds(make_box, image, 1)
+    other = Image(1000, seed=2).source(master, endpoints)
+    source = image.source(master, endpoints).model_copy(update={"ticket": other.ticket})
     reader = make_box("reader")
-    other = Image(*SIZES, 200_000)
-    for name, endpoint in endpoints.items():
-        assert endpoint
-    facts = []
-    source = image.source(master, endpoints)
-    threads = [
-        threading.Thread(target=lambda: facts.append(reader.client.hold(source, user)))
-        for user in ("one", "two", "three")
-    ]
+    with pytest.raises(TransferError, match="it does not accept the ticket"):
+        reader.client.hold(source)
+    assert reader.holdings.digests() == set()
+
+
+def test_two_who_want_one_image_share_the_transfer(
+    master: FakeMaster, make_box: MakeBox, image: Image
+) -> None:
+    reader = make_box("reader")
+    source = image.source(master, seeds(make_box, image, 2))
+    facts: list[TransferFacts] = []
+
+    def hold(user: str) -> None:
+        facts.append(reader.client.hold(source, user))
+
+    threads = [threading.Thread(target=hold, args=(user,)) for user in ("one", "two", "three")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert other
-    assert [item.size_bytes for item in facts] == [image.size_bytes] * 3
+    assert len(facts) == 3  # who came after its end was given nothing
+    assert_whole(reader, image, max(facts, key=lambda item: item.size_bytes))
+
+
+def test_images_with_a_layer_in_common_fetch_it_once(master: FakeMaster, make_box: MakeBox) -> None:
+    one, two = Image(900_000, 100_000), Image(900_000, 200_000, repository="other")
+    assert one.layers[0] == two.layers[0]
+    seed, reader = make_box("seed"), make_box("reader")
+    seed.hold(one)
+    seed.hold(two)
+    for image in (one, two):
+        reader.fetcher.hold(image.source(master, {"seed": seed.endpoint}))
+    for image in (one, two):
+        assert reader.fetcher.wait(image.digest, 20).state == "done"
+    together = sum(len(data) for data in {**one.by_digest, **two.by_digest}.values())
+    assert reader.holdings.size_bytes() == together
 
 
 def test_a_transfer_that_nobody_wants_ends(master: FakeMaster, make_box: MakeBox, image: Image) -> None:
-    with bad_source(lambda *_: None) as frozen:
+    with bad_source(silent) as frozen:
         reader = make_box("reader", source_timeout_s=60)
         with pytest.raises(Cancelled):
             reader.client.hold(image.source(master, {"frozen": frozen}), unwanted=lambda: True)
 
 
+def test_a_transfer_goes_on_while_one_of_its_users_wants_it(
+    master: FakeMaster, make_box: MakeBox, image: Image
+) -> None:
+    with bad_source(silent) as frozen:
+        reader = make_box("reader", source_timeout_s=60)
+        source = image.source(master, {"frozen": frozen})
+        reader.fetcher.hold(source, "one")
+        reader.fetcher.hold(source, "two")
+        reader.client.cancel(image.digest, "one")
+        assert reader.client.transfer(image.digest).state == "running"
+        reader.client.cancel(image.digest, "two")
+        assert reader.client.transfer(image.digest).state == "cancelled"
+
+
 def test_what_arrived_before_a_crash_is_not_fetched_again(
     master: FakeMaster, make_box: MakeBox, image: Image
 ) -> None:
-    endpoints = seeds(make_box, image, 1)
     reader = make_box("reader")
-    source = image.source(master, endpoints)
-    blob = source.blobs[3]
-    assert blob.chunk_list is not None
-    from workers.depository.partial import Partial
-
-    partial = Partial(reader.holdings.store, blob.digest, blob.size_bytes, blob.chunk_list.chunk_bytes)
-    kept = blob.chunk_list.chunk_bytes
-    partial.write(1, memoryview(image.layers[1][kept : 2 * kept]))
-    partial.write(3, memoryview(bytes(kept)))  # bytes that a crash of the machine spoilt
+    source = image.source(master, seeds(make_box, image, 1))
+    blob, size = source.blobs[3], 65536
+    partial = Partial(reader.holdings.store, blob.digest, blob.size_bytes, size)
+    partial.write(1, memoryview(image.layers[1][size : 2 * size]))
+    partial.write(3, memoryview(bytes(size)))  # spoilt, as by a crash of the machine
     del partial
-    facts = Fetcher(reader.config, reader.paths, reader.table, reader.holdings)
-    facts.hold(source)
-    ended = facts.wait(source.manifest, 20)
-    assert ended.state == "done"
-    assert ended.size_bytes == image.size_bytes - kept
+    facts = reader.client.hold(source)
+    assert facts.state == "done"
+    assert facts.size_bytes == image.size_bytes - size
+    assert reader.holdings.digests() == set(image.by_digest)
+
+
+def test_an_unlisted_blob_that_a_crash_spoilt_is_fetched_anew(
+    master: FakeMaster, make_box: MakeBox, image: Image
+) -> None:
+    reader = make_box("reader")
+    source = image.source(master, seeds(make_box, image, 1), listed=False)
+    blob = source.blobs[3]
+    partial = Partial(reader.holdings.store, blob.digest, blob.size_bytes, 2 * 2**20)
+    partial.write(0, memoryview(bytes(blob.size_bytes)))
+    del partial
+    assert_whole(reader, image, reader.client.hold(source))

@@ -131,7 +131,7 @@ def _usable_image(session: Session, context: MasterContext, service: FilledServi
         raise Unavailable(
             f"No box that is up holds the image {service.spec.image}.",
             field="image",
-            remedy=f"Push it again (openraas image push) or start a depository that has it.",
+            remedy="Push it again (openraas image push) or start a depository that has it.",
         )
     return image
 

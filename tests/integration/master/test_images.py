@@ -255,6 +255,27 @@ def test_an_image_that_runs_keeps_its_last_name_and_its_layers(master: MasterCon
         assert session.get_one(ImageHolding, (image.digest, "attic")).wanted == "removed"
 
 
+def test_every_change_of_what_a_box_is_to_hold_makes_a_newer_wish(master: MasterContext) -> None:
+    FakeBox(master, "attic")
+    image = push(master, "attic", "site:1", b"one")
+    seen = []
+
+    def look() -> None:
+        with master.database.read() as session:
+            holding = session.get_one(ImageHolding, (image.digest, "attic"))
+            seen.append((holding.wanted, holding.version, holding.held_at is None))
+
+    report(master, "attic", held(image))
+    look()
+    push(master, "attic", "site:1", b"one")
+    look()
+    push(master, "attic", "site:1", b"two")
+    look()
+    push(master, "attic", "site:1", b"one")
+    look()
+    assert seen == [("held", 0, False), ("held", 0, False), ("removed", 1, False), ("held", 2, True)]
+
+
 # Over REST.
 
 

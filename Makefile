@@ -3,7 +3,7 @@
 BIN := .venv/bin
 # Where `make run` keeps everything; an installed OpenRaaS uses /var/lib/openraas.
 STATE := $(or $(OPENRAAS_STATE_DIR),$(CURDIR)/.state)
-BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/[!_]*.py)))
+BENCHMARKS := $(patsubst tests/benchmarks/bench_%.py,bench-%,$(sort $(wildcard tests/benchmarks/bench_*.py)))
 
 .DEFAULT_GOAL := run
 .PHONY: run setup setup-tests test test-all lint format lock bench clean $(BENCHMARKS)
@@ -38,7 +38,7 @@ format: setup
 
 # Each prints BENCH lines with ratios and ends with 1 if a case falls short.
 $(BENCHMARKS): bench-%: setup
-	@$(BIN)/python -m benchmarks.$* $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.bench_$* $(ARGS)
 
 bench: $(BENCHMARKS)
 

@@ -39,7 +39,6 @@ class Settings(BaseSettings):
     listen: str = Field("127.0.0.1", description="Address for Redis and the web; TLS unless loopback.")
     web_port: int = Field(8080, ge=1, le=65535)
     redis_port: int = Field(6390, ge=1, le=65535)
-    flower_port: int = Field(5566, ge=1, le=65535)
     metrics_port: int = Field(
         9464, ge=0, le=65535, description="First of the master's metrics ports; 0: none."
     )

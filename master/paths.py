@@ -22,4 +22,5 @@ class MasterPaths:
         self.private_key = self.secrets / "master.key"
         self.certificate = state_dir / "master.crt"
         self.run = state_dir / "run"
+        self.flower_socket = self.run / "flower.sock"
         self.logs = state_dir / "logs"

@@ -79,7 +79,8 @@ def up(box_config: Path | None, no_box: bool, demo: bool, leave_running: bool, *
             # What runs on boxes elsewhere does not end with the master.
             if platform.is_up and not leave_running and not no_box:
                 end_deployments(platform, display)
-                stack.callback(remove_leftovers, platform)
+                platform.stop_box()
+                remove_leftovers(platform)
 
 
 def _greet(console: Console, platform: Any, took_s: float) -> None:

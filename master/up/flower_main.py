@@ -28,7 +28,7 @@ def main() -> None:
     app.start(
         [
             "flower",
-            f"--unix-socket={paths.run / 'flower.sock'}",
+            f"--unix-socket={paths.flower_socket}",
             "--url-prefix=flower",
             f"--max-tasks={MAX_TASKS}",
             # Boxes take no remote control, so asking them always fails.

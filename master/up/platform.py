@@ -28,6 +28,7 @@ from common.redis_client import is_loopback
 from common.settings import Settings
 from common.status import BoxStatus
 from common.supervision import Program, openraas
+from common.words import Role
 from master.accounts import services as accounts
 from master.boxes import services as boxes
 from master.boxes.authority import Authority
@@ -36,7 +37,7 @@ from master.context import MasterContext, make_context, redis_url
 from master.db.migrate import upgrade
 from master.up import engine, redis_server
 from master.up.layout import Layout
-from master.up.programs import BOX, WEB, box_program, environment, master_programs
+from master.up.programs import BOX, BOX_STOP_S, FLOWER, WEB, box_program, environment, master_programs
 
 log = get_logger(__name__)
 
@@ -100,7 +101,7 @@ class Platform:
         self._check()
         with self._step("Preparing keys and settings"):
             authority = self._prepare()
-        if self._with_box:
+        if self._box_computes():
             self.engine_url = engine.choose(self.layout)
         own_engine = self.engine_url == engine.own_url(self.layout)
         with self._step("Starting the supervisor"):
@@ -112,8 +113,9 @@ class Platform:
         with self._step("Waiting for Redis"):
             self._wait_for_redis()
         joined = self._with_box and self.layout.box_identity.exists()
-        for name in (program.name for program in master_programs(self.settings, self.layout)):
-            self._supervisor.start_program(name)
+        for program in master_programs(self.settings, self.layout):
+            if program.name != FLOWER:
+                self._supervisor.start_program(program.name)
         if own_engine:
             with self._step("Waiting for the container engine"):
                 engine.wait(self.layout)
@@ -128,8 +130,18 @@ class Platform:
                 self._supervisor.start_program(BOX)
             with self._step("Starting the box"):
                 self._wait_for_box()
-        self._supervisor.wait(self._supervisor.states(), limit_s=READY_S)
+        # Nobody waits for Flower, and it takes its time: it must not keep the others from the processor.
+        self._supervisor.start_program(FLOWER)
+        self._supervisor.wait(set(self._supervisor.states()) - {FLOWER}, limit_s=READY_S)
         self.is_up = True
+
+    def _box_computes(self) -> bool:
+        """Whether the box beside the master needs a container engine."""
+        if not self._with_box:
+            return False
+        options = self.layout.box_options if self.layout.box_options.exists() else self._box_file
+        roles = tomllib.loads(options.read_text()).get("roles") if options else None
+        return roles is None or Role.COMPUTE in roles
 
     def _check(self) -> None:
         wanted = [needs.SETPRIV]
@@ -278,6 +290,13 @@ class Platform:
             return None
         # A Redis that kept its data still has the record of the last run.
         return status if status is not None and status.at >= self._began else None
+
+    def stop_box(self) -> None:
+        """Stop the box's programs and wait for their end; what they started for instances is then nobody's."""
+        self._supervisor.stop_program(BOX)
+        deadline = time.monotonic() + BOX_STOP_S
+        while self._supervisor.states()[BOX].state != "STOPPED" and time.monotonic() < deadline:
+            time.sleep(POLL_S)
 
     def stop(self) -> None:
         """Stop all programs that `start` started, the box first and Redis last."""

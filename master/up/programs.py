@@ -12,6 +12,7 @@ from master.up.layout import Layout
 
 WEB = "web"
 BOX = "box"
+FLOWER = "flower"
 WEB_STOP_S = 10
 # The box's own supervisord ends four programs, one after the other.
 BOX_STOP_S = 60
@@ -36,7 +37,7 @@ def master_programs(settings: Settings, layout: Layout) -> list[Program]:
         module("scheduler", "master.scheduler.main"),
         module("lifecycle", "master.lifecycle.main"),
         module("beat", "master.lifecycle.beat"),
-        module("flower", "master.up.flower_main", priority=60),
+        module(FLOWER, "master.up.flower_main", priority=60),
     ]
 
 

@@ -26,6 +26,8 @@ def _load_roles(context: BoxContext) -> dict[Role, RoleWorker]:
         try:
             loaded[role] = load_role(role, context)
         except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("workers."):
+                raise
             raise Unavailable(
                 f"The role {role} needs the Python module {error.name}.",
                 remedy=f"Run: pip install 'openraas[{role}]', or leave the role out of box.toml.",

@@ -1,0 +1,194 @@
+"""The depository as others see it: behind the box's nginx, which sends the bytes; and over TLS."""
+
+from __future__ import annotations
+
+import datetime
+import http.client
+import ipaddress
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from common.oci.digest import digest_of
+from common.words import Endpoint
+from tests.support.depository import PASSWORD, USER, FakeBox, FakeMaster, Image
+from tests.support.redis import free_port, wait_until
+from workers.box.front import make_server
+from workers.depository.errors import TransferError
+from workers.depository.registry import Registry
+from workers.gateway.nginx import server_command
+
+MakeBox = Callable[..., FakeBox]
+
+
+@contextmanager
+def nginx(box: FakeBox) -> Iterator[Endpoint]:
+    """The box's own nginx in front of its registry."""
+    if shutil.which("nginx", path="/usr/sbin:/usr/bin") is None:
+        pytest.skip("nginx is not installed")
+    route = Registry(box.config, box.paths, box.table, box.verifier)
+    front = make_server(box.paths.front_socket, [route])
+    threading.Thread(target=front.serve_forever, args=(0.02,), daemon=True).start()
+    process = subprocess.Popen(
+        server_command(box.config, box.paths), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    endpoint = Endpoint(host="127.0.0.1", port=box.config.front_port)
+
+    def answers() -> bool:
+        connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=5)
+        try:
+            connection.request("GET", "/v2/")
+            return connection.getresponse().status == 401
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    try:
+        wait_until(answers, what="nginx's answer")
+        yield endpoint
+    finally:
+        process.terminate()
+        process.wait(10)
+        front.shutdown()
+        front.server_close()
+
+
+def test_ranges_come_from_nginx_and_the_store_cannot_be_asked_directly(
+    make_box: MakeBox, master: FakeMaster
+) -> None:
+    box, image = make_box("dep-1", front_port=free_port()), Image(3_000_000)
+    box.hold(image)
+    layer = image.layers[0]
+    with nginx(box) as endpoint:
+        connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=10)
+        headers = {"Authorization": f"Bearer {master.token('site')}"}
+        path = f"/v2/site/blobs/{digest_of(layer)}"
+        connection.request("GET", path, headers={**headers, "Range": "bytes=1000-1999"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (206, layer[1000:2000])
+        connection.request("HEAD", path, headers=headers)
+        answer = connection.getresponse()
+        assert (answer.read(), answer.headers["Content-Length"]) == (b"", str(len(layer)))
+        stored = f"/_store/sha256/{digest_of(layer).removeprefix('sha256:')}"
+        for name in (stored, "/_store/../box.db", f"/v2/..{stored}"):
+            connection.request("GET", name, headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status in (400, 404)
+        connection.close()
+
+
+def test_an_image_is_pushed_and_fetched_through_nginx(
+    make_box: MakeBox, master: FakeMaster, tmp_path: Path
+) -> None:
+    if shutil.which("skopeo") is None:
+        pytest.skip("skopeo is not installed")
+    box, reader, layout = make_box("dep-1", front_port=free_port()), make_box("reader"), make_box("layout")
+    image = Image(5_000_000, 2_000_000)
+    layout.hold(image)
+    with nginx(box) as endpoint:
+        target = f"docker://127.0.0.1:{endpoint.port}/site:1"
+        subprocess.run(
+            ["skopeo", "copy", "--dest-tls-verify=false", "--dest-creds", f"{USER}:{PASSWORD}",
+             f"oci:{layout.paths.store}", target],
+            check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+        facts = reader.client.hold(image.source(master, {"dep-1": endpoint}))
+    assert facts.size_bytes == image.size_bytes
+    assert reader.holdings.digests() == set(image.by_digest)
+
+
+def make_certificates(directory: Path) -> tuple[Path, Path, Path]:
+    """An authority, and a certificate for 127.0.0.1 with its key."""
+    now = datetime.datetime.now(datetime.UTC)
+
+    def sign(name: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.EllipticCurvePrivateKey,
+             extension: x509.ExtensionType) -> bytes:  # fmt: skip
+        def named(text: str) -> x509.Name:
+            return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+        builder = x509.CertificateBuilder().subject_name(named(name)).issuer_name(named(issuer))
+        builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(1)).not_valid_after(
+            now + datetime.timedelta(1)
+        )
+        made = builder.add_extension(extension, critical=True).sign(by, hashes.SHA256())
+        return made.public_bytes(serialization.Encoding.PEM)
+
+    root, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    directory.mkdir(parents=True, exist_ok=True)
+    authority, certificate, key = (directory / name for name in ("ca.crt", "box.crt", "box.key"))
+    authority.write_bytes(sign("ca", root, "ca", root, x509.BasicConstraints(True, None)))
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate.write_bytes(sign("box", own, "ca", root, names))
+    key.write_bytes(
+        own.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return authority, certificate, key
+
+
+def test_a_source_with_tls_must_have_a_certificate_of_this_authority(
+    make_box: MakeBox, master: FakeMaster, tmp_path: Path
+) -> None:
+    image = Image(200_000)
+    seed, reader, stranger = make_box("seed"), make_box("reader"), make_box("stranger")
+    seed.hold(image)
+    authority, certificate, key = make_certificates(tmp_path / "one")
+    other, _, _ = make_certificates(tmp_path / "two")
+    for box, trusted in ((reader, authority), (stranger, other)):
+        box.paths.authority.parent.mkdir(parents=True)
+        shutil.copy(trusted, box.paths.authority)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with tls_before(context, seed.endpoint.port) as port:
+        source = image.source(master, {"seed": Endpoint(host="127.0.0.1", port=port, tls=True)})
+        assert reader.client.hold(source).state == "done"
+        with pytest.raises(TransferError, match="certificate"):
+            stranger.client.hold(source)
+
+
+@contextmanager
+def tls_before(context: ssl.SSLContext, port: int) -> Iterator[int]:
+    """TLS in front of a plain port of this machine."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+    def serve() -> None:
+        while True:
+            try:
+                raw, _ = listener.accept()
+                secure = context.wrap_socket(raw, server_side=True)
+            except ssl.SSLError:
+                continue
+            except OSError:
+                return
+            plain = socket.create_connection(("127.0.0.1", port))
+            for pair in ((secure, plain), (plain, secure)):
+                threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(2)
+        listener.close()

@@ -1,0 +1,254 @@
+"""The role depository makes facts follow wishes: real Redis, real transfers, only the reports are caught."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from common import names
+from common.reports import Ended, Failed, Held, Report, StepDone
+from common.signing import SealKey
+from common.wishes import HoldWish, OfferWish, Wish, sign_wish, wish_field
+from common.words import Role
+from tests.support.bad_sources import bad_source, silent
+from tests.support.depository import FakeBox, Image, identity
+from tests.support.redis import RedisServer, wait_until
+from workers.box.jobs import Jobs, Lane
+from workers.box.role import BoxContext
+from workers.box.wishes import WishList
+from workers.depository.keeping import BLOBS_SUBJECT
+from workers.depository.role import Depository
+
+MakeBox = Callable[..., FakeBox]
+
+
+class Reports:
+    """Stands in for the reporter."""
+
+    def __init__(self) -> None:
+        self.sent: list[Report] = []
+
+    def send(self, report: Report) -> None:
+        self.sent.append(report)
+
+    def of(self, kind: type[Any], subject: str) -> list[Any]:
+        return [item for item in self.sent if isinstance(item, kind) and item.subject == subject]
+
+
+class Worker:
+    """The role on one box, with its wish list in Redis."""
+
+    def __init__(self, box: FakeBox, url: str) -> None:
+        self.box = box
+        self.redis = redis.Redis.from_url(url, decode_responses=True)
+        self.redis.mset({names.EPOCH: "e1", names.EPOCH_READY: "e1"})
+        self.reports = Reports()
+        self.jobs = Jobs()
+        self.wishes = WishList(box.name, box.table, self.redis, box.verifier)
+        context = BoxContext(
+            config=box.config,
+            identity=identity(box.name, box.master),
+            paths=box.paths,
+            table=box.table,
+            redis=self.redis,
+            wishes=self.wishes,
+            reporter=self.reports,  # type: ignore[arg-type]
+            jobs=self.jobs,
+            verifier=box.verifier,
+            seal_key=SealKey(SealKey.generate()),
+        )
+        self.role = Depository(context)
+
+    def wish(self, wish: Wish) -> None:
+        """As the master does it: the wish into Redis, then wake."""
+        token = sign_wish(self.box.master.signer, self.box.name, wish)
+        self.redis.hset(names.wish_key(self.box.name), wish_field(wish.role, wish.subject), token)
+        self.wake(wish.subject)
+
+    def wake(self, subject: str) -> None:
+        current = self.wishes.current(Role.DEPOSITORY, subject)
+        assert current is not None
+        self.jobs.submit(Lane.SHORT, (Role.DEPOSITORY, subject), lambda: self.role.converge(current))
+
+
+@pytest.fixture
+def make_worker(redis_server: RedisServer) -> Iterator[Callable[[FakeBox], Worker]]:
+    made: list[Worker] = []
+
+    def make(box: FakeBox) -> Worker:
+        made.append(Worker(box, redis_server.url))
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.jobs.close()
+
+
+MakeWorker = Callable[[FakeBox], Worker]
+
+
+def hold(box: FakeBox, source_of: FakeBox, image: Image, wanted: str = "held", version: int = 1) -> HoldWish:
+    source = image.source(box.master, {source_of.name: source_of.endpoint})
+    subject = f"image.{image.digest[7:19]}"
+    return HoldWish.model_validate(
+        {"subject": subject, "generation": 0, "version": version, "wanted": wanted, "image": source}
+    )
+
+
+def test_an_offer_is_reported_with_what_is_there_and_keeps_it(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    box, image = make_box("dep-1", layer_timer_s=0.001), Image(1000, 2000)
+    box.hold(image)
+    worker = make_worker(box)
+    wish = OfferWish(subject="i-1", generation=3, version=1, wanted="offered",
+                     blobs=[*image.by_digest, "sha256:" + "0" * 64])  # fmt: skip
+    worker.wish(wish)
+    wait_until(lambda: worker.reports.of(StepDone, "i-1"), what="the report")
+    (step,) = worker.reports.of(StepDone, "i-1")
+    assert (step.step, step.generation) == ("offer", 3)
+    assert step.detail.startswith("4 of 5 blobs are here")
+    worker.role.tidy()
+    assert box.holdings.digests() == set(image.by_digest)
+    worker.wish(wish.model_copy(update={"wanted": "released", "version": 2}))
+    wait_until(lambda: worker.reports.of(Ended, "i-1"), what="the end")
+    worker.role.tidy()
+    assert box.holdings.digests() == set()
+
+
+def test_an_image_to_be_held_is_fetched_and_reported_with_its_chunk_lists(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    seed, box, image = make_box("seed"), make_box("dep-1"), Image(300_000, 2000)
+    seed.hold(image)
+    worker = make_worker(box)
+    wish = hold(box, seed, image)
+    worker.wish(wish)
+    wait_until(lambda: worker.reports.of(Held, wish.subject), what="the report")
+    (held,) = worker.reports.of(Held, wish.subject)
+    assert [blob.digest for blob in held.blobs] == list(image.by_digest)
+    assert all(blob.chunk_list.blob == blob.digest for blob in held.blobs)
+    worker.wake(wish.subject)  # said already a moment ago
+    wait_until(lambda: not worker.jobs.is_running((Role.DEPOSITORY, wish.subject)))
+    assert len(worker.reports.of(Held, wish.subject)) == 1
+
+
+def test_a_removed_image_goes_but_what_another_one_needs_stays(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    box = make_box("dep-1")
+    one, two = Image(9000, 1000), Image(9000, 3000, repository="other")
+    for image in (one, two):
+        box.hold(image)
+    worker = make_worker(box)
+    worker.wish(hold(box, box, one))
+    worker.wish(hold(box, box, two))
+    removed = hold(box, box, one, "removed", version=2)
+    worker.wish(removed)
+    wait_until(lambda: worker.reports.of(Ended, removed.subject), what="the end")
+    assert box.holdings.digests() == set(two.by_digest)
+    assert set(box.holdings.store.digests()) == set(two.by_digest)
+
+
+def test_an_image_that_cannot_be_had_is_reported_with_the_boxes_that_were_tried(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    empty, box = make_box("dep-empty"), make_box("dep-1")
+    worker = make_worker(box)
+    wish = hold(box, empty, Image(1000))
+    worker.wish(wish)
+    wait_until(lambda: worker.reports.of(Failed, wish.subject), what="the failure")
+    (failed,) = worker.reports.of(Failed, wish.subject)
+    assert failed.reason == "no-source"
+    assert "dep-empty" in failed.message
+
+
+def test_a_fetch_that_the_master_no_longer_wants_is_given_up(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    box, image = make_box("dep-1", source_timeout_s=60), Image(1000)
+    worker = make_worker(box)
+    with bad_source(silent) as frozen:
+        source = image.source(box.master, {"frozen": frozen})
+        wish = HoldWish(subject="image.x", generation=0, version=1, wanted="held", image=source)
+        worker.wish(wish)
+        key = ("hold", wish.subject)
+        wait_until(lambda: worker.jobs.is_running(key), what="the fetch")
+        worker.wish(wish.model_copy(update={"wanted": "removed", "version": 2}))
+        wait_until(lambda: not worker.jobs.is_running(key), what="its end")
+    assert worker.reports.of(Ended, "image.x")
+    assert worker.reports.of(Failed, "image.x") == []
+
+
+def test_pushed_blobs_are_reported_once_and_again_when_redis_began_anew(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    box, image = make_box("dep-1"), Image(1000, 2000)
+    box.hold(image)
+    worker = make_worker(box)
+
+    def reported() -> list[str]:
+        return [blob.digest for held in worker.reports.of(Held, BLOBS_SUBJECT) for blob in held.blobs]
+
+    worker.role.tidy()
+    assert sorted(reported()) == sorted(image.by_digest)
+    worker.role.tidy()
+    assert len(reported()) == len(image.by_digest)
+    worker.redis.set(names.EPOCH, "e2")
+    worker.role.tidy()
+    assert len(reported()) == 2 * len(image.by_digest)
+
+
+def test_unused_layers_go_by_their_timer_and_used_ones_stay(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    box, old, new = make_box("dep-1", layer_timer_s=3600), Image(1000), Image(2000, seed=2)
+    box.hold(old)
+    box.hold(new)
+    box.table.write("UPDATE blobs SET used_at = ?", (time.time() - 7200,))
+    box.holdings.touch(new.by_digest)
+    make_worker(box).role.tidy()
+    assert box.holdings.digests() == set(new.by_digest)
+
+
+def test_the_longest_unused_layers_go_when_room_is_short(make_box: MakeBox, make_worker: MakeWorker) -> None:
+    old, new = Image(60_000), Image(50_000, seed=2)
+    box = make_box("dep-1", lent_bytes=100_000, free_bytes=20_000)
+    box.hold(old)
+    box.hold(new)
+    box.table.write("UPDATE blobs SET used_at = used_at - 100")
+    box.table.write("UPDATE blobs SET used_at = used_at + 100 WHERE digest = ?", (new.digest,))
+    box.holdings.touch(new.by_digest)
+    worker = make_worker(box)
+    worker.redis.set(names.status_key("dep-1"), status(box).model_dump_json())
+    worker.role.tidy()
+    assert box.holdings.size_bytes() <= 80_000
+    assert set(new.by_digest) <= box.holdings.digests()
+
+
+def status(box: FakeBox) -> Any:
+    from common.status import BoxStatus, DiskUse
+    from common.words import Resources
+
+    return BoxStatus(
+        box=box.name, epoch="b", sequence=0, redis_epoch="e1", at=time.time(), roles=box.config.roles,
+        kind=box.config.kind, open=True, fixed=True, architecture="amd64", capacity=Resources(),
+        used=Resources(), disk=DiskUse(lent_bytes=box.config.lent_bytes),
+    )  # fmt: skip
+
+
+def test_after_a_crash_table_and_disk_agree_again(make_box: MakeBox, make_worker: MakeWorker) -> None:
+    box, image = make_box("dep-1"), Image(1000, 2000)
+    box.hold(image)
+    store, digests = box.holdings.store, list(image.by_digest)
+    store.remove(digests[0])  # a row without bytes
+    box.table.write("DELETE FROM blobs WHERE digest IN (?, ?)", (digests[1], digests[2]))
+    store.path(digests[2]).write_bytes(b"damaged")  # bytes without a row, good and bad ones
+    worker = make_worker(box)
+    worker.role.start()
+    wait_until(lambda: not worker.jobs.is_running("reconcile-blobs"), what="the check")
+    assert box.holdings.digests() == set(digests[1:2] + digests[3:]) == set(store.digests())

@@ -76,8 +76,8 @@ def running_platform(
     directory: Path, *arguments: str, box: str = "", **settings: str
 ) -> Iterator[RunningPlatform]:
     """`openraas up` until the block ends; `box` is added to its box's TOML, `settings` to the environment."""
-    ports = [free_port() for _ in range(6)]
-    web, redis, flower, front, filestore, loopback = ports
+    ports = [free_port() for _ in range(5)]
+    web, redis, front, filestore, loopback = ports
     state_dir = directory / "state"
     box_file = directory / "box.toml"
     box_file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,6 @@ def running_platform(
         "OPENRAAS_STATE_DIR": str(state_dir),
         "OPENRAAS_WEB_PORT": str(web),
         "OPENRAAS_REDIS_PORT": str(redis),
-        "OPENRAAS_FLOWER_PORT": str(flower),
         "OPENRAAS_METRICS_PORT": "0",
         **{f"OPENRAAS_{key.upper()}": value for key, value in settings.items()},
     }

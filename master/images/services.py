@@ -123,7 +123,8 @@ def _want_held(session: Session, image: Image, box: str) -> None:
     if holding is None:
         session.add(ImageHolding(digest=image.digest, box_id=box))
     elif holding.wanted != HELD:
-        holding.wanted = HELD
+        # What was to go may be gone already: it counts again once the box says so.
+        holding.wanted, holding.held_at = HELD, None
         holding.version += 1
 
 

@@ -253,15 +253,15 @@ class Supervisor:
     def shutdown(self, *, limit_s: float) -> None:
         """Stop all programs, the highest priority number first, and supervisord; returns when it is gone.
 
-        What does not end within `limit_s` is killed, and takes its programs along.
+        What does not end within `limit_s` is killed, and takes its programs along. A supervisord that
+        somebody else started is left alone.
         """
+        if self._process is None:
+            return
         try:
             self._call("shutdown")
         except (OSError, HTTPException, xmlrpc.client.Error):
-            if self._process is not None and self._process.poll() is None:
-                self._process.terminate()
-        if self._process is None:
-            return
+            self._process.terminate()
         try:
             self._process.wait(limit_s)
         except subprocess.TimeoutExpired:

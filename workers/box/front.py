@@ -47,10 +47,10 @@ class Exchange:
 
     def body(self) -> Iterable[bytes]:
         """The request's body in pieces, whether it has a length or comes in chunks (RFC 9112, section 7.1)."""
-        self._body_left = False
         stream = self._handler.rfile
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             yield from _chunked(stream)
+            self._body_left = False
             return
         left = int(self.headers.get("Content-Length") or 0)
         while left > 0:
@@ -59,6 +59,7 @@ class Exchange:
                 raise ConnectionError("the client went away in the middle of its request")
             left -= len(piece)
             yield piece
+        self._body_left = False
 
     def answer(
         self,
@@ -73,7 +74,7 @@ class Exchange:
         if self.method != "HEAD":
             self._handler.wfile.write(body)
 
-    def begin(self, status: int, length: int, *, headers: Mapping[str, str] | None = None) -> None:
+    def begin(self, status: int, length: int | None, *, headers: Mapping[str, str] | None = None) -> None:
         """Send status and headers; `length` bytes are then written with `write` or `send_file`."""
         handler = self._handler
         if self._body_left and (
@@ -84,7 +85,9 @@ class Exchange:
         handler.send_response(status)
         for name, value in (headers or {}).items():
             handler.send_header(name, value)
-        if status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+        if length is None:
+            handler.send_header("Transfer-Encoding", "chunked")
+        elif status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             handler.send_header("Content-Length", str(length))
         if handler.close_connection:
             handler.send_header("Connection", "close")
@@ -93,6 +96,19 @@ class Exchange:
     def write(self, data: bytes) -> None:
         """A piece of the answer's body."""
         self._handler.wfile.write(data)
+
+    def stream(
+        self, status: int, pieces: Iterable[bytes], *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Answer with a body whose length is not known before (chunked; RFC 9112, section 7.1).
+
+        An error on the way cuts the connection, so that the client does not take a part for the whole.
+        """
+        self.begin(status, None, headers=headers)
+        for piece in pieces:
+            if piece:
+                self._handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self._handler.wfile.write(b"0\r\n\r\n")
 
     def send_file(self, file: BinaryIO, offset: int, length: int) -> None:
         """Part of a file by `sendfile(2)`, without copying it through this process."""

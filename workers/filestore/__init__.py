@@ -1,1 +1,1 @@
-"""The filestore role: holds filesets and exports them to instances' keys."""
+"""The filestore role: filesets on disk, who may reach them, and their content as a person puts and gets it."""

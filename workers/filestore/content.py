@@ -1,0 +1,117 @@
+"""`/filesets/<fileset>/<version>`: a person puts the content of a fileset, or gets it, as a tar stream."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+from pathlib import Path
+
+from common.errors import BadInput, Forbidden, NotFound, OpenRaaSError
+from common.logs import get_logger
+from common.signing import Verifier
+from common.tickets import BadTicket, FilesetTicket, TicketChecker
+from common.words import LABEL
+from workers.box.config import BoxConfig, BoxPaths
+from workers.box.front import Exchange
+from workers.box.table import Table
+from workers.filestore import archive, programs
+from workers.filestore.errors import AlreadyHeld
+from workers.filestore.volumes import Volumes
+
+log = get_logger(__name__)
+
+_PATH = re.compile(rf"/filesets/({LABEL[1:-1]})/([1-9][0-9]{{0,8}})")
+TAR = "application/x-tar"
+
+
+class Content:
+    """The front's route for content. What was put appears whole or not at all."""
+
+    prefix = "/filesets/"
+
+    def __init__(self, config: BoxConfig, paths: BoxPaths, table: Table, verifier: Verifier) -> None:
+        self._config = config
+        self._volumes = Volumes(paths, table)
+        self._tickets = TicketChecker(verifier)
+
+    def handle(self, exchange: Exchange) -> None:
+        """PUT or GET with a FilesetTicket as bearer token."""
+        match = _PATH.fullmatch(exchange.path)
+        if match is None:
+            raise NotFound("A fileset's content is at /filesets/FILESET/VERSION.", field="path")
+        fileset, version = match[1], int(match[3])
+        actions = {"PUT": "put", "GET": "get"}
+        action = actions.get(exchange.method)
+        if action is None:
+            raise BadInput("Content is put with PUT and got with GET.", field="method")
+        ticket = self._checked(exchange, fileset, version, action)
+        if action == "put":
+            self._put(exchange, ticket)
+        else:
+            self._get(exchange, ticket)
+
+    def _checked(self, exchange: Exchange, fileset: str, version: int, action: str) -> FilesetTicket:
+        kind, _, token = exchange.headers.get("Authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise BadTicket("This needs a ticket for the fileset as bearer token.")
+        ticket = self._tickets.check(token.strip(), FilesetTicket)
+        if ticket.box != self._config.box:
+            raise Forbidden(f"This ticket is for the box {ticket.box}, and this is {self._config.box}.")
+        if (ticket.fileset, ticket.version) != (fileset, version):
+            raise Forbidden("This ticket is for another fileset or version.")
+        if ticket.action != action:
+            raise Forbidden(f"This ticket allows to {ticket.action}, not to {action}.")
+        return ticket
+
+    def _put(self, exchange: Exchange, ticket: FilesetTicket) -> None:
+        top = self._volumes.directory(ticket.fileset)
+        if (top / str(ticket.version)).exists() or self._volumes.is_home(ticket.fileset):
+            raise AlreadyHeld(
+                f"Version {ticket.version} of this fileset is here already.",
+                remedy="Ask for a new version with: openraas fileset put.",
+            )
+        room = max(0, self._config.lent_bytes - self._volumes.used_bytes())
+        limit = min(ticket.size_limit_bytes, room)
+        path = top / f".put-{secrets.token_hex(6)}"
+        path.mkdir(parents=True, mode=0o700)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # so that the role knows that this put is under way
+            uid = self._volumes.uid(ticket.fileset)
+            os.fchown(handle, uid, uid)
+            os.fchmod(handle, 0o755)
+            unpacked = archive.unpack(exchange.body(), handle, uid=uid, limit_bytes=limit)
+            self._appear(path, ticket, unpacked)
+        finally:
+            os.close(handle)
+            programs.remove_tree(str(path))
+        log.info("fileset put", fileset=ticket.fileset, version=ticket.version, size=unpacked.size_bytes)
+        answer = {
+            "fileset": ticket.fileset,
+            "version": ticket.version,
+            "size_bytes": unpacked.size_bytes,
+            "files": unpacked.files,
+        }
+        exchange.answer_json(201, answer)
+
+    def _appear(self, path: Path, ticket: FilesetTicket, unpacked: archive.Unpacked) -> None:
+        try:
+            self._volumes.add(
+                ticket.fileset, ticket.version, path, size_bytes=unpacked.size_bytes, files=unpacked.files
+            )
+        except OSError as error:
+            raise AlreadyHeld("Somebody else put this version at the same time.") from error
+
+    def _get(self, exchange: Exchange, ticket: FilesetTicket) -> None:
+        with self._volumes.reading(ticket.fileset, ticket.version) as tree:
+            handle = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                exchange.stream(200, archive.pack(handle), headers={"Content-Type": TAR})
+            except OSError as error:
+                if isinstance(error, ConnectionError | TimeoutError):
+                    raise
+                raise OpenRaaSError(f"The fileset could not be read: {error.strerror}.") from error
+            finally:
+                os.close(handle)

@@ -1,0 +1,69 @@
+"""Runs the small programs that files need, each with a limit."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from common.needs import Need, find, require
+from workers.filestore.errors import ProgramFailed
+
+# Programs that every Debian has; named so that their absence gives a message and not a traceback.
+FLOCK = Need("flock", "util-linux", "knowing when a file session has ended")
+SETPRIV = Need("setpriv", "util-linux", "dropping a file session to its own user id")
+MOUNT = Need("mount", "mount", "mounting homes")
+MKFS = Need("mkfs.ext4", "e2fsprogs", "making homes")
+RESIZE = Need("resize2fs", "e2fsprogs", "making homes larger")
+SSH_KEYGEN = Need("ssh-keygen", "openssh-client", "making keys")
+SSH = Need("ssh", "openssh-client", "reaching filestores")
+
+# Everything here works on local files and devices, in milliseconds; a program that needs longer is stuck.
+LIMIT_S = 10.0
+
+
+def path_of(need: Need) -> str:
+    """The program's path; raises Unavailable that says what to install."""
+    require([need])
+    return str(find(need))
+
+
+def run(command: Sequence[str], *, limit_s: float = LIMIT_S) -> str:
+    """Run a program to its end and return what it printed (to standard error, if nothing else).
+
+    Raises ProgramFailed, with the program's last line of complaint, if it fails or needs longer than `limit_s`.
+    """
+    name = command[0].rpartition("/")[2]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProgramFailed(f"{name} did not end within {limit_s:g} s.") from error
+    except OSError as error:
+        raise ProgramFailed(f"{name} could not be started: {error.strerror}.") from error
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        reason = lines[-1] if lines else f"exit code {done.returncode}"
+        raise ProgramFailed(f"{name} failed: {reason}.")
+    return done.stdout or done.stderr
+
+
+def make_key(path: str) -> None:
+    """Write a fresh ed25519 key pair in OpenSSH's format to `path` (0600) and `path`.pub."""
+    run([path_of(SSH_KEYGEN), "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path])
+
+
+def public_half(path: str) -> str:
+    """The public half of a private key, in OpenSSH's format without a comment."""
+    return " ".join(run([path_of(SSH_KEYGEN), "-y", "-P", "", "-f", path]).split()[:2])
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory and all in it; it may be gone already."""
+    shutil.rmtree(path, ignore_errors=False, onerror=_unless_gone)
+
+
+def _unless_gone(_: object, __: str, info: tuple[type[BaseException], BaseException, object]) -> None:
+    if not isinstance(info[1], FileNotFoundError):
+        raise info[1]

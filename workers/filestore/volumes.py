@@ -1,0 +1,254 @@
+"""Filesets on disk: read-only versions as directories, homes as file systems with a size limit.
+
+```
+filesets/<fileset>/<version>/   a version, whole; it appears by one rename
+filesets/<fileset>/.put-…/      a version on its way in
+filesets/<fileset>/home.img     a home: a sparse ext4 image, so that the kernel enforces the limit
+filesets/<fileset>/lock         held while somebody reads a home (shared) or mounts or unmounts it (exclusive)
+exports/homes/<fileset>/        where a home is mounted while it is used; its files are in `data`
+```
+
+Worker and front of a box both use these; the table holds what they have to agree on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.words import LABEL
+from workers.box.config import BoxPaths
+from workers.box.table import Table
+from workers.filestore import programs
+from workers.filestore.errors import MissingFileset, StillThere
+
+FIRST_UID = 200_000
+HOME_VERSION = 1
+# Below this ext4 has no room for its own journal.
+LEAST_HOME_BYTES = 16 * 2**20
+LOCK_LIMIT_S = 10.0
+LOCK_POLL_S = 0.01
+# A large put has much to write out before it counts as whole.
+SYNC_LIMIT_S = 600.0
+HOME_OPTIONS = "loop,nosuid,nodev,noatime,discard"
+
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS fileset_uids (
+        fileset TEXT PRIMARY KEY, uid INTEGER NOT NULL UNIQUE)""",
+    """CREATE TABLE IF NOT EXISTS fileset_versions (
+        fileset TEXT NOT NULL, version INTEGER NOT NULL, size_bytes INTEGER NOT NULL, files INTEGER NOT NULL,
+        at REAL NOT NULL, told INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (fileset, version))""",
+)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version that lies whole on this box."""
+
+    fileset: str
+    version: int
+    size_bytes: int
+    files: int
+    at: float
+
+
+class Volumes:
+    """Trees by fileset and version. Raises ValueError for what is not a fileset's id: no path comes of it."""
+
+    def __init__(self, paths: BoxPaths, table: Table) -> None:
+        self._root = paths.filesets
+        self._homes = paths.exports / "homes"
+        self._table = table
+        table.create(*_SCHEMA)
+
+    def directory(self, fileset: str) -> Path:
+        """Where all of a fileset lies."""
+        if not re.fullmatch(LABEL, fileset):
+            raise ValueError(f"{fileset!r} is no fileset's id")
+        return self._root / fileset
+
+    def uid(self, fileset: str) -> int:
+        """The one user id of a fileset's files; given once and to no other, ever."""
+        row = self._table.one("SELECT uid FROM fileset_uids WHERE fileset = ?", (fileset,))
+        if row is None:
+            self._table.write(
+                "INSERT OR IGNORE INTO fileset_uids SELECT ?, COALESCE(MAX(uid) + 1, ?) FROM fileset_uids",
+                (fileset, FIRST_UID),
+            )
+            return self.uid(fileset)
+        return int(row["uid"])
+
+    def tree(self, fileset: str, version: int) -> Path:
+        """The directory of a version; raises MissingFileset if it does not lie here."""
+        path = self.directory(fileset) / str(version)
+        if not path.is_dir():
+            raise MissingFileset(
+                f"Version {version} of the fileset {fileset} does not lie on this box.",
+                remedy="Put it again with: openraas fileset put.",
+            )
+        return path
+
+    def is_home(self, fileset: str) -> bool:
+        """Whether a home of this id lies here."""
+        return self._image(fileset).exists()
+
+    def add(self, fileset: str, version: int, prepared: Path, *, size_bytes: int, files: int) -> None:
+        """Let a prepared directory appear as a version in one step; raises OSError if it exists already."""
+        programs.run(["sync", "-f", str(prepared)], limit_s=SYNC_LIMIT_S)
+        prepared.rename(self.directory(fileset) / str(version))
+        self.record(fileset, version, size_bytes=size_bytes, files=files)
+
+    def record(self, fileset: str, version: int, *, size_bytes: int, files: int) -> None:
+        """Note what lies here; the role tells the master."""
+        self._table.write(
+            "INSERT OR REPLACE INTO fileset_versions VALUES (?, ?, ?, ?, ?, 0)",
+            (fileset, version, size_bytes, files, time.time()),
+        )
+
+    def versions(self, *, untold: bool = False) -> list[Version]:
+        """All versions that lie here, or those of which the master was not told yet."""
+        where = "WHERE told = 0" if untold else ""
+        rows = self._table.all(
+            f"SELECT fileset, version, size_bytes, files, at FROM fileset_versions {where} "  # noqa: S608
+            "ORDER BY fileset, version"
+        )
+        return [Version(**dict(row)) for row in rows]
+
+    def told(self, version: Version) -> None:
+        """The master was told of a version."""
+        self._table.write(
+            "UPDATE fileset_versions SET told = 1 WHERE fileset = ? AND version = ?",
+            (version.fileset, version.version),
+        )
+
+    def remove(self, fileset: str, version: int) -> None:
+        """Remove one version; nobody may be using it."""
+        path = self.directory(fileset) / str(version)
+        doomed = path.with_name(f".put-removed-{version}")
+        if path.exists():
+            path.rename(doomed)  # never seen half removed
+        programs.remove_tree(str(doomed))
+        self._table.write(
+            "DELETE FROM fileset_versions WHERE fileset = ? AND version = ?", (fileset, version)
+        )
+
+    def remove_all(self, fileset: str) -> None:
+        """Remove a fileset with all its versions, or a home; raises StillThere if a home is being read."""
+        if self.is_home(fileset) and not self.close_home(fileset):
+            raise StillThere(f"The home {fileset} is being read; it is removed when that ends.")
+        programs.remove_tree(str(self.directory(fileset)))
+        self._table.write("DELETE FROM fileset_versions WHERE fileset = ?", (fileset,))
+
+    def sweep(self, is_used: Callable[[Path], bool]) -> None:
+        """Remove what a put left that did not come to its end."""
+        for path in self._root.glob("*/.put-*"):
+            if not is_used(path):
+                programs.remove_tree(str(path))
+
+    def used_bytes(self) -> int:
+        """Disk space of all filesets: what was put, and of homes the blocks that they really take."""
+        homes = sum(path.stat().st_blocks * 512 for path in self._root.glob("*/home.img"))
+        row = self._table.one("SELECT SUM(size_bytes) AS size FROM fileset_versions")
+        return homes + int(row["size"] or 0 if row else 0)
+
+    # Homes.
+
+    def open_home(self, fileset: str, limit_bytes: int) -> Path:
+        """Mount a home, made empty if it is not there, made larger if its limit grew; returns its files."""
+        point = self._homes / fileset
+        if not point.is_mount():
+            with self._locked(fileset, fcntl.LOCK_EX):
+                if not point.is_mount():
+                    self._make_image(fileset, limit_bytes)
+                    self._mount_image(fileset, limit_bytes)
+        return point / "data"
+
+    def close_home(self, fileset: str) -> bool:
+        """Unmount a home that nobody is let into any more; returns False if somebody is reading it still."""
+        point = self._homes / fileset
+        if not point.is_mount():
+            return True
+        try:
+            with self._locked(fileset, fcntl.LOCK_EX, limit_s=0.0):
+                if point.is_mount():
+                    programs.run(["umount", "--no-canonicalize", str(point)])
+                point.rmdir()
+        except StillThere:
+            return False
+        return True
+
+    def open_homes(self) -> list[str]:
+        """Homes that are mounted now."""
+        return [path.name for path in self._homes.glob("*") if path.is_mount()]
+
+    @contextmanager
+    def reading(self, fileset: str, version: int) -> Iterator[Path]:
+        """The files of a version or of a home, which stay there for as long as this lasts."""
+        if not self.is_home(fileset):
+            yield self.tree(fileset, version)
+            return
+        point = self._homes / fileset
+        end = time.monotonic() + LOCK_LIMIT_S
+        while True:
+            self.open_home(fileset, 0)
+            with self._locked(fileset, fcntl.LOCK_SH):
+                if point.is_mount():
+                    yield point / "data"
+                    return
+            if time.monotonic() > end:
+                raise StillThere(f"The home {fileset} could not be opened.", remedy="Try again.")
+
+    def _image(self, fileset: str) -> Path:
+        return self.directory(fileset) / "home.img"
+
+    def _make_image(self, fileset: str, limit_bytes: int) -> None:
+        image = self._image(fileset)
+        if image.exists():
+            return
+        image.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = image.with_name(".home.img")
+        with new.open("wb") as file:
+            file.truncate(max(limit_bytes, LEAST_HOME_BYTES))
+            new.chmod(0o600)
+        command = [programs.path_of(programs.MKFS), "-q", "-F", "-m", "0", "-L", "openraas-home"]
+        programs.run([*command, "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", str(new)])
+        new.rename(image)
+
+    def _mount_image(self, fileset: str, limit_bytes: int) -> None:
+        image, point = self._image(fileset), self._homes / fileset
+        point.mkdir(parents=True, exist_ok=True, mode=0o700)
+        grows = image.stat().st_size < limit_bytes
+        if grows:
+            os.truncate(image, limit_bytes)
+        programs.run(["mount", "-t", "ext4", "-o", HOME_OPTIONS, str(image), str(point)])
+        if grows:
+            device = programs.run(["findmnt", "-n", "-o", "SOURCE", "--mountpoint", str(point)]).strip()
+            programs.run([programs.path_of(programs.RESIZE), device])
+        data = point / "data"
+        if not data.exists():
+            # Beside `lost+found`, which is the file system's and not the person's.
+            data.mkdir(mode=0o700)
+            os.chown(data, self.uid(fileset), self.uid(fileset))
+            self.record(fileset, HOME_VERSION, size_bytes=0, files=0)
+
+    @contextmanager
+    def _locked(self, fileset: str, kind: int, *, limit_s: float = LOCK_LIMIT_S) -> Iterator[None]:
+        directory = self.directory(fileset)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        end = time.monotonic() + limit_s
+        with (directory / "lock").open("w") as file:
+            while True:
+                try:
+                    fcntl.flock(file, kind | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= end:
+                        raise StillThere(f"The fileset {fileset} is in use.", remedy="Try again.") from None
+                    time.sleep(LOCK_POLL_S)
+            yield

@@ -57,6 +57,15 @@ class LeftOutView(BaseModel):
     why: str
 
 
+class QueueView(BaseModel):
+    """Where a waiting instance stands."""
+
+    ahead: int = Field(description="Instances that have waited longer.")
+    latest_start: float | None = Field(
+        description="Unix time by when the first lease ends that may make room."
+    )
+
+
 class InstanceSummary(BaseModel):
     """An instance in a list."""
 
@@ -77,6 +86,7 @@ class InstanceView(InstanceSummary):
     state_at: float
     depositories: list[str]
     considered: list[LeftOutView]
+    queue: QueueView | None = Field(description="None unless it waits for room.")
     mounts: list[MountView]
     timeline: list[TimelineView]
 
@@ -127,6 +137,7 @@ class DeploymentView(DeploymentSummary):
         for instance in self.instances:
             last = instance.timeline[-1].id if instance.timeline else 0
             parts += [instance.id, str(instance.generation), instance.state, str(last)]
+            parts += [instance.queue.model_dump_json() if instance.queue else ""]
             parts += [instance.error or "", instance.reason or "", *(m.state for m in instance.mounts)]
         return "|".join(parts)
 
@@ -147,13 +158,13 @@ def summarise(deployment: Deployment) -> DeploymentSummary:
     )
 
 
-def describe(deployment: Deployment, filesets: dict[str, str]) -> DeploymentView:
-    """With everything; `filesets` gives names by id."""
+def describe(deployment: Deployment, filesets: dict[str, str], queue: dict[str, QueueView]) -> DeploymentView:
+    """With everything; `filesets` gives names by id, `queue` the places of the instances that wait."""
     return DeploymentView(
         **_common(deployment),
         options=deployment.options,
         icon=deployment.manifest.get("icon") or "",
-        instances=[_describe_instance(instance, filesets) for instance in deployment.instances],
+        instances=[_describe_instance(item, filesets, queue.get(item.id)) for item in deployment.instances],
     )
 
 
@@ -185,7 +196,7 @@ def _instance(instance: Instance) -> dict[str, Any]:
     }
 
 
-def _describe_instance(instance: Instance, filesets: dict[str, str]) -> InstanceView:
+def _describe_instance(instance: Instance, filesets: dict[str, str], queue: QueueView | None) -> InstanceView:
     manifest = instance.deployment.manifest
     service = manifest.get("services", {}).get(instance.service, {})
     return InstanceView(
@@ -193,6 +204,7 @@ def _describe_instance(instance: Instance, filesets: dict[str, str]) -> Instance
         image=service.get("image", instance.image_digest),
         state_at=instance.state_at,
         depositories=sorted({box for boxes in instance.depositories.values() for box in boxes}),
+        queue=queue,
         considered=[LeftOutView.model_validate(item) for item in instance.considered],
         mounts=[
             _mount(mount, filesets) for mount in instance.mounts if mount.generation == instance.generation

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
@@ -49,7 +51,7 @@ def _read(deployment: str) -> DeploymentView:
 
 def _values(view: DeploymentView) -> dict[str, object]:
     bars = {instance.id: waterfall(instance, view.created_at) for instance in view.instances}
-    return {"deployment": view, "bars": bars, "remaining_s": remaining_s(view)}
+    return {"deployment": view, "bars": bars, "remaining_s": remaining_s(view), "now": time.time()}
 
 
 @views.get("/<deployment>")

@@ -56,13 +56,7 @@ def test_every_address_is_closed_to_strangers_unless_it_is_meant_to_be_open(app:
         if path in open_to_all or answer.status_code in (401, 403):
             continue
         is_sign_in = answer.status_code == 302 and answer.location.startswith("/sign-in")
-        assert is_sign_in or path in _checked_elsewhere, (
-            f"{path} answers a stranger with {answer.status_code}"
-        )
-
-
-# The token protocol of the depositories knows its caller by other means; its own tests look at it.
-_checked_elsewhere = {"/api/v1/images/token", "/api/v1/registry/token", "/api/v1/token"}
+        assert is_sign_in, f"{path} answers a stranger with {answer.status_code}"
 
 
 def test_a_person_signs_in_and_out(client: FlaskClient, context: MasterContext) -> None:

@@ -241,6 +241,14 @@ def test_streams_leave_threads_for_pages_and_give_them_back(client: FlaskClient,
         wait_until(lambda: slots.acquire(blocking=False), streams.HEARTBEAT_S * 2 + 5, "a free stream")
 
 
+def test_who_waits_sees_the_place_in_the_queue(client: FlaskClient, context: MasterContext) -> None:
+    first, second = launch(client, key="first"), launch(client, key="second")
+    for where in (first, second):
+        step(context, where, InstanceState.QUEUED)
+    assert "It is the next." in client.get(first).text
+    assert "1 request is before it." in client.get(second).text
+
+
 def test_health_tells_what_is_wrong(
     app: OpenAPI, context: MasterContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

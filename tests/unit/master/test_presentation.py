@@ -28,7 +28,8 @@ def row(step: str, at: float, took_s: float | None = None, **values: Any) -> Tim
 def instance(*rows: TimelineView, generation: int = 1) -> InstanceView:
     return InstanceView(
         id="i-1", service="web", generation=generation, state=S.RUNNING, box="b", reason=None, error=None,
-        exit_code=None, image="x:1", state_at=0, depositories=[], considered=[], mounts=[], timeline=list(rows),
+        exit_code=None, image="x:1", state_at=0, depositories=[], considered=[],
+        queue=None, mounts=[], timeline=list(rows),
     )  # fmt: skip
 
 

@@ -220,6 +220,11 @@ class Image:
     def by_digest(self) -> dict[str, bytes]:
         return {_digest(data): data for data, _ in self.parts}
 
+    def chunks(self, part: int, chunk_bytes: int = 65536) -> list[bytes]:
+        """One part in chunks."""
+        data = self.parts[part][0]
+        return [data[start : start + chunk_bytes] for start in range(0, len(data), chunk_bytes)]
+
     @property
     def size_bytes(self) -> int:
         return sum(len(data) for data, _ in self.parts)

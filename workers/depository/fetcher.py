@@ -177,7 +177,7 @@ class Fetcher:
                 if pull.cancelled.is_set():
                     raise Cancelled(f"The transfer of {pull.source.name} was cancelled.")
                 if not pull.pending:
-                    pull.error = None
+                    pull.error, pull.rounds_left = None, 1
                 pull.jobs.update((job.digest, job) for job in jobs)
                 self._swarm.jobs.update((job.digest, job) for job in jobs if not job.is_over)
                 self._swarm.start(pull)

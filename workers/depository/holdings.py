@@ -60,6 +60,7 @@ class Holdings:
     def __init__(self, table: Table, store: ContentStore) -> None:
         self._table = table
         self.store = store
+        self._touched: dict[str, float] = {}
         table.create(*_SCHEMA)
 
     def digests(self) -> set[str]:
@@ -134,11 +135,14 @@ class Holdings:
     def touch(self, digests: Iterable[str]) -> None:
         """Reset the timers of these blobs."""
         now = time.time()
+        due = [item for item in digests if self._touched.get(item, 0.0) < now - TOUCH_EVERY_S]
+        if not due:
+            return
         with self._table.transaction() as connection:
             connection.executemany(
-                "UPDATE blobs SET used_at = ? WHERE digest = ? AND used_at < ?",
-                [(now, digest, now - TOUCH_EVERY_S) for digest in digests],
+                "UPDATE blobs SET used_at = ? WHERE digest = ?", [(now, digest) for digest in due]
             )
+        self._touched.update(dict.fromkeys(due, now))
 
     def pin(self, digests: Iterable[str], until: float) -> None:
         """Keep these blobs until a moment (Unix time), whatever their timers say."""
@@ -160,6 +164,7 @@ class Holdings:
         with self._table.transaction() as connection:
             for digest in digests:
                 connection.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
+                self._touched.pop(digest, None)
                 self.store.remove(digest)
             self._write_index(connection)
 

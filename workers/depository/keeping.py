@@ -48,11 +48,19 @@ class Keeper:
     def tidy(self) -> None:
         """Report new blobs, drop unused ones, and unfinished downloads that nobody goes on with."""
         self.report_new()
-        config = self._context.config
-        self._holdings.expire(
-            needed(self._context), timer_s=config.layer_timer_s, room_bytes=self._room_bytes()
-        )
-        self._drop_unfinished(config.layer_timer_s)
+        timer_s = self._context.config.layer_timer_s
+        self._holdings.expire(needed(self._context), timer_s=timer_s, room_bytes=self._room_bytes())
+        self._drop_unfinished(timer_s)
+
+    def make_room(self, size_bytes: int) -> int:
+        """Drop unused layers until `size_bytes` more fit; returns how many bytes are still too many."""
+        room = self._room_bytes()
+        if room is None:
+            room = self._context.config.lent_bytes
+        left = max(0, room - size_bytes)
+        timer_s = self._context.config.layer_timer_s
+        self._holdings.expire(needed(self._context), timer_s=timer_s, room_bytes=left)
+        return max(0, self._holdings.size_bytes() + size_bytes - room)
 
     def report_new(self) -> None:
         """Tell the master of blobs that it was not told of since its Redis began anew."""

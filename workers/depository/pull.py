@@ -69,15 +69,15 @@ class Job:
 
     def start_over(self) -> str | None:
         """All bytes came and are not the blob: throw them away. Returns the box to blame, if it is known."""
-        culprit = None
-        if self.hashes is not None:
-            # Every chunk matched and the whole does not: the chunk list is wrong, whoever sent the bytes.
-            self.hashes = None
-            self.ranges = self._new_ranges()
-        else:
-            culprit = self.ranges.mismatched()
+        culprit = self.ranges.mismatched()
         self.renew_partial()
         return culprit or None
+
+    def withdraw_list(self) -> None:
+        """The chunk list cannot be right: begin anew, and believe only the digest of the whole."""
+        self.hashes = None
+        self.ranges = self._new_ranges()
+        self.renew_partial()
 
     def renew_partial(self) -> None:
         """Begin with an empty file; a thread that still writes to the old one does no harm."""
@@ -93,8 +93,14 @@ class SourceState:
     box: str
     lacks: set[str] = field(default_factory=set)
     left: str | None = None
-    banned: bool = False
+    # The blob of which it sent bad bytes.
+    banned_for: str | None = None
     threads: int = 0
+
+    @property
+    def banned(self) -> bool:
+        """Whether it lied; it is not asked again in this transfer."""
+        return self.banned_for is not None
 
     @property
     def is_live(self) -> bool:

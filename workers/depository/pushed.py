@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from common.oci.digest import digest_of
@@ -13,6 +14,7 @@ from workers.depository.addresses import Where
 from workers.depository.errors import RegistryError
 from workers.depository.holdings import Holdings
 from workers.depository.tags import TagClient
+from workers.depository.upload import PUSH_PIN_S
 
 _CONFIG_LIMIT_BYTES = 8 * 2**20
 # What build tools attach to an image (provenance) and list beside it in an index.
@@ -41,6 +43,8 @@ class PushedManifests:
             raise RegistryError(400, "MANIFEST_INVALID", str(error)) from error
         self._check_references(manifest, where.repository)
         self._holdings.add(self._holdings.store.put(data, digest), manifest.media_type, where.repository)
+        kept = [digest, *(item.digest for item in manifest.references)]
+        self._holdings.pin(kept, time.time() + PUSH_PIN_S)
         if not is_digest(where.reference):
             self._tag(where, data, manifest, digest, token)
         headers = {"Location": f"/v2/{where.repository}/manifests/{digest}", "Docker-Content-Digest": digest}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
-from common.errors import OpenRaaSError
+from common.errors import OpenRaaSError, Unavailable
 from common.logs import get_logger
 from common.oci.store import ContentStore
 from common.reports import Ended, Failed, Held, StepDone
@@ -27,6 +28,9 @@ PIN_S = 120.0
 # pause before a fetch that failed is tried again.
 REPEAT_S = 10.0
 MOST_REPEAT_S = 3600.0
+MOST_RETRY_S = 60.0
+# So that launches on this box always find a thread for their own fetches.
+MOST_FETCHES = 2
 
 
 @dataclass
@@ -49,6 +53,7 @@ class Depository:
         self._keeper = Keeper(context, self._holdings)
         self._client = LayersClient(context.paths)
         self._echoes: dict[str, _Echo] = {}
+        self._fetching: set[str] = set()
 
     def start(self) -> None:
         """Make the table and the disk agree, in the background: verifying may take a while."""
@@ -105,34 +110,54 @@ class Depository:
                     Held(subject=wish.subject, generation=wish.generation, blobs=held)
                 )
             return
-        key = ("hold", wish.subject)
-        if not self._context.jobs.is_running(key) and self._is_due(wish, "fetch"):
-            self._context.jobs.submit(Lane.LONG, key, lambda: self._fetch(wish))
+        if wish.subject in self._fetching or len(self._fetching) >= MOST_FETCHES:
+            return
+        if self._is_due(wish, "fetch"):
+            self._fetching.add(wish.subject)
+            self._context.jobs.submit(Lane.LONG, ("hold", wish.subject), lambda: self._fetch(wish))
 
     def _fetch(self, wish: HoldWish) -> None:
+        try:
+            if not self._context.wishes.is_stale(wish) and self._has_room(wish):
+                self._fetch_all(wish)
+        finally:
+            self._fetching.discard(wish.subject)
+
+    def _has_room(self, wish: HoldWish) -> bool:
+        sizes = {blob.digest: blob.size_bytes for blob in wish.image.blobs}
+        size = sum(sizes[digest] for digest in self._holdings.missing(sizes))
+        excess = self._keeper.make_room(size)
+        if excess:
+            self._fail(
+                wish,
+                "no-room",
+                f"{wish.image.name} needs {show_size(size)} and the lent space has {show_size(excess)} too "
+                "little. Lend more, or remove images.",
+            )
+        return not excess
+
+    def _fetch_all(self, wish: HoldWish) -> None:
         context = self._context
         user = f"hold.{wish.subject}"
-        if context.wishes.is_stale(wish):
-            return
         try:
             self._client.hold(wish.image, user, unwanted=lambda: context.wishes.is_stale(wish))
         except Cancelled:
             log.info("fetch cancelled", image=wish.image.name)
+        except Unavailable as error:
+            log.warning("image not held yet", image=wish.image.name, error=str(error))
         except OpenRaaSError as error:
-            log.warning("image not held", image=wish.image.name, error=str(error))
-            context.reporter.send(
-                Failed(
-                    subject=wish.subject,
-                    generation=wish.generation,
-                    reason="no-source",
-                    message=str(error)[:1000],
-                )
-            )
+            self._fail(wish, "no-source", str(error))
         else:
             self._echoes.pop(wish.subject, None)
             context.jobs.submit(
                 Lane.SHORT, (self.role, wish.subject), lambda: self._converge_again(wish.subject)
             )
+
+    def _fail(self, wish: HoldWish, reason: Literal["no-room", "no-source"], message: str) -> None:
+        log.warning("image not held", image=wish.image.name, reason=reason, error=message)
+        self._context.reporter.send(
+            Failed(subject=wish.subject, generation=wish.generation, reason=reason, message=message[:1000])
+        )
 
     def _converge_again(self, subject: str) -> None:
         wish = self._context.wishes.current(self.role, subject)
@@ -157,6 +182,6 @@ class Depository:
             return True
         if now < echo.due_at:
             return False
-        echo.pause_s = min(echo.pause_s * 2, MOST_REPEAT_S)
+        echo.pause_s = min(echo.pause_s * 2, MOST_RETRY_S if about else MOST_REPEAT_S)
         echo.due_at = now + echo.pause_s
         return True

@@ -221,15 +221,32 @@ class Swarm:
             self._end(job)
 
     def _start_over(self, job: Job, why: str) -> None:
-        log.warning("a whole blob did not match", digest=job.digest, error=why, listed=job.hashes is not None)
+        log.warning("a whole blob did not match", digest=job.digest, error=why)
         with self.lock:
-            culprit = job.start_over()
             job.committing = False
-            users = [pull for pull in self.pulls.values() if pull.jobs.get(job.digest) is job]
+            if job.hashes is not None:
+                # Every chunk matched and the whole does not: the list is wrong, whoever sent the bytes.
+                self._withdraw_list(job)
+                return
+            culprit = job.start_over()
             self.lock.notify_all()
-        if culprit is not None:
-            for pull in users:
-                self._ban(pull, culprit, job, "the whole blob was bad")
+            if culprit is not None:
+                for pull in self._users(job):
+                    self._ban(pull, culprit, job, "the whole blob was bad")
+
+    def _users(self, job: Job) -> list[Pull]:
+        return [pull for pull in self.pulls.values() if pull.jobs.get(job.digest) is job]
+
+    def _withdraw_list(self, job: Job) -> None:
+        """Fetch the blob without its chunk list; whoever was banned by that list may give it again."""
+        log.warning("chunk list withdrawn", digest=job.digest)
+        job.withdraw_list()
+        for pull in self._users(job):
+            for state in pull.sources.values():
+                if state.banned_for == job.digest:
+                    state.banned_for = state.left = None
+            self._hire(pull, 0.0)
+        self.lock.notify_all()
 
     def _fail(self, job: Job, error: TransferError) -> None:
         with self.lock:
@@ -241,12 +258,11 @@ class Swarm:
         job.partial = None  # its files close once no thread reads or writes them any more
         if self.jobs.get(job.digest) is job:
             del self.jobs[job.digest]
-        for pull in self.pulls.values():
-            if pull.jobs.get(job.digest) is job:
-                pull.error = pull.error or job.error
-                if not pull.pending:
-                    pull.ended_at = time.monotonic()
-                    self.on_end(pull)
+        for pull in self._users(job):
+            pull.error = pull.error or job.error
+            if not pull.pending:
+                pull.ended_at = time.monotonic()
+                self.on_end(pull)
         self.lock.notify_all()
 
     def _give_back(self, job: Job, chunk: int, state: SourceState) -> None:
@@ -280,26 +296,40 @@ class Swarm:
         log.warning("source banned", source=box, image=pull.source.name, digest=job.digest, error=why)
         with self.lock:
             state = pull.sources.setdefault(box, SourceState(box))
-            state.banned = True
+            state.banned_for = job.digest
         self._leave(pull, state, why)
 
     def _give_up_if_hopeless(self, pull: Pull) -> None:
-        """End what no depository can give any more; before that, try those once more that only went away."""
-        hopeless = [job for job in pull.pending if not self._can_come(job)]
-        if hopeless and pull.rounds_left > 0 and not pull.cancelled.is_set():
-            pull.rounds_left -= 1
-            if self._revive(pull):
-                self._hire(pull, SECOND_ROUND_S)
-                hopeless = [job for job in pull.pending if not self._can_come(job)]
+        """End what no depository can give any more, once everything that may still help was tried."""
+        while hopeless := [job for job in pull.pending if not self._can_come(job)]:
+            if not self._second_round(pull) and not self._without_list(pull, hopeless):
+                break
         for job in hopeless:
             job.error = NoSource(pull.source.name, pull.tried())
             self._end(job)
 
+    def _second_round(self, pull: Pull) -> bool:
+        """Try those once more that only went away."""
+        if pull.rounds_left == 0 or pull.cancelled.is_set() or not self._revive(pull):
+            return False
+        pull.rounds_left -= 1
+        self._hire(pull, SECOND_ROUND_S)
+        return True
+
+    def _without_list(self, pull: Pull, hopeless: list[Job]) -> bool:
+        """Nobody has bytes that match a chunk list: perhaps it is the list that lies."""
+        blamed = {state.banned_for for state in pull.sources.values()}
+        for job in hopeless:
+            if job.hashes is not None and job.digest in blamed:
+                self._withdraw_list(job)
+                return True
+        return False
+
     def _can_come(self, job: Job) -> bool:
         return any(
             pull.can_give(state, job)
-            for pull in self.pulls.values()
-            if pull.jobs.get(job.digest) is job and not pull.cancelled.is_set()
+            for pull in self._users(job)
+            if not pull.cancelled.is_set()
             for state in pull.sources.values()
         )
 

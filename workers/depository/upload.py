@@ -29,6 +29,8 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS uploads (
 _CONTENT_RANGE = re.compile(r"^(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/.*)?$")
 # How often an upload that goes on is checked against the room that is left.
 _CHECK_EVERY_BYTES = 16 * 2**20
+# What was pushed stays for so long whatever the room, until the master wishes it to be held.
+PUSH_PIN_S = 600.0
 # What stays free on the file system whatever was lent.
 _SPARE_BYTES = 256 * 2**20
 
@@ -36,17 +38,19 @@ _SPARE_BYTES = 256 * 2**20
 class Uploads:
     """The uploads of one box."""
 
-    def __init__(self, table: Table, holdings: Holdings, *, lent_bytes: int) -> None:
+    def __init__(self, table: Table, holdings: Holdings, *, lent_bytes: int, idle_s: float) -> None:
         self._table = table
         self._holdings = holdings
         self._store = holdings.store
         self._lent_bytes = lent_bytes
+        self._idle_s = idle_s
         self._busy: set[str] = set()
         self._lock = threading.Lock()
         table.create(_SCHEMA)
 
     def start(self, exchange: Exchange, repository: str) -> None:
         """POST: begin an upload; with `digest` the body is the whole blob."""
+        self._forget_idle()
         upload = uuid.uuid4().hex
         self._table.write("INSERT INTO uploads VALUES (?, ?, ?)", (upload, repository, time.time()))
         self._path(upload).touch()
@@ -75,6 +79,7 @@ class Uploads:
                 self._discard(upload)
                 raise RegistryError(400, "DIGEST_INVALID", str(error)) from error
             self._holdings.add(measured, "", repository)
+            self._holdings.pin([digest], time.time() + PUSH_PIN_S)
             self._discard(upload)
         location = f"/v2/{repository}/blobs/{digest}"
         exchange.answer(HTTPStatus.CREATED, headers={"Location": location, "Docker-Content-Digest": digest})
@@ -91,10 +96,9 @@ class Uploads:
             self._discard(upload)
         exchange.answer(HTTPStatus.NO_CONTENT)
 
-    def expire(self, idle_s: float) -> None:
-        """Forget uploads that nobody went on with."""
-        rows = self._table.all("SELECT id FROM uploads WHERE changed_at < ?", (time.time() - idle_s,))
-        for row in rows:
+    def _forget_idle(self) -> None:
+        before = time.time() - self._idle_s
+        for row in self._table.all("SELECT id FROM uploads WHERE changed_at < ?", (before,)):
             self._discard(row["id"])
 
     def _path(self, upload: str) -> Path:

@@ -167,6 +167,21 @@ def test_an_image_that_cannot_be_had_is_reported_with_the_boxes_that_were_tried(
     assert "dep-empty" in failed.message
 
 
+def test_an_image_that_is_larger_than_the_lent_space_is_refused(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    seed, box, image = make_box("seed"), make_box("dep-1", lent_bytes=50_000), Image(100_000)
+    seed.hold(image)
+    worker = make_worker(box)
+    wish = hold(box, seed, image)
+    worker.wish(wish)
+    wait_until(lambda: worker.reports.of(Failed, wish.subject), what="the refusal")
+    (failed,) = worker.reports.of(Failed, wish.subject)
+    assert failed.reason == "no-room"
+    assert "site:1" in failed.message
+    assert box.holdings.digests() == set()
+
+
 def test_a_fetch_that_the_master_no_longer_wants_is_given_up(
     make_box: MakeBox, make_worker: MakeWorker
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 
 import pytest
 
+from common.wishes import ImageSource
 from common.words import Endpoint
 from tests.support.bad_sources import bad_source, hang_up, liar, silent
 from tests.support.depository import FakeBox, FakeMaster, Image
@@ -101,20 +103,41 @@ def test_a_source_that_is_killed_in_the_middle_is_replaced(
 def test_a_wrong_chunk_list_does_not_keep_the_image_away(
     master: FakeMaster, make_box: MakeBox, image: Image
 ) -> None:
-    """All chunks of the list of another blob are found bad: that bans a source, and the error says so."""
-    endpoints = seeds(make_box, image, 1)
-    source = image.source(master, endpoints)
-    wrong = source.blobs[2].chunk_list
-    assert wrong is not None
-    spoilt = wrong.model_copy(update={"chunks": ["0" * 64] * len(wrong.chunks)})
-    blobs = [*source.blobs]
-    blobs[2] = blobs[2].model_copy(update={"chunk_list": spoilt})
+    """What good boxes send never matches it: it is withdrawn, and the whole decides."""
+    source = spoil_list(image.source(master, seeds(make_box, image, 2)), "0" * 64)
     reader = make_box("reader")
-    with pytest.raises(TransferError, match="no-source"):
-        reader.client.hold(source.model_copy(update={"blobs": blobs}))
-    blobs[2] = blobs[2].model_copy(update={"chunk_list": None})
-    facts = reader.client.hold(source.model_copy(update={"blobs": blobs}))
+    facts = reader.client.hold(source)
+    assert_whole(reader, image, facts)
+    assert facts.banned == []
+
+
+def test_a_chunk_list_that_vouches_for_bad_bytes_does_not_keep_the_image_away(
+    master: FakeMaster, make_box: MakeBox
+) -> None:
+    """The liar's zeros match it, chunk by chunk; the whole does not."""
+    image = Image(65536 * 3)
+    sizes = {digest: len(data) for digest, data in image.by_digest.items()}
+    reader = make_box("reader")
+    for data, media_type in image.parts[:2]:  # the liar is asked for the layer alone
+        reader.holdings.add(reader.holdings.store.put(data), media_type, "site")
+    zeros = [hashlib.sha256(bytes(len(piece))).hexdigest() for piece in image.chunks(2)]
+    with bad_source(liar(sizes)) as lying:
+        endpoints = {"a-liar": lying, **seeds(make_box, image, 1)}
+        facts = reader.client.hold(spoil_list(image.source(master, endpoints), *zeros))
     assert facts.state == "done"
+    assert reader.holdings.digests() == set(image.by_digest)
+    assert "a-liar" not in facts.sources
+
+
+def spoil_list(source: ImageSource, *hashes: str) -> ImageSource:
+    """The same with another chunk list for the first layer."""
+    blobs = [*source.blobs]
+    listed = blobs[2].chunk_list
+    assert listed is not None
+    chunks = [*hashes] if len(hashes) > 1 else [*hashes] * len(listed.chunks)
+    wrong = listed.model_copy(update={"chunks": chunks})
+    blobs[2] = blobs[2].model_copy(update={"chunk_list": wrong})
+    return source.model_copy(update={"blobs": blobs})
 
 
 def test_without_a_source_the_error_names_image_and_boxes(

@@ -45,7 +45,7 @@ class Caretaking:
             log.warning("engine not asked", error=str(error))
             return
         self._submit("networks", self._refill)
-        self._renew_keys()
+        self._submit("keys", self._renew_keys)
         if time.monotonic() - self._disk_at >= DISK_EVERY_S:
             self._disk_at = time.monotonic()
             self._submit("disk", self._measure_disk)

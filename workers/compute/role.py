@@ -19,6 +19,7 @@ from workers.compute.instances import InstanceRow, Instances, Stage
 from workers.compute.labels import LABEL_BOX
 from workers.compute.logs import LogKeeper
 from workers.compute.mounting import Mounting
+from workers.compute.mounts import Mounts
 from workers.compute.networks import NetworkPool
 from workers.compute.outbox import Outbox
 from workers.compute.starting import Starting
@@ -40,7 +41,7 @@ class Compute:
         self, context: BoxContext, *, mounter: Mounter | None = None, layers: Layers | None = None
     ) -> None:
         self._context = context
-        self._mounter = mounter or _mounts(context)
+        self._mounter = mounter or Mounts(context)
         self._layers = layers or LayersClient(context.paths)
         self._instances = Instances(context.table)
         # Fetched layers are kept and offered on; where the box has the role depository, that one keeps them.
@@ -151,9 +152,3 @@ class Compute:
             self.converge(wish)
         else:
             self.forget(instance)
-
-
-def _mounts(context: BoxContext) -> Mounter:
-    from workers.compute.mounts import Mounts
-
-    return Mounts(context)

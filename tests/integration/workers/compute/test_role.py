@@ -1,0 +1,375 @@
+"""The life of an instance on a box: real engine, real networks, real table and wish list."""
+
+from __future__ import annotations
+
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.service import Readiness, ServiceSpec
+from common.signing import seal
+from common.wishes import ComputeWish, MountWish
+from common.words import Access, Endpoint, MountMode, Resources, Role
+from tests.integration.workers.compute.fakes import FakeLayers, FakeMounter
+from tests.support.box import TestBox, make_box
+from tests.support.engine import EngineServer
+from tests.support.redis import RedisServer, wait_until
+from tests.support.registry import Registry, make_image, run_registry
+from workers.box.config import BoxConfig
+from workers.box.worker import BoxWorker
+from workers.compute.engine import Engine
+from workers.compute.engines import find_engine
+from workers.compute.instances import Stage
+from workers.compute.role import Compute
+
+pytestmark = pytest.mark.engine
+
+BOX = "compute-test"
+LABELS = {"openraas.box": BOX}
+SERVE = ["httpd", "-f", "-p", "8000", "-h", "/www"]
+HERE = Endpoint(host="127.0.0.1", port=9)
+
+
+@dataclass
+class Running:
+    """A compute role on a box, and everything around it."""
+
+    box: TestBox
+    role: Compute
+    driver: BoxWorker
+    engine: Engine
+    mounter: FakeMounter
+    layers: FakeLayers
+    registry: Registry
+
+    def wish(self, instance: str = "i-1", **changes: Any) -> ComputeWish:
+        """A wish for a small web server."""
+        service: dict[str, Any] = {
+            "name": "web", "image": "sample:1", "command": SERVE, "port": 8000,
+            "resources": Resources(cpu=0.1, memory_bytes=32 * 2**20), "readiness": Readiness(http="/"),
+        }  # fmt: skip
+        service.update(changes.pop("service", {}))
+        values: dict[str, Any] = {
+            "subject": instance, "instance": instance, "deployment": f"d-{instance}", "generation": 1, "version": 1,
+            "wanted": "running", "service": ServiceSpec(**service), "image": make_image().source(),
+        }  # fmt: skip
+        return ComputeWish(**{**values, **changes})
+
+    def want(self, wish: ComputeWish) -> ComputeWish:
+        """Put a wish on the list and wake the box."""
+        self.box.wish(wish)
+        self.driver.wake(Role.COMPUTE, wish.subject)
+        return wish
+
+    def stop(self, wish: ComputeWish) -> None:
+        """Want it stopped, and wait until the box says so."""
+        self.want(wish.model_copy(update={"wanted": "stopped", "version": wish.version + 1}))
+        self.box.reports.wait_for(wish.instance, "stopped")
+
+    def address(self, instance: str) -> str:
+        row = self.role._instances.get(instance)
+        assert row is not None
+        assert row.upstream is not None
+        return row.upstream
+
+    def page(self, instance: str, path: str = "/") -> str:
+        with urllib.request.urlopen(f"http://{self.address(instance)}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def is_clean(self, instance: str) -> bool:
+        """Whether nothing of an instance is left."""
+        names = [facts.labels.get("openraas.instance") for facts in self.engine.containers(LABELS)]
+        row = self.role._instances.get(instance)
+        return (
+            instance not in names
+            and not [key for key in self.mounter.mounted if key[0] == instance]
+            and (row is None or (row.state.is_over and row.address is None))
+        )
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[Registry]:
+    with run_registry(make_image()) as running:
+        yield running
+
+
+@pytest.fixture
+def shared_directory(tmp_path: Path) -> Iterator[Path]:
+    directory = tmp_path / "mounts"
+    directory.mkdir()
+    subprocess.run(["mount", "--bind", directory, directory], check=True)
+    subprocess.run(["mount", "--make-shared", directory], check=True)
+    yield directory
+    subprocess.run(["umount", "-R", "-l", directory], check=True)
+
+
+@pytest.fixture
+def running(
+    tmp_path: Path,
+    docker_server: EngineServer,
+    redis_server: RedisServer,
+    registry: Registry,
+    shared_directory: Path,
+) -> Iterator[Running]:
+    config = BoxConfig(
+        box=BOX,
+        state_dir=tmp_path / "state",
+        loopback_port=registry.port,
+        engine_url=docker_server.url,
+        network_range="10.213.240.0/24",
+        cpu=1.0,
+        memory_bytes=2**30,
+        roles=frozenset({Role.COMPUTE, Role.DEPOSITORY}),
+        stop_grace_s=1,
+    )
+    box = make_box(config, redis_server)
+    mounter, layers = FakeMounter(shared_directory), FakeLayers()
+    role = Compute(box.context, mounter=mounter, layers=layers)
+    try:
+        role.start()
+        yield Running(box, role, box.worker(role), find_engine(docker_server.url), mounter, layers, registry)
+    finally:
+        registry.frozen.clear()
+        mounter.go.set()
+        box.context.jobs.close()
+        role.leave()
+
+
+def test_a_wish_becomes_a_container_that_answers(running: Running) -> None:
+    running.want(running.wish())
+    running.box.reports.wait_for("i-1", "running")
+    assert running.page("i-1") == "hello from the container\n"
+    kinds = running.box.reports.kinds("i-1")
+    assert kinds[0] == "preparing"
+    assert {"step:network", "step:fetch", "step:create", "step:launch"} <= set(kinds)
+    assert kinds[-1] == "running"
+
+
+def test_the_bytes_of_a_fetch_are_reported_with_where_they_came_from(running: Running) -> None:
+    fetched = make_image("fetched")
+    running.registry.images.append(fetched)
+    running.want(running.wish(image=fetched.source()))
+    running.box.reports.wait_for("i-1", "running")
+    steps = [report for report in running.box.reports.of("i-1", "step") if report.step == "fetch"]  # type: ignore[union-attr]
+    assert [(step.size_bytes, step.sources) for step in steps] == [(1000, {"near": 600, "far": 400})]  # type: ignore[union-attr]
+    assert running.layers.planned == [fetched.manifest]
+
+
+def test_stopping_leaves_nothing_but_the_output(running: Running) -> None:
+    wish = running.want(
+        running.wish(service={"command": ["sh", "-c", "echo started; httpd -f -p 8000 -h /www"]})
+    )
+    running.box.reports.wait_for("i-1", "running")
+    assert len(running.engine.networks(LABELS)) >= 1
+    used = running.role._instances.get("i-1").network  # type: ignore[union-attr]
+    running.stop(wish)
+    assert running.is_clean("i-1")
+    assert used not in running.engine.networks(LABELS)
+    assert (running.box.context.paths.logs / "instances" / "i-1.log").read_text() == "started\n"
+
+
+def test_a_running_instance_is_reported_again_only_now_and_then(running: Running) -> None:
+    running.want(running.wish())
+    running.box.reports.wait_for("i-1", "running")
+    for _ in range(5):
+        running.driver.wake(Role.COMPUTE, "i-1")
+    wait_until(lambda: not running.box.context.jobs.is_running((Role.COMPUTE, "i-1")))
+    assert len(running.box.reports.of("i-1", "running")) == 1
+
+
+def test_what_exceeds_the_box_is_refused(running: Running) -> None:
+    running.want(running.wish("i-1", service={"resources": Resources(cpu=0.7, memory_bytes=2**20)}))
+    running.box.reports.wait_for("i-1", "running")
+    running.want(running.wish("i-2", service={"resources": Resources(cpu=0.4, memory_bytes=2**20)}))
+    refusal = running.box.reports.wait_for("i-2", "failed")
+    assert refusal.reason == "no-room"  # type: ignore[union-attr]
+    assert running.is_clean("i-2")
+    assert running.role.facts().used.cpu == pytest.approx(0.7)
+
+
+def test_a_mount_waits_for_its_filestore_and_is_seen_inside(running: Running, shared_directory: Path) -> None:
+    (shared_directory / "files").mkdir()
+    (shared_directory / "files" / "index.html").write_text("mounted\n")
+    mount = MountWish(fileset="files", version=1, target="/www", mode=MountMode.READ_ONLY, filestore="near")
+    wish = running.want(running.wish(mounts=[mount]))
+    made = running.box.reports.wait_for("i-1", "key")
+    assert made.public_key == "ssh-ed25519 i-1-files"  # type: ignore[union-attr]
+    assert not running.box.reports.of("i-1", "running")
+    ready = mount.model_copy(update={"endpoint": HERE, "host_key": "ssh-ed25519 host"})
+    wish = running.want(wish.model_copy(update={"version": 2, "mounts": [ready]}))
+    running.box.reports.wait_for("i-1", "running")
+    assert running.page("i-1") == "mounted\n"
+    running.stop(wish)
+    assert running.is_clean("i-1")
+
+
+def test_a_fileset_that_cannot_be_mounted_fails_the_instance_and_leaves_nothing(running: Running) -> None:
+    running.mounter.failing.add("files")
+    mount = MountWish(
+        fileset="files", version=1, target="/data", mode=MountMode.READ_WRITE, filestore="near", endpoint=HERE
+    )
+    running.want(running.wish(mounts=[mount]))
+    failure = running.box.reports.wait_for("i-1", "failed")
+    assert failure.reason == "no-mount"  # type: ignore[union-attr]
+    assert "files" in failure.message  # type: ignore[union-attr]
+    assert running.is_clean("i-1")
+
+
+def test_a_stop_during_a_mount_undoes_the_mount_when_it_comes(running: Running) -> None:
+    running.mounter.waiting.add("files")
+    mount = MountWish(
+        fileset="files", version=1, target="/data", mode=MountMode.READ_WRITE, filestore="near", endpoint=HERE
+    )
+    wish = running.want(running.wish(mounts=[mount]))
+    assert running.mounter.began.wait(10)
+    running.want(wish.model_copy(update={"wanted": "stopped", "version": 2}))
+    wait_until(lambda: running.role._instances.get("i-1").state is Stage.ENDING)  # type: ignore[union-attr]
+    assert not running.box.reports.of("i-1", "stopped")
+    running.mounter.go.set()
+    running.box.reports.wait_for("i-1", "stopped")
+    assert running.is_clean("i-1")
+
+
+def test_stops_are_answered_while_every_fetch_is_frozen(running: Running) -> None:
+    running.registry.frozen.set()
+    wishes = []
+    for number in range(6):
+        image = make_image(f"frozen-{number}")
+        running.registry.images.append(image)
+        wishes.append(running.want(running.wish(f"i-{number}", image=image.source())))
+    assert running.registry.asked.wait(10)
+    for wish in wishes:
+        running.want(wish.model_copy(update={"wanted": "stopped", "version": 2}))
+    for wish in wishes:
+        running.box.reports.wait_for(wish.instance, "stopped", limit_s=2)
+        assert running.is_clean(wish.instance)
+
+
+def test_two_instances_of_one_image_share_one_pull(running: Running) -> None:
+    shared = make_image("shared")
+    running.registry.images.append(shared)
+    running.registry.frozen.set()
+    running.want(running.wish("i-1", image=shared.source()))
+    running.want(running.wish("i-2", image=shared.source()))
+    wait_until(lambda: running.role._instances.get("i-2") is not None)
+    running.registry.frozen.clear()
+    for instance in ("i-1", "i-2"):
+        running.box.reports.wait_for(instance, "running")
+    assert running.layers.planned == [shared.manifest]
+
+
+def test_an_image_that_cannot_be_had_fails_the_instance(running: Running) -> None:
+    running.want(running.wish(image=make_image("nowhere").source()))
+    failure = running.box.reports.wait_for("i-1", "failed")
+    assert failure.reason in ("no-source", "bad-image")  # type: ignore[union-attr]
+    assert "sample@sha256" in failure.message  # type: ignore[union-attr]
+    assert running.is_clean("i-1")
+
+
+def test_an_instance_that_never_answers_fails_with_its_last_words_but_not_its_secrets(
+    running: Running,
+) -> None:
+    key = running.box.context.seal_key.public_key
+    running.want(
+        running.wish(
+            service={
+                "command": ["sh", "-c", "echo the password is $PASSWORD; sleep 60"],
+                "readiness": Readiness(timeout_s=0.5),
+            },
+            sealed={"PASSWORD": seal(key, "marked-secret")},
+        )
+    )
+    failure = running.box.reports.wait_for("i-1", "failed")
+    assert failure.reason == "not-ready"  # type: ignore[union-attr]
+    assert "the password is …" in failure.message  # type: ignore[union-attr]
+    assert "marked-secret" not in "".join(report.model_dump_json() for report in running.box.reports.all)
+    assert running.is_clean("i-1")
+
+
+def test_a_secret_is_in_the_containers_environment_and_in_no_label(running: Running) -> None:
+    key = running.box.context.seal_key.public_key
+    running.want(
+        running.wish(
+            service={"command": ["sh", "-c", "echo $PASSWORD > /www/secret; httpd -f -p 8000 -h /www"]},
+            sealed={"PASSWORD": seal(key, "marked-secret")},
+        )
+    )
+    running.box.reports.wait_for("i-1", "running")
+    assert running.page("i-1", "/secret") == "marked-secret\n"
+    assert "marked-secret" not in str([facts.labels for facts in running.engine.containers(LABELS)])
+
+
+def test_an_instance_that_ends_by_itself_has_failed_and_says_why(running: Running) -> None:
+    running.want(
+        running.wish(service={"command": ["sh", "-c", "httpd -p 8000 -h /www; sleep 1; echo oh no; exit 4"]})
+    )
+    running.box.reports.wait_for("i-1", "running")
+    failure = running.box.reports.wait_for("i-1", "failed")
+    assert failure.reason == "exited"  # type: ignore[union-attr]
+    assert "exit code 4" in failure.message  # type: ignore[union-attr]
+    assert "oh no" in failure.message  # type: ignore[union-attr]
+    assert running.is_clean("i-1")
+
+
+def test_a_job_that_ends_is_stopped_with_its_exit_code_and_does_not_run_again(running: Running) -> None:
+    job = {"command": ["sh", "-c", "sleep 0.2; exit 7"], "port": None, "access": Access.JOB}
+    running.want(running.wish(service=job))
+    stopped = running.box.reports.wait_for("i-1", "stopped")
+    assert stopped.exit_code == 7  # type: ignore[union-attr]
+    running.driver.wake(Role.COMPUTE, "i-1")
+    wait_until(lambda: not running.box.context.jobs.is_running((Role.COMPUTE, "i-1")))
+    assert running.is_clean("i-1")
+
+
+def test_a_newer_generation_replaces_the_older_and_an_older_is_ignored(running: Running) -> None:
+    first = running.want(running.wish())
+    running.box.reports.wait_for("i-1", "running")
+    running.want(first.model_copy(update={"generation": 2}))
+    wait_until(lambda: len(running.box.reports.of("i-1", "running")) == 2, 15)
+    labels = [facts.labels["openraas.generation"] for facts in running.engine.containers(LABELS)]
+    assert labels == ["2"]
+    running.role.converge(first.model_copy(update={"wanted": "stopped"}))
+    assert running.page("i-1") == "hello from the container\n"
+
+
+def test_a_restarted_worker_adopts_what_runs_and_removes_what_nobody_knows(running: Running) -> None:
+    running.want(running.wish())
+    running.box.reports.wait_for("i-1", "running")
+    (mine,) = running.engine.containers(LABELS)
+    running.want(running.wish("i-2"))
+    running.box.reports.wait_for("i-2", "running")
+    running.box.context.table.write("DELETE FROM instances WHERE instance = 'i-2'")
+    again = Compute(running.box.context, mounter=running.mounter, layers=running.layers)
+    again.start()
+    assert [facts.id for facts in running.engine.containers(LABELS)] == [mine.id]
+    assert running.page("i-1") == "hello from the container\n"
+
+
+def test_an_instance_that_the_master_no_longer_lists_is_undone(running: Running) -> None:
+    running.want(running.wish())
+    running.box.reports.wait_for("i-1", "running")
+    running.box.drop(Role.COMPUTE, "i-1")
+    running.driver.converge_all()
+    wait_until(lambda: running.is_clean("i-1"))
+    wait_until(lambda: running.role._instances.get("i-1") is None)
+
+
+def test_a_container_that_writes_more_than_its_limit_is_ended(running: Running) -> None:
+    write = "dd if=/dev/zero of=/tmp/much bs=1M count=5; httpd -f -p 8000 -h /www"
+    running.want(
+        running.wish(
+            service={
+                "command": ["sh", "-c", write],
+                "resources": Resources(cpu=0.1, memory_bytes=32 * 2**20, disk_bytes=2**20),
+            }
+        )
+    )
+    running.box.reports.wait_for("i-1", "running")
+    running.role._caretaking._enforce_limits()
+    failure = running.box.reports.wait_for("i-1", "failed")
+    assert "its limit is 1.0 MiB" in failure.message  # type: ignore[union-attr]

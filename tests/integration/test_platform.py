@@ -169,7 +169,7 @@ def test_a_secret_option_leaves_no_mark_anywhere(
     deployment = platform.start("vault", password=mark)
     instance = platform.wait(deployment, "running")["id"]
     inside = containers.containers.list(filters={"label": f"openraas.instance={instance}"})[0]
-    assert inside.exec_run(["busybox", "printenv", "PASSWORD"]).output.decode().strip() == mark
+    assert inside.exec_run(["/bin/sh", "-c", "echo $PASSWORD"]).output.decode().strip() == mark
     platform.stop(deployment)
     with sqlite3.connect(platform.state_dir / "openraas.db") as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -49,7 +49,7 @@ def check(answer: httpx.Response) -> httpx.Response:
     if isinstance(errors, list) and errors and isinstance(errors[0], dict):  # as registries answer
         problem = errors[0]
     remedy = problem.get("remedy")
-    if answer.status_code == 401 and not remedy:
+    if answer.status_code == 401 and problem.get("field") is None:  # a wrong password names its field
         remedy = "Sign in again: openraas login URL."
     message = problem.get("message") or f"{answer.url.host} answered with status {answer.status_code}."
     raise Refused(str(message), status=answer.status_code, field=problem.get("field"), remedy=remedy)
@@ -71,9 +71,9 @@ class Client:
         self._http = httpx.Client(
             base_url=self.target.server,
             headers={
-                "Authorization": f"Bearer {self.target.token}",
                 "User-Agent": f"openraas/{__version__}",
                 "Accept": "application/json",
+                **({"Authorization": f"Bearer {self.target.token}"} if self.target.token else {}),
             },
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
             verify=self.target.tls() if self.target.server.startswith("https") else True,

@@ -1,0 +1,395 @@
+"""The command line against the real portal, and real depositories and filestores."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+from urllib.parse import urlsplit
+
+import pytest
+import structlog
+
+from common.cli import main
+from common.names import wish_key
+from common.settings import settings
+from common.words import Endpoint, InstanceState
+from master.accounts.models import UserRole
+from master.accounts.services import create_user, issue_api_token
+from master.cli import users
+from master.context import MasterContext
+from master.deployments.models import Instance
+from master.images.models import ImageHolding
+from master.web.app import create_app
+from tests.support.depository import Image
+from tests.support.master import add_application, make_master
+from tests.support.redis import RedisServer, wait_until
+from tests.support.store_box import StoreBox, store_boxes
+from tests.support.web import serve
+
+VERB_S = 60.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a verb ended and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass
+class Shell:
+    """A person at a terminal."""
+
+    home: Path
+    server: str
+    token: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str, text: str = "") -> Done:
+        """Run a verb to its end, as the program would, but in this process: it starts in no time."""
+        settings.cache_clear()
+        with (
+            mock.patch.dict(os.environ, self.environment(), clear=True),
+            mock.patch.object(sys, "argv", ["openraas", *arguments]),
+            mock.patch.object(sys, "stdin", io.StringIO(text)),
+            contextlib.redirect_stdout(io.StringIO()) as out,
+            contextlib.redirect_stderr(io.StringIO()) as err,
+        ):
+            try:
+                main()
+                code = 0
+            except SystemExit as end:
+                code = int(end.code or 0)
+        settings.cache_clear()
+        return Done(code, out.getvalue(), err.getvalue())
+
+    def environment(self) -> dict[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("OPENRAAS_")}
+        own = {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / ".config")}
+        own["OPENRAAS_STATE_DIR"] = str(self.home / "nothing")
+        if self.token:
+            own |= {"OPENRAAS_SERVER": self.server, "OPENRAAS_TOKEN": self.token}
+        return {**inherited, **own, **self.variables}
+
+    def ok(self, *arguments: str) -> str:
+        """What a verb that works prints."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def json(self, *arguments: str) -> object:
+        """What a verb prints with --json."""
+        return json.loads(self.ok(*arguments, "--json"))
+
+    def fails(self, code: int, *arguments: str) -> str:
+        """What a verb that fails says."""
+        done = self.run(*arguments)
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+
+@dataclass
+class World:
+    """A master with a portal, and two boxes that store things."""
+
+    context: MasterContext
+    url: str
+    boxes: list[StoreBox]
+    operator: Shell
+    password: str
+    directory: Path
+
+    def shell(self, token: str = "") -> Shell:
+        """Another person's."""
+        home = self.directory / f"home-{len(list(self.directory.glob('home-*')))}"
+        home.mkdir()
+        return Shell(home, self.url, token)
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Portal and boxes run in this process too: their logs keep out of what the verbs print."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def world(tmp_path: Path, redis_server: RedisServer, quiet: None) -> Iterator[World]:
+    context = make_master(tmp_path / "master", redis_server.url)
+    with context.database.write() as session:
+        user, password = create_user(session, "olga", UserRole.ADMINISTRATOR)
+        token = issue_api_token(session, user, "test", None)
+    with serve(create_app(context)) as url:
+        portal = Endpoint(host="127.0.0.1", port=urlsplit(url).port or 0)
+        with store_boxes(tmp_path / "boxes", context, portal, "attic", "cellar") as boxes:
+            made = World(context, url, boxes, Shell(tmp_path, url), password, tmp_path)
+            made.operator = made.shell(token)
+            yield made
+
+
+def layout(directory: Path, image: Image) -> Path:
+    """The image as an OCI layout."""
+    blobs = directory / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    descriptor = None
+    for data, media_type in image.parts:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        descriptor = descriptor or {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+    (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
+    return directory
+
+
+def test_signing_in_keeps_a_token_that_only_its_owner_reads(world: World) -> None:
+    ada = world.shell()
+    assert "openraas login" in ada.fails(1, "ps")
+    done = ada.run("login", world.url, "--name", "olga", "--password-stdin", text=f"{world.password}\n")
+    assert done.returncode == 0, done.stderr
+    kept = ada.home / ".config" / "openraas" / "login.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert world.password not in kept.read_text()
+    assert "Nothing runs" in ada.ok("ps")
+    wrong = ada.run("login", world.url, "--name", "olga", "--password-stdin", text="wrong\n")
+    assert wrong.returncode == 1
+    assert "do not belong together" in wrong.stderr
+    assert "Nothing runs" in ada.ok("ps"), "the good token stays"
+
+
+def test_the_operator_on_the_masters_machine_needs_no_login(world: World) -> None:
+    shell = world.shell()
+    paths = world.context.paths
+    paths.cli_token.write_text(world.operator.token + "\n")
+    shell.variables = {
+        "OPENRAAS_STATE_DIR": str(paths.root),
+        "OPENRAAS_WEB_PORT": str(urlsplit(world.url).port),
+    }
+    assert "Nothing runs" in shell.ok("ps")
+
+
+def test_bad_input_exits_with_2_and_everything_else_with_1(world: World) -> None:
+    shell = world.operator
+    assert "There is no application nothing" in shell.fails(2, "run", "nothing")
+    shell.fails(2, "app", "add", "/nowhere")
+    shell.fails(2, "image", "push", "/nowhere", "site:1")
+    shell.fails(2, "run")
+    shell.fails(2, "run", "site", "--option", "no-value")
+    shell.fails(2, "show", "d-unknown")
+    shell.fails(2, "box", "token", "--ttl", "soon")
+    assert "not the name of an image" in shell.fails(2, "image", "remove", "Site!")
+    shell.token = "ora_wrong"
+    assert "openraas login" in shell.fails(1, "ps")
+    shell.server = "http://127.0.0.1:1"
+    assert "does not answer" in shell.fails(1, "ps")
+    shell.server = "http://192.0.2.1:8080"
+    assert "only reached with TLS" in shell.fails(2, "ps")
+
+
+def test_an_image_is_pushed_to_two_depositories_and_removed_again(world: World) -> None:
+    image = Image(300_000, 200_000)
+    path = layout(world.directory / "layout", image)
+    answer = world.operator.json("image", "push", str(path), "demo/site:1")
+    assert isinstance(answer, dict)
+    assert (answer["digest"], answer["boxes"]) == (image.digest, ["attic", "cellar"])
+    for box in world.boxes:
+        assert box.holdings.store.read(image.digest, 10_000) == image.manifest
+        box.report()
+    with world.context.database.read() as session:
+        holdings = {(item.box_id, item.wanted) for item in session.query(ImageHolding)}
+    assert holdings == {("attic", "held"), ("cellar", "held")}
+    again = world.operator.ok("image", "push", str(path), "demo/site:2", "--to", "cellar")
+    assert "cellar" in again
+    listed = world.operator.ok("image", "list")
+    assert "demo/site:1" in listed
+    assert "demo/site:2" in listed
+    for tag in ("1", "2"):
+        world.operator.ok("image", "remove", f"demo/site:{tag}")
+    assert world.operator.json("image", "list") == []
+
+
+def test_who_may_not_push_is_told_so(world: World) -> None:
+    path = layout(world.directory / "layout", Image(1000))
+    password = json.loads(world.operator.ok("user", "add", "ada", "--json"))["password"]
+    ada = world.shell()
+    done = ada.run("login", world.url, "--name", "ada", "--password-stdin", text=f"{password}\n")
+    assert done.returncode == 0, done.stderr
+    assert "does not allow to push" in ada.fails(1, "image", "push", str(path), "site:1")
+    ada.ok("image", "push", str(path), "ada/site:1")
+    assert "ada/" in ada.fails(1, "image", "remove", "site:1")
+    assert "attik" in ada.fails(1, "image", "push", str(path), "ada/site:1", "--to", "attik")
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+def test_skopeo_pushes_and_pulls_with_the_masters_tokens(world: World) -> None:
+    image = Image(300_000)
+    path = layout(world.directory / "layout", image)
+    target = f"docker://127.0.0.1:{world.boxes[0].front.port}/olga/site:1"
+    credentials = f"olga:{world.operator.token}"
+    policy = world.directory / "policy.json"
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    common = ["skopeo", "--policy", str(policy), "copy"]
+    pushed = subprocess.run(
+        [*common, "--dest-tls-verify=false", "--dest-creds", credentials, f"oci:{path}", target],
+        capture_output=True, text=True, timeout=VERB_S,
+    )  # fmt: skip
+    assert pushed.returncode == 0, pushed.stderr
+    assert "olga/site:1" in world.operator.ok("image", "list")
+    back = world.directory / "back"
+    pulled = subprocess.run(
+        [*common, "--src-tls-verify=false", "--src-creds", credentials, target, f"oci:{back}:1"],
+        capture_output=True, text=True, timeout=VERB_S,
+    )  # fmt: skip
+    assert pulled.returncode == 0, pulled.stderr
+    refused = subprocess.run(
+        [*common, "--dest-tls-verify=false", "--dest-creds", "olga:wrong", f"oci:{path}", target],
+        capture_output=True, text=True, timeout=VERB_S,
+    )  # fmt: skip
+    assert refused.returncode != 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a filestore gives files to a uid of the fileset")
+def test_a_fileset_goes_to_a_filestore_and_comes_back(world: World) -> None:
+    source = world.directory / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "run.sh").write_text("#!/bin/sh\n")
+    (source / "sub" / "run.sh").chmod(0o755)
+    (source / "link").symlink_to("sub/run.sh")
+    (source / "large").write_bytes(os.urandom(700_000))
+    put = world.operator.json("fileset", "put", "maps", str(source), "--public", "--to", "cellar")
+    assert put == {"name": "maps", "version": 1, "size_bytes": 700_010, "boxes": ["cellar"]}
+    assert "does not" not in world.operator.ok("fileset", "list")
+    world.boxes[1].report()
+    assert "cellar" in world.operator.ok("fileset", "list")
+    target = world.directory / "target"
+    world.operator.ok("fileset", "get", "maps", str(target))
+    assert (target / "large").read_bytes() == (source / "large").read_bytes()
+    assert (target / "sub" / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert str((target / "link").readlink()) == "sub/run.sh"
+    assert "not empty" in world.operator.fails(2, "fileset", "get", "maps", str(target))
+    (source / "large").unlink()
+    assert "version 2" in world.operator.ok("fileset", "put", "maps", str(source), "--public")
+    world.operator.ok("fileset", "remove", "maps")
+    assert "There is no fileset maps" in world.operator.fails(2, "fileset", "get", "maps", str(target) + "2")
+
+
+def test_people_are_added_disabled_and_reset(world: World) -> None:
+    shell = world.operator
+    assert "shown this once" in shell.ok("user", "add", "ada", "--role", "operator")
+    shell.ok("user", "disable", "ada")
+    listed = {item["name"]: item for item in json.loads(shell.ok("user", "list", "--json"))}
+    assert (listed["ada"]["role"], listed["ada"]["active"]) == ("operator", False)
+    shell.ok("user", "enable", "ada")
+    assert "shown this once" in shell.ok("user", "reset", "ada")
+    assert "already" in shell.fails(1, "user", "add", "ada")
+    assert "last administrator" in shell.fails(1, "user", "disable", "olga")
+    assert tuple(role.value for role in UserRole) == users.ROLES
+
+
+def test_boxes_are_listed_shown_cordoned_and_removed(world: World) -> None:
+    shell = world.operator
+    assert "cellar" in shell.ok("box", "list")
+    assert "cellar" in shell.ok("box", "show", "cellar")
+    shell.ok("box", "cordon", "cellar")
+    assert "up, cordoned" in shell.ok("box", "list")
+    shell.ok("box", "uncordon", "cellar")
+    assert "cordoned" not in shell.ok("box", "list")
+    token = shell.json("box", "token", "--ttl", "15min")
+    assert isinstance(token, dict)
+    assert (token["expires_in_s"], token["master"]) == (900.0, world.url)
+    assert token["token"].startswith(token["fingerprint"])
+    shell.ok("box", "remove", "cellar")
+    assert "There is no box cellar" in shell.fails(2, "box", "show", "cellar")
+
+
+def test_the_catalogue_is_filled_and_emptied(world: World) -> None:
+    shell = world.operator
+    manifest = world.directory / "manifest.yaml"
+    manifest.write_text(
+        "openraas: 1\nname: site\ntitle: A site\nservices:\n  main: {image: 'demo/site:1', port: 80}\n"
+        "options:\n- {name: colour, default: red}\n"
+    )
+    assert "openraas run site" in shell.ok("app", "add", str(manifest))
+    assert "A site" in shell.ok("app", "list")
+    assert "--option colour" in shell.ok("app", "show", "site")
+    shell.ok("app", "remove", "site")
+    assert "empty" in shell.ok("app", "list")
+    manifest.write_text("openraas: 1\nname: site\nunknown: key\n")
+    assert "unknown" in shell.fails(2, "app", "add", str(manifest))
+    assert "$defs" in json.loads(shell.ok("manifest", "schema"))
+
+
+def test_a_deployment_is_run_followed_listed_and_stopped(world: World) -> None:
+    shell = world.operator
+    path = layout(world.directory / "layout", Image(1000))
+    shell.ok("image", "push", str(path), "demo/site:1")
+    for box in world.boxes:
+        box.report()
+    add_application(world.context, "site", "demo/site:1")
+    begun = shell.json("run", "site", "--no-wait")
+    assert isinstance(begun, dict)
+    deployment = str(begun["id"])
+    assert deployment in shell.ok("ps")
+    assert "site" in shell.ok("show", deployment)
+    assert "still" in shell.fails(1, "run", "site", "--timeout", "0.1")
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "common", "logs", "-f", deployment],
+        env=shell.environment(), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        stopped = shell.json("stop", deployment, "--no-wait")
+        assert isinstance(stopped, dict)
+        with world.context.database.write() as session:
+            for instance in session.query(Instance).filter_by(deployment_id=deployment):
+                instance.state = InstanceState.STOPPED.value
+        wait_until(lambda: follower.poll() is not None, VERB_S, "the end of logs -f")
+        assert follower.stdout is not None
+        assert follower.stdout.read()
+        assert follower.returncode == 0
+    finally:
+        if follower.poll() is None:
+            follower.kill()
+        follower.communicate(timeout=10)
+    assert "is stopped" in shell.ok("stop", deployment)
+    assert deployment not in shell.ok("ps")
+    assert deployment in shell.ok("ps", "--all")
+    assert world.context.redis.exists(wish_key("attic")) == 0
+
+
+def test_completion_knows_the_verbs(world: World) -> None:
+    assert "_OPENRAAS_COMPLETE" in world.operator.ok("completion", "bash")
+
+
+def test_what_docker_save_writes_is_pushed_too(world: World) -> None:
+    """Engines before 25 write manifest.json, a config and a tar per layer."""
+    image = Image(50_000)
+    config = json.loads(image.config)
+    file = world.directory / "saved.tar"
+    with tarfile.open(file, "w") as tar:
+        for name, data in (
+            ("manifest.json", json.dumps([{"Config": "c.json", "Layers": ["l/layer.tar"]}]).encode()),
+            ("c.json", json.dumps(config).encode()),
+            ("l/layer.tar", gzip.decompress(image.layers[0])),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    answer = world.operator.json("image", "push", str(file), "saved")
+    assert isinstance(answer, dict)
+    assert (answer["tag"], answer["architecture"]) == ("latest", "amd64")

@@ -68,12 +68,14 @@ def _reaches_layers(request: PlacementRequest, fleet: Fleet) -> Rule:
 def filestores(need: FilesetNeed, fleet: Fleet) -> Bools:
     """Fixed boxes of the filestore role that hold the fileset (or have room for a new home), shape (boxes,)."""
     able: Bools = fleet.roles[Role.FILESTORE] & fleet.fixed
+    suited: Bools
     if need.held_by is None:
-        return able & fleet.holds_fileset(need.fileset, need.version)
-    if need.held_by:
-        return able & np.array([name in need.held_by for name in fleet.names], dtype=bool)
-    room: Bools = able & ~fleet.cordoned & (fleet.free[:, COLUMNS.index("disk")] >= need.room_bytes)
-    return room
+        suited = fleet.holds_fileset(need.fileset, need.version)
+    elif need.held_by:
+        suited = np.array([name in need.held_by for name in fleet.names], dtype=bool)
+    else:
+        suited = ~fleet.cordoned & (fleet.free[:, COLUMNS.index("disk")] >= need.room_bytes)
+    return able & suited
 
 
 def rules(request: PlacementRequest, fleet: Fleet) -> list[Rule]:

@@ -21,9 +21,11 @@ class Reporter:
         self._app = app
         self._box = box
 
-    def send(self, report: Report) -> None:
-        """Send one report; a master that is away is logged, not raised."""
+    def send(self, report: Report) -> bool:
+        """Send one report; a master that is away is logged, not raised. Returns whether Redis took it."""
         try:
             send(self._app, REPORT, report_queue(self._box), self._box, report.model_dump_json())
         except (OperationalError, RedisError, OSError) as error:
             log.warning("report not sent", kind=report.kind, subject=report.subject, error=str(error))
+            return False
+        return True

@@ -70,7 +70,8 @@ class Keeper:
             log.debug("blobs not reported", error=str(error))  # the next turn reports them
             return
         while blobs := self._holdings.unreported(epoch):
-            self._context.reporter.send(Held(subject=BLOBS_SUBJECT, generation=0, blobs=blobs))
+            if not self._context.reporter.send(Held(subject=BLOBS_SUBJECT, generation=0, blobs=blobs)):
+                return  # the next turn reports them
             self._holdings.mark_reported([blob.digest for blob in blobs], epoch)
 
     def _room_bytes(self) -> int | None:

@@ -151,6 +151,7 @@ class Supervisor:
         self.socket = run / "supervisor.sock"
         self.configuration = run / "supervisord.conf"
         self._process: subprocess.Popen[bytes] | None = None
+        self._programs: tuple[Program, ...] = ()
 
     def prepare(self, programs: Iterable[Program]) -> tuple[str, ...]:
         """Write the configuration; returns the command that runs supervisord in the foreground."""
@@ -167,7 +168,8 @@ class Supervisor:
 
     def start(self, programs: Iterable[Program], *, wait_s: float = 15.0) -> None:
         """Start supervisord as a child that ends with us; raises Unavailable if it does not come up."""
-        command = with_parent(self.prepare(programs))
+        self._programs = tuple(programs)
+        command = with_parent(self.prepare(self._programs))
         # A session of its own: Ctrl-C in the terminal must reach us alone, so that things stop in order.
         with (self.logs / "supervisord.out").open("ab") as output:
             self._process = subprocess.Popen(
@@ -258,12 +260,26 @@ class Supervisor:
         """
         if self._process is None:
             return
+        deadline = time.monotonic() + limit_s
         try:
+            self._stop_all(deadline)
             self._call("shutdown")
-        except (OSError, HTTPException, xmlrpc.client.Error):
+        except (OSError, HTTPException, xmlrpc.client.Error, OpenRaaSError):
             self._process.terminate()
         try:
-            self._process.wait(limit_s)
+            self._process.wait(max(1.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def _stop_all(self, deadline: float) -> None:
+        """Stop programs of one priority at once; supervisord itself would end one after the other."""
+        for priority in sorted({program.priority for program in self._programs}, reverse=True):
+            names = {program.name for program in self._programs if program.priority == priority}
+            for name in names:
+                self.stop_program(name)
+            while time.monotonic() < deadline and any(
+                state.name in names and state.state in ("RUNNING", "STARTING", "STOPPING")
+                for state in self.states().values()
+            ):
+                time.sleep(POLL_S)

@@ -83,10 +83,13 @@ def _follow(client: Client, deployment_id: str, display: Display) -> Any:
             live.update(timeline(deployment))
             state = InstanceState(deployment["state"])
             if state is InstanceState.RUNNING:
-                return deployment
+                break
             if state.is_over or time.monotonic() > deadline:
                 raise DemoFailed(_reason(deployment), remedy="openraas show and openraas logs tell more.")
             time.sleep(POLL_S)
+    if not display.console.is_terminal:
+        display.console.print()  # Live ends without a line end there
+    return deployment
 
 
 def _reason(deployment: Any) -> str:

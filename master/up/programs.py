@@ -14,6 +14,8 @@ WEB = "web"
 BOX = "box"
 FLOWER = "flower"
 WEB_STOP_S = 10
+# Between Redis and the engine (10), which all of them need, and the box (70), which needs all of them.
+MASTER_PRIORITY = 50
 # The box's own supervisord ends four programs, one after the other.
 BOX_STOP_S = 60
 
@@ -29,15 +31,17 @@ def master_programs(settings: Settings, layout: Layout) -> list[Program]:
     """Web, scheduler, lifecycle, beat and Flower."""
     common = environment(settings)
 
-    def module(name: str, path: str, *, priority: int = 50) -> Program:
-        return Program(name, (sys.executable, "-m", path), common, priority=priority, autostart=False)
+    def module(name: str, path: str) -> Program:
+        return Program(name, (sys.executable, "-m", path), common, MASTER_PRIORITY, autostart=False)
 
     return [
-        Program(WEB, _web(settings, layout), common, 40, stop_wait_s=WEB_STOP_S, autostart=False),
+        Program(
+            WEB, _web(settings, layout), common, MASTER_PRIORITY, stop_wait_s=WEB_STOP_S, autostart=False
+        ),
         module("scheduler", "master.scheduler.main"),
         module("lifecycle", "master.lifecycle.main"),
         module("beat", "master.lifecycle.beat"),
-        module(FLOWER, "master.up.flower_main", priority=60),
+        module(FLOWER, "master.up.flower_main"),
     ]
 
 

@@ -11,7 +11,7 @@ import redis
 from celery import Celery, bootsteps
 
 from common import logs, names
-from common.celery_app import queue, worker_arguments
+from common.celery_app import queue, run_worker
 from common.logs import bind, get_logger
 from common.metrics import serve_metrics
 from common.settings import settings
@@ -85,9 +85,7 @@ def main() -> None:
     context = make_context(conf, queues=[names.LIFECYCLE_QUEUE], name="lifecycle")
     register(context.celery, context)
     serve_metrics(conf.metrics_port and conf.metrics_port + METRICS_OFFSET)
-    context.celery.worker_main(
-        [*worker_arguments(concurrency=CONCURRENCY, events=True), "-n", "lifecycle@master"]
-    )
+    run_worker(context.celery, concurrency=CONCURRENCY, events=True, hostname="lifecycle@master")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import Celery
 
 from common import logs, names
-from common.celery_app import worker_arguments
+from common.celery_app import run_worker
 from common.logs import bind
 from common.metrics import serve_metrics
 from common.settings import settings
@@ -39,9 +39,7 @@ def main() -> None:
     context = make_context(conf, queues=[names.SCHEDULER_QUEUE], name="scheduler")
     register(context.celery, context)
     serve_metrics(conf.metrics_port and conf.metrics_port + METRICS_OFFSET)
-    context.celery.worker_main(
-        [*worker_arguments(concurrency=CONCURRENCY, events=True), "-n", "scheduler@master"]
-    )
+    run_worker(context.celery, concurrency=CONCURRENCY, events=True, hostname="scheduler@master")
 
 
 if __name__ == "__main__":

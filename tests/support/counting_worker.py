@@ -8,7 +8,7 @@ import time
 import redis
 
 from common import logs
-from common.celery_app import make_celery, worker_arguments
+from common.celery_app import make_celery, run_worker
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
         time.sleep(pause_s)
         client.rpush("counted", number)
 
-    app.worker_main(worker_arguments(concurrency=4))
+    run_worker(app, concurrency=4)
 
 
 if __name__ == "__main__":

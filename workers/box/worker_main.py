@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common import logs
-from common.celery_app import worker_arguments
+from common.celery_app import run_worker
 from common.errors import Unavailable
 from common.metrics import serve_metrics
 from common.oci.store import ContentStore
@@ -48,7 +48,7 @@ def run(state_dir: Path) -> None:
     worker.start()
     heartbeat.start()
     try:
-        app.worker_main(worker_arguments(concurrency=TASK_THREADS))
+        run_worker(app, concurrency=TASK_THREADS)
     finally:
         heartbeat.stop()
         worker.stop()

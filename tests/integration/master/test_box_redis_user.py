@@ -24,7 +24,7 @@ BOX, OTHER = "box-a", "box-b"
 WORKER = """
 import sys
 from common import names
-from common.celery_app import make_celery, send, worker_arguments
+from common.celery_app import make_celery, send, run_worker
 from common.words import Role
 box, url = sys.argv[1:]
 queues = [names.role_queue(role, box) for role in Role]
@@ -33,7 +33,7 @@ for role in Role:
     def converge(subject, generation):
         send(app, names.REPORT, names.report_queue(box), box, subject)
     app.task(name=names.converge_task(role), ignore_result=True)(converge)
-app.worker_main(worker_arguments(concurrency=2))
+run_worker(app, concurrency=2)
 """
 
 

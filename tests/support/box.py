@@ -32,9 +32,10 @@ class KeptReports:
         self.all: list[Report] = []
         self._lock = threading.Lock()
 
-    def send(self, report: Report) -> None:
+    def send(self, report: Report) -> bool:
         with self._lock:
             self.all.append(report)
+        return True
 
     def of(self, subject: str, kind: str) -> list[Report]:
         """Reports of one kind about one subject, in their order."""

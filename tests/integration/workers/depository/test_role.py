@@ -32,8 +32,9 @@ class Reports:
     def __init__(self) -> None:
         self.sent: list[Report] = []
 
-    def send(self, report: Report) -> None:
+    def send(self, report: Report) -> bool:
         self.sent.append(report)
+        return True
 
     def of(self, kind: type[Any], subject: str) -> list[Any]:
         return [item for item in self.sent if isinstance(item, kind) and item.subject == subject]

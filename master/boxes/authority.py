@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import fcntl
-import hashlib
 import ipaddress
 from collections.abc import Iterable
 from contextlib import suppress
@@ -104,12 +103,6 @@ class Authority:
             )
             .sign(self._key, hashes.SHA256())
         )
-
-
-def fingerprint_of(certificate_pem: str) -> str:
-    """sha256 of a certificate's DER form, in hex."""
-    certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
-    return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
 
 
 def _create(paths: MasterPaths) -> None:

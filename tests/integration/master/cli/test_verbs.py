@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import hashlib
 import io
 import json
 import os
@@ -13,149 +11,20 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from unittest import mock
 from urllib.parse import urlsplit
 
 import pytest
-import structlog
 
-from common.cli import main
 from common.names import wish_key
-from common.settings import settings
-from common.words import Endpoint, InstanceState
+from common.words import InstanceState
 from master.accounts.models import UserRole
-from master.accounts.services import create_user, issue_api_token
 from master.cli import users
-from master.context import MasterContext
 from master.deployments.models import Instance
 from master.images.models import ImageHolding
-from master.web.app import create_app
+from tests.support.cli import VERB_S, World, layout
 from tests.support.depository import Image
-from tests.support.master import add_application, make_master
-from tests.support.redis import RedisServer, wait_until
-from tests.support.store_box import StoreBox, store_boxes
-from tests.support.web import serve
-
-VERB_S = 60.0
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a verb ended and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@dataclass
-class Shell:
-    """A person at a terminal."""
-
-    home: Path
-    server: str
-    token: str = ""
-    variables: dict[str, str] = field(default_factory=dict)
-
-    def run(self, *arguments: str, text: str = "") -> Done:
-        """Run a verb to its end, as the program would, but in this process: it starts in no time."""
-        settings.cache_clear()
-        with (
-            mock.patch.dict(os.environ, self.environment(), clear=True),
-            mock.patch.object(sys, "argv", ["openraas", *arguments]),
-            mock.patch.object(sys, "stdin", io.StringIO(text)),
-            contextlib.redirect_stdout(io.StringIO()) as out,
-            contextlib.redirect_stderr(io.StringIO()) as err,
-        ):
-            try:
-                main()
-                code = 0
-            except SystemExit as end:
-                code = int(end.code or 0)
-        settings.cache_clear()
-        return Done(code, out.getvalue(), err.getvalue())
-
-    def environment(self) -> dict[str, str]:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("OPENRAAS_")}
-        own = {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / ".config")}
-        own["OPENRAAS_STATE_DIR"] = str(self.home / "nothing")
-        if self.token:
-            own |= {"OPENRAAS_SERVER": self.server, "OPENRAAS_TOKEN": self.token}
-        return {**inherited, **own, **self.variables}
-
-    def ok(self, *arguments: str) -> str:
-        """What a verb that works prints."""
-        done = self.run(*arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def json(self, *arguments: str) -> object:
-        """What a verb prints with --json."""
-        return json.loads(self.ok(*arguments, "--json"))
-
-    def fails(self, code: int, *arguments: str) -> str:
-        """What a verb that fails says."""
-        done = self.run(*arguments)
-        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-        return done.stderr
-
-
-@dataclass
-class World:
-    """A master with a portal, and two boxes that store things."""
-
-    context: MasterContext
-    url: str
-    boxes: list[StoreBox]
-    operator: Shell
-    password: str
-    directory: Path
-
-    def shell(self, token: str = "") -> Shell:
-        """Another person's."""
-        home = self.directory / f"home-{len(list(self.directory.glob('home-*')))}"
-        home.mkdir()
-        return Shell(home, self.url, token)
-
-
-@pytest.fixture
-def quiet() -> Iterator[None]:
-    """Portal and boxes run in this process too: their logs keep out of what the verbs print."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
-    yield
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-def world(tmp_path: Path, redis_server: RedisServer, quiet: None) -> Iterator[World]:
-    context = make_master(tmp_path / "master", redis_server.url)
-    with context.database.write() as session:
-        user, password = create_user(session, "olga", UserRole.ADMINISTRATOR)
-        token = issue_api_token(session, user, "test", None)
-    with serve(create_app(context)) as url:
-        portal = Endpoint(host="127.0.0.1", port=urlsplit(url).port or 0)
-        with store_boxes(tmp_path / "boxes", context, portal, "attic", "cellar") as boxes:
-            made = World(context, url, boxes, Shell(tmp_path, url), password, tmp_path)
-            made.operator = made.shell(token)
-            yield made
-
-
-def layout(directory: Path, image: Image) -> Path:
-    """The image as an OCI layout."""
-    blobs = directory / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-    descriptor = None
-    for data, media_type in image.parts:
-        digest = hashlib.sha256(data).hexdigest()
-        (blobs / digest).write_bytes(data)
-        descriptor = descriptor or {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
-    (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
-    return directory
+from tests.support.master import add_application
+from tests.support.redis import wait_until
 
 
 def test_signing_in_keeps_a_token_that_only_its_owner_reads(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 import httpx
 
+from common.errors import Unavailable
 from common.words import Endpoint
 from master.cli.client import CONNECT_S, Client, check, part, unreachable
 from master.cli.output import age, done, json_option, listing, progress, size
@@ -16,6 +18,9 @@ from master.cli.trees import pack, size_of, unpack
 
 # A filestore answers the end of a put once everything lies on its disk.
 COMMIT_S = 300.0
+# A box tells the master by its next heartbeat what it has taken.
+KNOWN_S = 30.0
+POLL_S = 0.1
 
 
 @click.group()
@@ -41,12 +46,28 @@ def put(name: str, directory: Path, public: bool, boxes: tuple[str, ...], as_jso
                 _open(client, transfer) as filestore,
             ):
                 _put(filestore, transfer["box"], _path(begun), _counted(pack(directory), advance))
-    taken = [transfer["box"] for transfer in begun["transfers"]]
+        taken = [transfer["box"] for transfer in begun["transfers"]]
+        _wait_known(client, name, begun["version"], taken)
     done(
         f"{name} version {begun['version']} ({size(total)}) is on {', '.join(taken)}.",
         {"name": name, "version": begun["version"], "size_bytes": total, "boxes": taken},
         as_json=as_json,
     )
+
+
+def _wait_known(client: Client, name: str, version: int, boxes: list[str]) -> None:
+    """Until the master knows that the boxes hold the version: only then can it be mounted."""
+    deadline = time.monotonic() + KNOWN_S
+    while True:
+        found = client.get(f"/filesets/{part(name)}")
+        if found["version"] > version or (found["version"] == version and set(boxes) <= set(found["boxes"])):
+            return
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"{', '.join(boxes)} took {name}, but did not report it to the master within {KNOWN_S:.0f} s.",
+                remedy="See with openraas box list whether the box is up.",
+            )
+        time.sleep(POLL_S)
 
 
 def _put(filestore: httpx.Client, box: str, path: str, content: Iterator[bytes]) -> None:

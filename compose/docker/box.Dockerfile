@@ -16,6 +16,6 @@ RUN /opt/openraas/bin/pip install --no-cache-dir --no-deps "/usr/src/openraas[co
  && install -m 0755 /usr/src/openraas/compose/docker/box.sh /usr/local/bin/openraas-box \
  && rm -rf /usr/src/openraas
 
-ENV PATH=/opt/openraas/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+ENV PATH=/opt/openraas/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     OPENRAAS_BOX_DIR=/var/lib/openraas/box
 ENTRYPOINT ["openraas-box"]

@@ -17,7 +17,7 @@ RUN /opt/openraas/bin/pip install --no-cache-dir --no-deps "/usr/src/openraas[ma
  && install -m 0644 -D /usr/src/openraas/compose/docker/front.conf.template /etc/openraas/front.conf.template \
  && rm -rf /usr/src/openraas
 
-ENV PATH=/opt/openraas/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+ENV PATH=/opt/openraas/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     OPENRAAS_STATE_DIR=/var/lib/openraas
 VOLUME /var/lib/openraas
 ENTRYPOINT ["openraas"]

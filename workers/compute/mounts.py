@@ -148,6 +148,7 @@ class Mounts:
         for point in set(mount_points.mounted(self._root)) - {self._root}:
             if point.name not in known:
                 mount_points.detach(point)
+                point.rmdir()
         for name in known:
             self._look_after(name)
 
@@ -176,7 +177,8 @@ class Mounts:
         try:
             with self._parent:
                 mount_points.share(self._root)
-                point.mkdir(exist_ok=True)
+                if not mount_points.layers(point):  # what is dead cannot even be looked at
+                    point.mkdir(exist_ok=True)
                 self._save(wanted)
             if not mount_points.layers(point):
                 daemon = client.mount(remote, keys.path, point, limit_s=limit_s)

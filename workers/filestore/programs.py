@@ -14,6 +14,7 @@ FLOCK = Need("flock", "util-linux", "knowing when a file session has ended")
 SETPRIV = Need("setpriv", "util-linux", "dropping a file session to its own user id")
 MOUNT = Need("mount", "mount", "mounting homes")
 MKFS = Need("mkfs.ext4", "e2fsprogs", "making homes")
+FSCK = Need("e2fsck", "e2fsprogs", "checking homes before they are made larger")
 RESIZE = Need("resize2fs", "e2fsprogs", "making homes larger")
 SSH_KEYGEN = Need("ssh-keygen", "openssh-client", "making keys")
 SSH = Need("ssh", "openssh-client", "reaching filestores")
@@ -28,10 +29,11 @@ def path_of(need: Need) -> str:
     return str(find(need))
 
 
-def run(command: Sequence[str], *, limit_s: float = LIMIT_S) -> str:
+def run(command: Sequence[str], *, limit_s: float = LIMIT_S, good: Sequence[int] = (0,)) -> str:
     """Run a program to its end and return what it printed (to standard error, if nothing else).
 
-    Raises ProgramFailed, with the program's last line of complaint, if it fails or needs longer than `limit_s`.
+    Raises ProgramFailed, with the program's last line of complaint, if its exit code is not one of `good` or if
+    it needs longer than `limit_s`.
     """
     name = command[0].rpartition("/")[2]
     try:
@@ -39,10 +41,10 @@ def run(command: Sequence[str], *, limit_s: float = LIMIT_S) -> str:
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise ProgramFailed(f"{name} did not end within {limit_s:g} s.") from error
+        raise ProgramFailed(f"{name} timed out after {limit_s:g} s.") from error
     except OSError as error:
         raise ProgramFailed(f"{name} could not be started: {error.strerror}.") from error
-    if done.returncode:
+    if done.returncode not in good:
         lines = (done.stderr or done.stdout).strip().splitlines()
         reason = lines[-1] if lines else f"exit code {done.returncode}"
         raise ProgramFailed(f"{name} failed: {reason}.")

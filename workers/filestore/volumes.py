@@ -36,6 +36,7 @@ LOCK_LIMIT_S = 10.0
 LOCK_POLL_S = 0.01
 # A large put has much to write out before it counts as whole.
 SYNC_LIMIT_S = 600.0
+GROW_LIMIT_S = 60.0
 HOME_OPTIONS = "loop,nosuid,nodev,noatime,discard"
 
 _SCHEMA = (
@@ -223,13 +224,9 @@ class Volumes:
     def _mount_image(self, fileset: str, limit_bytes: int) -> None:
         image, point = self._image(fileset), self._homes / fileset
         point.mkdir(parents=True, exist_ok=True, mode=0o700)
-        grows = image.stat().st_size < limit_bytes
-        if grows:
-            os.truncate(image, limit_bytes)
+        if image.stat().st_size < limit_bytes:
+            _grow(image, limit_bytes)
         programs.run(["mount", "-t", "ext4", "-o", HOME_OPTIONS, str(image), str(point)])
-        if grows:
-            device = programs.run(["findmnt", "-n", "-o", "SOURCE", "--mountpoint", str(point)]).strip()
-            programs.run([programs.path_of(programs.RESIZE), device])
         data = point / "data"
         if not data.exists():
             # Beside `lost+found`, which is the file system's and not the person's.
@@ -252,3 +249,10 @@ class Volumes:
                         raise StillThere(f"The fileset {fileset} is in use.", remedy="Try again.") from None
                     time.sleep(LOCK_POLL_S)
             yield
+
+
+def _grow(image: Path, limit_bytes: int) -> None:
+    """Enlarge an image that is not mounted; resize2fs wants it checked first."""
+    programs.run([programs.path_of(programs.FSCK), "-f", "-p", str(image)], limit_s=GROW_LIMIT_S, good=(0, 1))
+    size = f"{limit_bytes // 1024}K"
+    programs.run([programs.path_of(programs.RESIZE), str(image), size], limit_s=GROW_LIMIT_S)

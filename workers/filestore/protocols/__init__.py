@@ -1,7 +1,7 @@
 """File protocols: how a fileset travels from a filestore to a compute box.
 
 One protocol is one module with a server side and a client side behind the two interfaces below, and one line
-in the table. Every protocol passes the conformance test (`tests/integration/workers/filestore/conformance.py`).
+in the table. Every protocol passes the conformance test (`tests/integration/workers/filestore/test_protocols.py`).
 """
 
 from __future__ import annotations
@@ -54,6 +54,9 @@ class FileServer(Protocol):
 
     def prepare(self) -> None:
         """Make what the server needs; raises OpenRaaSError if it cannot work on this machine."""
+
+    def command(self) -> list[str]:
+        """The program that serves, in the foreground; somebody else keeps it running."""
 
     def keep(self) -> None:
         """Called every few seconds: put back what others on this machine may have taken away."""

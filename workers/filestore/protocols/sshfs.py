@@ -125,8 +125,7 @@ def server_command(config: BoxConfig, paths: BoxPaths) -> list[str]:
     """
     server = SshServer(config, paths)
     server.prepare()
-    # sshd starts itself anew for each connection, so its path has to be absolute.
-    return [programs.path_of(SSHD), "-D", "-e", "-f", str(server.config_file)]
+    return server.command()
 
 
 def expiry(at: float) -> str:
@@ -147,7 +146,7 @@ class SshServer:
     def __init__(self, config: BoxConfig, paths: BoxPaths) -> None:
         self._config = config
         self._root = paths.exports
-        self.config_file = self._root / "sshd_config"
+        self._config_file = self._root / "sshd_config"
         self._host_key = self._root / "host_key"
         self._authorized_keys = self._root / "authorized_keys"
         self._enter = self._root / "enter"
@@ -174,7 +173,11 @@ class SshServer:
         write_atomically(self._enter, self._enter_script(), mode=0o700)
         if not self._authorized_keys.exists():
             write_secret(self._authorized_keys, "", keep_existing=True)
-        write_atomically(self.config_file, self._configuration())
+        write_atomically(self._config_file, self._configuration())
+
+    def command(self) -> list[str]:
+        """sshd starts itself anew for each connection, so its path has to be absolute."""
+        return [programs.path_of(SSHD), "-D", "-e", "-f", str(self._config_file)]
 
     def keep(self) -> None:
         """Another sshd on this machine takes the directory along when it ends."""

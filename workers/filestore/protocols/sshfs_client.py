@@ -11,6 +11,7 @@ import os
 import subprocess
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 from common.errors import Unavailable
@@ -19,7 +20,7 @@ from common.logs import get_logger
 from common.needs import SSHFS
 from common.words import MountMode
 from workers.filestore import programs
-from workers.filestore.errors import MountError
+from workers.filestore.errors import MountError, ProgramFailed
 from workers.filestore.processes import Process, running
 from workers.filestore.protocols import Remote
 
@@ -63,16 +64,17 @@ Host fileset
     LogLevel ERROR
 """
 
-# What ssh complains of, and what it means to a person.
-_REASONS = (
+# What ssh complains of, and what it means to a person. The first three do not change by trying again.
+_HOPELESS = (
     ("Permission denied", "the filestore does not let this key in"),
     ("Host key verification failed", "the server there is not the filestore that the master named"),
+    ("no longer opens anything", "its export has ended"),
+)
+_PASSING = (
     ("Connection refused", "no filestore listens there"),
     ("timed out", "it does not answer"),
     ("No route to host", "there is no road to it"),
-    ("no longer opens anything", "its export has ended"),
 )
-_HOPELESS = _REASONS[1][0]
 
 
 class SshClient:
@@ -114,7 +116,9 @@ class SshClient:
             complaint = _start(command, max(0.1, end - time.monotonic()))
             if complaint is None:
                 break
-            if _HOPELESS in complaint or time.monotonic() + RETRY_PAUSE_S >= end:
+            complaint = _ask_ssh(directory, end - time.monotonic()) or complaint
+            hopeless = any(sign in complaint for sign, _ in _HOPELESS)
+            if hopeless or time.monotonic() + RETRY_PAUSE_S >= end:
                 raise MountError(_explain(remote, complaint))
             time.sleep(RETRY_PAUSE_S)
         daemon = running("sshfs", str(target))
@@ -143,7 +147,22 @@ def _options(remote: Remote) -> list[str]:
         "dcache_dir_timeout=2",
         "dcache_link_timeout=2",
     ]
-    return [*options, "ro"] if remote.mode is MountMode.READ_ONLY else options
+    if remote.mode is MountMode.READ_ONLY:
+        options.append("ro")
+    return options + _symlinks()
+
+
+@cache
+def _symlinks() -> list[str]:
+    """Keep symlinks as they are, absolute ones too: a home would not be one without them.
+
+    Since CVE-2026-47187 sshfs refuses those that lead out of the mount unless told otherwise, because a server
+    could have programs of this machine follow them to its own files. Nothing of this machine follows them here:
+    the mounts lie in a directory of root's that the worker never reads from, and a container resolves them
+    against its own root.
+    """
+    option = "no_contain_symlinks"
+    return [option] if option in programs.run([programs.path_of(SSHFS), "--help"]) else []
 
 
 def _start(command: list[str], limit_s: float) -> str | None:
@@ -163,9 +182,21 @@ def _start(command: list[str], limit_s: float) -> str | None:
         return None if code == 0 else output.read(4000).decode(errors="replace") or "sshfs failed"
 
 
+def _ask_ssh(directory: Path, limit_s: float) -> str:
+    """Why ssh does not get through, which sshfs keeps to itself; empty if it does."""
+    try:
+        programs.run(
+            [programs.path_of(programs.SSH), "-F", str(directory / "ssh_config"), "fileset"],
+            limit_s=max(0.5, limit_s),
+        )
+    except ProgramFailed as error:
+        return str(error)
+    return ""
+
+
 def _explain(remote: Remote, complaint: str) -> str:
     where = f"{remote.endpoint.host}:{remote.endpoint.port}"
-    for sign, reason in _REASONS:
+    for sign, reason in _HOPELESS + _PASSING:
         if sign in complaint:
             return f"The filestore at {where} cannot be mounted: {reason}."
     lines = complaint.strip().splitlines()

@@ -167,8 +167,9 @@ def _check_address(address: str) -> str:
 
 
 def restore(session: Session, client: redis.Redis) -> None:
-    """Give every box its Redis user again, after Redis lost its data. Raises redis.RedisError."""
+    """List every box in Redis, with its user, after Redis lost its data. Raises redis.RedisError."""
     for box in list_boxes(session):
+        client.sadd(BOXES, box.id)
         if box.redis_password_hash:
             redis_users.admit(client, box.id, box.redis_password_hash)
 

@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from common.logs import get_logger
 from common.metrics import INSTANCES, QUEUE_DEPTH
 from common.names import (
-    BOXES,
     EPOCH,
     EPOCH_READY,
     LIFECYCLE_QUEUE,
@@ -28,6 +27,7 @@ from common.names import (
 from common.words import InstanceState as S
 from common.words import MountMode, Role
 from master.boxes.models import Box
+from master.boxes.services import restore
 from master.context import MasterContext
 from master.db.session import after_commit
 from master.deployments.events import set_state
@@ -90,7 +90,7 @@ class Reconciler:
     def _look_for_lost_boxes(self) -> None:
         now = time.time()
         with self._context.database.write() as session:
-            boxes = list(session.scalars(select(Box)))
+            boxes = list(session.scalars(select(Box).where(Box.removed_at.is_(None))))
             alive = self._redis.mget([status_key(box.id) for box in boxes]) if boxes else []
             for box, status in zip(boxes, alive, strict=True):
                 if status is not None:
@@ -131,9 +131,7 @@ class Reconciler:
 
     def _restore_members(self) -> None:
         with self._context.database.read() as session:
-            boxes = list(session.scalars(select(Box.id)))
-        if boxes:
-            self._redis.sadd(BOXES, *boxes)
+            restore(session, self._redis)
 
     def _mend_reservations(self) -> None:
         """SQL's placements hold room; room that no placement explains and that has expired is given back."""

@@ -24,6 +24,7 @@ from master.boxes import services
 from master.boxes.api import TRIES
 from master.boxes.authority import Authority
 from master.context import MasterContext
+from master.lifecycle.reconcile import Reconciler
 from tests.support.master import FakeBox, make_master
 from tests.support.portal import Person, Portal
 from tests.support.redis import RedisServer, free_port, redis_process, run_redis
@@ -209,8 +210,7 @@ def test_boxes_get_their_redis_users_back_after_redis_lost_everything(
         answer = join(portal, request(token_of(operator)))
         portal.context.redis.acl_deluser("box-attic")
         portal.context.redis.flushall()
-        with portal.context.database.read() as session:
-            services.restore(session, portal.context.redis)
+        assert Reconciler(portal.context).run()
         assert redis.Redis.from_url(answer.redis_url).ping()
         assert portal.context.redis.sismember(names.BOXES, "attic")
 

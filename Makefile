@@ -6,7 +6,7 @@ STATE := $(or $(OPENRAAS_STATE_DIR),$(CURDIR)/.state)
 BENCHMARKS := $(patsubst tests/benchmarks/bench_%.py,bench-%,$(sort $(wildcard tests/benchmarks/bench_*.py)))
 
 .DEFAULT_GOAL := run
-.PHONY: run setup setup-tests test test-all lint format lock bench clean $(BENCHMARKS)
+.PHONY: run setup setup-tests test test-all lint format lock bench screenshots clean $(BENCHMARKS)
 
 # Bring up the whole platform, start a sample application and open its page.
 run: setup
@@ -41,6 +41,10 @@ $(BENCHMARKS): bench-%: setup
 	@$(BIN)/python -m tests.benchmarks.bench_$* $(ARGS)
 
 bench: $(BENCHMARKS)
+
+# Make the pictures of the pages that README and docs show.
+screenshots: setup-tests
+	@OPENRAAS_SCREENSHOTS="$(CURDIR)/docs/images" $(BIN)/python -m pytest -q tests/browser/test_main_job.py
 
 # Choose the newest versions that pyproject.toml allows, with hashes, for every platform.
 lock: setup

@@ -138,7 +138,7 @@ def _as_path(image: str) -> str:
     return f"{repository}/{part(tag)}"
 
 
-@click.group(hidden=True)
+@click.group()
 def samples() -> None:
     """The sample applications."""
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.logs import bind, get_logger
-from common.metrics import SOURCE_BYTES
 from common.oci.digest import BadDigest
 from common.oci.store import ContentStore
 from workers.depository.errors import (
@@ -199,7 +198,6 @@ class Swarm:
             complete = job.ranges.is_complete and not job.committing
             job.committing = job.committing or complete
             self.lock.notify_all()
-        SOURCE_BYTES.labels(source=state.box).inc(len(view))
         if complete:
             self.commit(job)
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
 import time
-import tomllib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -19,30 +17,33 @@ from ssl import create_default_context
 from typing import TextIO
 
 import redis
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from common import needs
-from common.errors import Conflict, OpenRaaSError, Unavailable
+from common.errors import Conflict, Unavailable
 from common.files import read_secret, write_secret
 from common.logs import get_logger
 from common.redis_client import is_loopback
 from common.settings import Settings
 from common.status import BoxStatus
-from common.supervision import Program, openraas
-from common.words import Role
+from common.supervision import Program
 from master.accounts import services as accounts
+from master.accounts.models import User, UserRole
 from master.boxes import services as boxes
 from master.boxes.authority import Authority
 from master.cli.target import SERVER_VARIABLE, TOKEN_VARIABLE, Target
 from master.context import MasterContext, make_context, redis_url
 from master.db.migrate import upgrade
+from master.scheduling.policies import load_policy
 from master.up import engine, redis_server
 from master.up.layout import Layout
+from master.up.local_box import LocalBox
 from master.up.programs import BOX, BOX_STOP_S, FLOWER, WEB, box_program, environment, master_programs
 
 log = get_logger(__name__)
 
 READY_S = 60.0
-JOIN_S = 60.0
 BOX_S = 60.0
 TOKEN_S = 300.0
 SHUTDOWN_S = 120.0
@@ -70,7 +71,7 @@ class Platform:
         self.first_password: str | None = None
         self.is_up = False
         self._step = step
-        self._box_file = box_file
+        self._box = LocalBox(self.layout, box_file)
         self._with_box = with_box
         self._supervisor = self.layout.supervisor()
         self._lock: TextIO | None = None
@@ -101,7 +102,7 @@ class Platform:
         self._check()
         with self._step("Preparing keys and settings"):
             authority = self._prepare()
-        if self._box_computes():
+        if self._with_box and self._box.computes:
             self.engine_url = engine.choose(self.layout)
         own_engine = self.engine_url == engine.own_url(self.layout)
         with self._step("Starting the supervisor"):
@@ -112,7 +113,7 @@ class Platform:
             self._first_administrator()
         with self._step("Waiting for Redis"):
             self._wait_for_redis()
-        joined = self._with_box and self.layout.box_identity.exists()
+        joined = self._with_box and self._box.has_joined(redis_url(self.settings))
         for program in master_programs(self.settings, self.layout):
             if program.name != FLOWER:
                 self._supervisor.start_program(program.name)
@@ -135,15 +136,8 @@ class Platform:
         self._supervisor.wait(set(self._supervisor.states()) - {FLOWER}, limit_s=READY_S)
         self.is_up = True
 
-    def _box_computes(self) -> bool:
-        """Whether the box beside the master needs a container engine."""
-        if not self._with_box:
-            return False
-        options = self.layout.box_options if self.layout.box_options.exists() else self._box_file
-        roles = tomllib.loads(options.read_text()).get("roles") if options else None
-        return roles is None or Role.COMPUTE in roles
-
     def _check(self) -> None:
+        load_policy(self.settings.policy)
         wanted = [needs.SETPRIV]
         if self._with_box:
             wanted += [needs.NGINX, needs.SSHD, needs.BUBBLEWRAP, needs.SSHFS, needs.IPTABLES, needs.IP]
@@ -203,12 +197,11 @@ class Platform:
     def _first_administrator(self) -> None:
         paths = self.layout.master
         with self.context.database.write() as session:
-            password = accounts.ensure_administrator(session)
-            if password is not None:
-                self.first_password = password
-                write_secret(paths.admin_password, password + "\n")
-                user = accounts.find_user(session, accounts.FIRST_ADMINISTRATOR)
-                token = accounts.issue_api_token(session, user, CLI_TOKEN_NAME, None)
+            self.first_password = accounts.ensure_administrator(session)
+            if self.first_password is not None:
+                write_secret(paths.admin_password, self.first_password + "\n")
+            if self.first_password is not None or not paths.cli_token.exists():
+                token = accounts.issue_api_token(session, _administrator(session), CLI_TOKEN_NAME, None)
                 write_secret(paths.cli_token, token + "\n")
 
     def _wait_for_web(self) -> None:
@@ -244,44 +237,25 @@ class Platform:
 
     def _join(self, authority: Authority) -> None:
         with self.context.database.write() as session:
-            owner = accounts.find_user(session, accounts.FIRST_ADMINISTRATOR)
-            token = boxes.make_token(session, authority, owner, TOKEN_S)
-        options = ["--state-dir", str(self.layout.box)]
-        if not is_loopback(self.settings.listen) and self.settings.listen not in ("0.0.0.0", "::"):
-            options += ["--address", self.settings.listen]
-        if self._box_file is not None:
-            options += ["--config", str(self._box_file)]
-        done = subprocess.run(
-            openraas("box", "join", self.portal, "-", *options),
-            env={**os.environ, **environment(self.settings)},
-            input=str(token),
-            capture_output=True,
-            text=True,
-            timeout=JOIN_S,
-            check=False,
+            token = boxes.make_token(session, authority, _administrator(session), TOKEN_S)
+        self._box.join(
+            self.portal,
+            str(token),
+            listen=self.settings.listen,
+            environment={**os.environ, **environment(self.settings)},
         )
-        if done.returncode:
-            raise OpenRaaSError(f"This machine could not join: {done.stderr.strip()}")
 
     def _wait_for_box(self) -> None:
-        self.box_id = str(tomllib.loads(self.layout.box_options.read_text())["box"])
+        self.box_id = self._box.name
         deadline = time.monotonic() + BOX_S
         while self._box_status() is None:
             self._fail_if_ended(BOX)
-            self._fail_if_inside_ended()
+            self._box.check()
             if time.monotonic() > deadline:
                 raise Unavailable(
                     "The box does not report.", remedy=f"Look into {self.layout.box / 'logs' / 'worker.log'}."
                 )
             time.sleep(POLL_S)
-
-    def _fail_if_inside_ended(self) -> None:
-        supervisor = self.layout.box_supervisor()
-        if not supervisor.is_running():
-            return
-        failed = [state.name for state in supervisor.states().values() if state.has_failed]
-        if failed:
-            supervisor.wait(failed, limit_s=0)
 
     def _box_status(self) -> BoxStatus | None:
         try:
@@ -305,3 +279,16 @@ class Platform:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _administrator(session: Session) -> User:
+    """The one in whose name this machine's own verbs act."""
+    found = session.scalar(
+        select(User)
+        .where(User.role == UserRole.ADMINISTRATOR.value, User.active.is_(True))
+        .order_by(User.created_at)
+        .limit(1)
+    )
+    if found is None:
+        raise Conflict("The database has no active administrator.", remedy="Make one on another master.")
+    return found

@@ -143,8 +143,7 @@ def test_a_second_start_knows_its_box_and_people(tmp_path: Path) -> None:
         password = (running.state_dir / "secrets" / "admin.password").read_text()
     with running_platform(tmp_path, box=ONLY_LAYERS) as running:
         assert (running.state_dir / "secrets" / "admin.password").read_text() == password
-        boxes = running.call("GET", "/boxes")
-        assert [box["id"] for box in boxes] == ["box-1"]
+        assert [box["id"] for box in running.call("GET", "/boxes")["boxes"]] == ["box-1"]
 
 
 def test_a_port_in_use_is_named_with_its_setting(tmp_path: Path) -> None:

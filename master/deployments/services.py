@@ -26,7 +26,7 @@ from master.filesets.services import find
 from master.filesets.services import holders as fileset_holders
 from master.images.models import Image
 from master.images.services import holders as image_holders
-from master.images.services import resolve
+from master.images.services import is_expected, resolve
 from master.lifecycle.instances import Steps
 from master.lifecycle.states import ON_A_BOX, WAITING
 
@@ -127,7 +127,7 @@ def _add_instances(
 
 def _usable_image(session: Session, context: MasterContext, service: FilledService) -> Image:
     image = resolve(session, service.spec.image)
-    if not image_holders(session, context.redis, image):
+    if not image_holders(session, context.redis, image) and not is_expected(session, context.redis, image):
         raise Unavailable(
             f"No box that is up holds the image {service.spec.image}.",
             field="image",

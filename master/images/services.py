@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from common.errors import BadInput, Conflict, NotFound
 from common.logs import get_logger
-from common.names import BOXES, layers_key
+from common.names import BOXES, layers_key, status_key
 from common.reports import Held
 from common.wishes import BlobSource, ChunkList, ImageSource
 from common.words import Endpoint, InstanceState
@@ -231,6 +231,14 @@ def holders(session: Session, client: redis.Redis, image: Image) -> list[str]:  
             pipeline.smismember(layers_key(box), digests)
         answers = pipeline.execute()
     return [box for box, found in zip(boxes, answers, strict=True) if all(found)]
+
+
+def is_expected(session: Session, client: redis.Redis, image: Image) -> bool:
+    """Whether a box that is up took the image in, although its next heartbeat may not have told so yet."""
+    boxes = session.scalars(
+        select(ImageHolding.box_id).where(ImageHolding.digest == image.digest, ImageHolding.wanted == HELD)
+    )
+    return any(client.exists(status_key(box)) for box in boxes)
 
 
 def build_source(

@@ -72,6 +72,23 @@ class StoreBox:
                 )
                 record_fileset_held(session, self.name, facts)
 
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Tell the master again and again meanwhile, as a worker does."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(0.05):
+                self.report()
+
+        thread = threading.Thread(target=beat)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def _digests(self) -> list[str]:
         folder = self.holdings.store.root / "blobs" / "sha256"
         return [f"sha256:{path.name}" for path in folder.iterdir()]

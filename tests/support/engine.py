@@ -7,11 +7,14 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import docker
+import docker.errors
 import pytest
 
 from common.unix_http import answers
@@ -55,6 +58,7 @@ def run_engine(namespace: str | None = None) -> Iterator[EngineServer]:
             pytest.skip(f"dockerd does not start here: {(directory / 'log').read_text()[-500:]}")
         yield EngineServer(f"unix://{socket}", socket, namespace)
     finally:
+        _empty(f"unix://{socket}")
         process.terminate()
         process.wait(30)
         log.close()
@@ -86,6 +90,17 @@ def run_podman() -> Iterator[EngineServer]:
         subprocess.run(["podman", *places, "rm", "-af"], capture_output=True, check=False)
         _unmount_below(directory)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _empty(url: str) -> None:
+    """Remove every container and network: dockerd leaves its bridges behind when it ends."""
+    try:
+        client = docker.DockerClient(url)
+        for container in client.containers.list(all=True):
+            container.remove(force=True, v=True)
+        client.networks.prune()
+    except (docker.errors.DockerException, OSError) as error:
+        warnings.warn(f"the engine at {url} was not emptied: {error}", stacklevel=2)
 
 
 def _unmount_below(directory: Path) -> None:

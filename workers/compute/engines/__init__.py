@@ -7,32 +7,21 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from common.logs import get_logger
 from workers.compute.engine import Engine
 from workers.compute.engines.docker import DockerEngine
 from workers.compute.engines.podman import PodmanEngine
-from workers.compute.engines.pull import connect
 from workers.compute.errors import EngineUnavailable
+from workers.compute.sockets import connect, usual_sockets
 
 log = get_logger(__name__)
 
 # Whoever recognises itself first is it: Podman's answer also looks like Docker's.
 ENGINES = (PodmanEngine, DockerEngine)
 PROBE_S = 5.0
-
-
-def usual_sockets() -> list[str]:
-    """Where engines listen when nobody says otherwise."""
-    own = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}"))
-    places = [Path("/var/run/docker.sock"), Path("/run/podman/podman.sock")]
-    if os.geteuid() != 0:
-        places += [own / "docker.sock", own / "podman/podman.sock"]
-    return [f"unix://{place}" for place in places]
 
 
 def find_engine(url: str = "") -> Engine:

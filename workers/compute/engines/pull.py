@@ -10,25 +10,15 @@ import http.client
 import json
 import socket
 import threading
-from pathlib import Path
-from urllib.parse import urlsplit
 
-from common.unix_http import UnixConnection
 from workers.compute.errors import BadImage, PullCancelled, PullFailed
+from workers.compute.sockets import connect
 
 # An engine that unpacks a large layer on a slow disk says nothing for a while.
 SILENCE_S = 600.0
 
 # How engines word that the image itself is at fault, so that other sources will not help.
 _BAD = ("manifest invalid", "unsupported", "no matching manifest", "verification failed", "invalid tar")
-
-
-def connect(url: str, *, timeout_s: float) -> http.client.HTTPConnection:
-    """A connection of its own to the engine at `unix://…`, `tcp://…` or `http://…`."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return UnixConnection(Path(parts.path), timeout_s=timeout_s)
-    return http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 2375, timeout=timeout_s)
 
 
 class StreamedPull:

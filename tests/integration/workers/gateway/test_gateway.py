@@ -1,0 +1,251 @@
+"""The gateway with real nginx: tickets, cookies, what the application sees, WebSockets, layers."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from typing import Any
+
+from common.redis_client import is_loopback
+from common.signing import Signer
+from common.tickets import OpenTicket, issue
+from tests.integration.workers.gateway.conftest import Gateway
+from workers.box.config import BoxConfig, BoxPaths
+from workers.gateway.nginx import instance_suffix, render
+
+
+def seen(body: bytes) -> Any:
+    return json.loads(body)
+
+
+def test_a_ticket_becomes_a_cookie_that_opens_the_application(gateway: Gateway) -> None:
+    status, headers, _ = gateway.ask("GET", f"/_openraas/enter?ticket={gateway.ticket()}")
+    assert (status, headers["location"]) == (303, "/")
+    cookie = headers["set-cookie"]
+    assert cookie.startswith("__Host-openraas=")
+    for word in ("Path=/", "Secure", "HttpOnly", "SameSite=Lax"):
+        assert f"; {word}" in cookie
+    status, _, body = gateway.ask("GET", "/some/page?x=1", Cookie=cookie.split(";")[0])
+    assert status == 200
+    assert seen(body)["path"] == "/some/page?x=1"
+
+
+def test_without_a_ticket_there_is_a_page_with_a_link_to_the_portal(gateway: Gateway) -> None:
+    status, headers, body = gateway.ask("GET", "/")
+    assert status == 401
+    assert headers["content-type"].startswith("text/html")
+    assert b'href="http://127.0.0.1:8080"' in body
+
+
+def test_a_ticket_opens_once(gateway: Gateway) -> None:
+    path = f"/_openraas/enter?ticket={gateway.ticket()}"
+    assert gateway.ask("GET", path)[0] == 303
+    status, _, body = gateway.ask("GET", path)
+    assert status == 401
+    assert b"used already" in body
+
+
+def test_wrong_expired_and_foreign_tickets_say_what_is_wrong(gateway: Gateway) -> None:
+    gateway.add("i-2")
+    forged = issue(
+        Signer(bytes(32)),
+        OpenTicket(instance="i-1", generation=1, user="u", once="x", expires_at=9e9, session_until=9e9),
+    )
+    for ticket, words in (
+        ("nonsense", b"was not issued by the master"),
+        (forged, b"was not issued by the master"),
+        (gateway.ticket(expires_at=time.time() - 1), b"has expired"),
+        (gateway.ticket("i-2"), b"is for another instance"),
+        ("", b"has no ticket"),
+    ):
+        status, headers, body = gateway.ask("GET", f"/_openraas/enter?ticket={ticket}")
+        assert status == 401
+        assert words in body
+        assert "set-cookie" not in headers
+
+
+def test_a_cookie_opens_its_own_instance_and_generation_only(gateway: Gateway) -> None:
+    gateway.add("i-2")
+    cookie = gateway.enter("i-1")
+    assert gateway.ask("GET", "/", "i-2.localhost", Cookie=cookie)[0] == 401
+    assert gateway.ask("GET", "/", Cookie=cookie[:-2] + "xx")[0] == 401
+    gateway.add("i-1", generation=2)
+    assert gateway.ask("GET", "/", Cookie=cookie)[0] == 401
+
+
+def test_an_expired_session_is_told_as_such(gateway: Gateway) -> None:
+    cookie = gateway.enter(session_until=time.time() - 10)
+    status, _, body = gateway.ask("GET", "/", Cookie=cookie)
+    assert status == 401
+    assert b"session has ended" in body
+
+
+def test_an_instance_that_is_not_ready_has_ended_or_never_was_has_a_page_for_it(gateway: Gateway) -> None:
+    gateway.add("i-2", ready=False)
+    status, _, body = gateway.ask("GET", "/", "i-2.localhost", Cookie=gateway.enter("i-2"))
+    assert status == 503
+    assert b"Not ready yet" in body
+    cookie = gateway.enter("i-1")
+    row = gateway.instances.get("i-1")
+    assert row is not None
+    gateway.instances.end(row)
+    assert gateway.ask("GET", "/", Cookie=cookie)[0] == 410
+    assert gateway.ask("GET", "/", "i-9.localhost", Cookie=gateway.enter("i-9"))[0] == 404
+
+
+def test_an_application_that_does_not_answer_has_a_page_for_it(gateway: Gateway) -> None:
+    cookie = gateway.enter()
+    gateway.application.shutdown()
+    gateway.application.server_close()
+    status, _, body = gateway.ask("GET", "/", Cookie=cookie)
+    assert status == 502
+    assert b"does not answer" in body
+
+
+def test_the_application_sees_its_own_cookies_and_true_forwarding_headers_only(gateway: Gateway) -> None:
+    ours = gateway.enter()
+    for cookies, left in (
+        (ours, None),
+        (f"{ours}; a=1", "a=1"),
+        (f"a=1; {ours}", "a=1"),
+        (f"a=1; {ours}; b=2", "a=1; b=2"),
+    ):
+        _, _, body = gateway.ask(
+            "GET",
+            "/",
+            Cookie=cookies,
+            X_Openraas_Upstream="127.0.0.1:1",
+            X_Openraas_Instance="i-2",
+            X_Forwarded_For="6.6.6.6",
+            X_Forwarded_Proto="gopher",
+        )
+        headers = seen(body)["headers"]
+        assert headers.get("cookie") == left
+        assert headers["host"] == f"i-1.localhost:{gateway.config.front_port}"
+        assert headers["x-forwarded-for"] == "127.0.0.1"
+        assert headers["x-forwarded-proto"] == "http"
+        assert not [name for name in headers if name.startswith("x-openraas")]
+
+
+def test_bodies_reach_the_application(gateway: Gateway) -> None:
+    _, _, body = gateway.ask("POST", "/save", Cookie=gateway.enter(), body=b"x" * 3_000_000)
+    assert len(seen(body)["body"]) == 3_000_000
+
+
+def test_streams_are_not_held_back(gateway: Gateway) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.config.front_port), timeout=10) as client:
+        request = f"GET /stream HTTP/1.1\r\nHost: i-1.localhost\r\nCookie: {gateway.enter()}\r\n\r\n"
+        client.sendall(request.encode())
+        received = b""
+        while b"first" not in received:
+            received += client.recv(4096)
+        assert b"second" not in received
+
+
+def _open_websocket(gateway: Gateway, cookie: str, origin: str) -> tuple[bytes, socket.socket]:
+    client = socket.create_connection(("127.0.0.1", gateway.config.front_port), timeout=10)
+    client.sendall(
+        (
+            f"GET /socket HTTP/1.1\r\nHost: i-1.localhost:{gateway.config.front_port}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nOrigin: {origin}\r\nCookie: {cookie}\r\n\r\n"
+        ).encode()
+    )
+    return client.recv(4096).split(b"\r\n")[0], client
+
+
+def test_websockets_pass_from_the_own_origin_and_from_no_other(gateway: Gateway) -> None:
+    cookie = gateway.enter()
+    status, client = _open_websocket(gateway, cookie, f"http://i-1.localhost:{gateway.config.front_port}")
+    with client:
+        assert b"101" in status
+        client.sendall(b"ping")
+        assert client.recv(4096) == b"ping"
+    status, client = _open_websocket(gateway, cookie, f"http://i-2.localhost:{gateway.config.front_port}")
+    client.close()
+    assert b"403" in status
+
+
+def test_another_instances_page_cannot_use_the_persons_session(gateway: Gateway) -> None:
+    cookie = gateway.enter()
+    other = f"http://i-2.localhost:{gateway.config.front_port}"
+    assert gateway.ask("POST", "/", Cookie=cookie, Origin=other, body=b"x")[0] == 403
+    assert (
+        gateway.ask("GET", "/", Cookie=cookie, Sec_Fetch_Site="same-site", Sec_Fetch_Mode="no-cors")[0] == 403
+    )
+    followed = {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    assert gateway.ask("GET", "/", Cookie=cookie, **followed)[0] == 200
+
+
+def test_an_application_cannot_make_the_gateway_serve_something_else(gateway: Gateway) -> None:
+    status, _, body = gateway.ask("GET", "/steal", Cookie=gateway.enter())
+    assert (status, body) == (200, b"{}")
+
+
+def test_inner_paths_are_not_for_browsers(gateway: Gateway) -> None:
+    for path in (
+        "/_openraas/auth",
+        "/_openraas/refused",
+        "/_openraas/silent",
+        "/_openraas/else",
+        "/_store/sha256/abc",
+    ):
+        for host in ("i-1.localhost", "127.0.0.1"):
+            assert gateway.ask("GET", path, host)[0] in (401, 404)
+
+
+def test_the_box_serves_layers_health_and_round_trips_under_its_own_name(gateway: Gateway) -> None:
+    assert gateway.ask("GET", "/healthz", "127.0.0.1")[0] == 200
+    assert gateway.ask("GET", "/_openraas/ping", "127.0.0.1")[0] == 204
+    assert gateway.ask("GET", "/_openraas/ping")[0] == 204
+    assert gateway.ask("GET", "/v2/x/blobs/abc", "127.0.0.1")[2] == b"the blob"
+    status, _, part = gateway.ask("GET", "/v2/x/blobs/abc", "127.0.0.1", Range="bytes=4-7")
+    assert (status, part) == (206, b"blob")
+    assert gateway.ask("PUT", "/v2/x", "127.0.0.1", body=b"y" * 2_000_000)[2] == b"2000000"
+    status, _, body = gateway.ask("GET", "/anything", "127.0.0.1")
+    assert (status, body) == (404, b"There is nothing here.\n")
+
+
+def test_the_log_has_no_query_and_the_answer_no_version(gateway: Gateway) -> None:
+    _, headers, _ = gateway.ask("GET", "/_openraas/enter?ticket=marked-secret")
+    assert headers["server"] == "nginx"
+    gateway.nginx.terminate()
+    gateway.nginx.wait(10)
+    text = gateway.log.read_text()
+    assert "/_openraas/enter" in text
+    assert "marked-secret" not in text
+
+
+def test_sessions_outlive_a_restart_of_the_front_process(gateway: Gateway) -> None:
+    from common.signing import Verifier
+    from workers.box.table import Table
+    from workers.gateway.auth import Auth
+
+    value = gateway.enter().split("=", 1)[1]
+    again = Auth(
+        gateway.config, gateway.paths, Table(gateway.paths.table), Verifier(gateway.signer.public_key)
+    )
+    assert again._jar.read(value).instance == "i-1"
+    key = gateway.paths.gateway / "cookie.key"
+    assert key.stat().st_mode & 0o077 == 0
+
+
+def test_off_loopback_the_gateway_speaks_tls_only(gateway: Gateway) -> None:
+    config = BoxConfig(box="near", state_dir=gateway.config.state_dir, address="192.0.2.7", front_port=8443)
+    assert not is_loopback(config.address)
+    paths = BoxPaths(gateway.config.state_dir)
+    paths.certificate.parent.mkdir()
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+         "-subj", "/CN=near", "-keyout", paths.private_key, "-out", paths.certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    assert instance_suffix(config, "apps.example.org") == "near.apps.example.org"
+    text = render(config, paths, "apps.example.org")
+    assert "listen 192.0.2.7:8443 ssl;" in text
+    assert r"near\.apps\.example\.org" in text
+    file = gateway.paths.gateway / "tls.conf"
+    file.write_text(text)
+    checked = subprocess.run(["nginx", "-t", "-c", file], capture_output=True, text=True, check=False)
+    assert "syntax is ok" in checked.stderr

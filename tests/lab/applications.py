@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.portal import Portal
+from tests.support.redis import wait_until
 from workers.lab.plan import Node
 
 REPOSITORY = "lab/web"
 FILE = "hello.txt"
 TEXT = "these bytes lie on a filestore\n"
 PUSH_S = 120.0
+HELD_S = 30.0
 FRONT_PORT = 8090
 
 SITE: dict[str, Any] = {
@@ -72,6 +74,15 @@ def push(portal: Portal, layout: Path, box: Node, reference: str, scratch: Path)
         capture_output=True, text=True, timeout=PUSH_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+    def held() -> bool:
+        tags = portal.call("GET", "/images")["images"]
+        return any(
+            box.name in tag["boxes"] for tag in tags if f"{tag['repository']}:{tag['tag']}" == reference
+        )
+
+    # Two boxes that have verified the blobs are what lets a box fetch from both at once.
+    wait_until(held, HELD_S, f"{reference} held by {box.name}")
 
 
 def publish(portal: Portal, manifest: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from workers.lab.plan import Link, namespace_prefix
 pytestmark = pytest.mark.lab
 
 GUEST = 250
-REDIS_PORT, WEB_PORT, FLOWER_PORT, METRICS_PORT = 6390, 8080, 5566, 9464
+WEB_PORT, METRICS_PORT = 8080, 9464
 FRONT_PORT, FILESTORE_PORT, LOOPBACK_PORT = 8090, 8091, 8092
 
 REDIS = """
@@ -119,7 +119,6 @@ def test_a_box_does_not_join_with_a_token_that_nobody_made(lab: Lab, guest: str,
 def test_what_serves_one_machine_only_is_closed_to_others(lab: Lab, guest: str) -> None:
     boxes = [lab.state.address(box) for box in lab.state.boxes]
 
-    assert not is_open(guest, master_host(lab), FLOWER_PORT)
     assert not is_open(guest, master_host(lab), METRICS_PORT)
     assert not any(is_open(guest, address, LOOPBACK_PORT) for address in boxes)
     assert is_open(guest, boxes[0], FRONT_PORT)

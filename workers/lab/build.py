@@ -100,10 +100,8 @@ def _connect_master(lab: Lab, plan: Plan, settings: Settings, say: Say) -> None:
         Master(lab.state).check()
         return
     node = Node(name=masters.OWN_NAME, number=masters.OWN_NUMBER)
-    init = lab.boot(node)
     lab.note(lab.state.model_copy(update={"master": masters.own(lab.state, node)}))
-    process = masters.start(lab.state, node, init)
-    Master(lab.state).wait_ready(process, lab.state.node_dir(node) / "master.log")
+    lab.start([node])
     say(f"its own master at https://{Master(lab.state).address}")
 
 

@@ -58,8 +58,6 @@ def start(state: LabState, node: Node, init: ProcessMark) -> subprocess.Popen[by
     """Start the engine of a box; `wait_ready` tells when it can be used."""
     run_dir, data = state.run_dir(node), state.node_dir(node) / "engine"
     data.mkdir(parents=True, exist_ok=True)
-    # What the engine of a box that was killed had noted down there is not true any more.
-    (run_dir / "docker.pid").unlink(missing_ok=True)
     argv = [
         "dockerd", "--data-root", str(data), "--exec-root", str(run_dir / "exec"),
         "--host", f"unix://{socket_path(state, node)}", "--pidfile", str(run_dir / "docker.pid"),

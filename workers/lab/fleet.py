@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from common.words import Role
 from workers.lab import engine
+from workers.lab import master as masters
 from workers.lab.commands import OPENRAAS, run, tail
 from workers.lab.errors import LabError
 from workers.lab.master import Master
@@ -68,6 +70,7 @@ class Lab:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            self.state = load(self.state.lab)  # as the last one left it
             yield
 
     def note(self, state: LabState) -> None:
@@ -82,8 +85,12 @@ class Lab:
         self.note(self.state.with_node(node))
         namespace = self.state.namespace(node)
         self.network.attach(namespace, node.number, node.link)
-        for directory in (self.state.node_dir(node), self.state.run_dir(node)):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.state.node_dir(node).mkdir(parents=True, exist_ok=True, mode=0o700)
+        # As /run of a machine that starts: a process file of before would name whoever has the number now.
+        run_dir = self.state.run_dir(node)
+        if run_dir.exists():
+            shutil.rmtree(run_dir)
+        run_dir.mkdir(parents=True, mode=0o700)
         log = self.state.node_dir(node) / "init.log"
         init = start_init(NAMESPACES / namespace, node.name, log)
         self.note(self.state.with_node(node.model_copy(update={"init": init})))
@@ -130,7 +137,7 @@ class Lab:
         return inside(self.init_of(node), argv)
 
     def cut(self, name: str) -> None:
-        """Break the link of a box: it runs on, but nothing gets through."""
+        """Break the link of a box (or of the lab's own master): it runs on, but nothing gets through."""
         with self.changing():
             self.network.cut(self.state.find(name).number)
 
@@ -148,7 +155,8 @@ class Lab:
             self.network.mend(box.number)
             if not alive(box.init):
                 self.start([box])
-                self.wait_online([box.name])
+                if box.is_box:
+                    self.wait_online([box.name])
 
     def status(self) -> list[NodeStatus]:
         """How all nodes are."""
@@ -163,17 +171,21 @@ class Lab:
             for node in sorted(self.state.nodes.values(), key=lambda node: node.number)
         ]
 
-    def start(self, boxes: Sequence[Node]) -> None:
-        """Boot boxes, and start their engines and then their programs."""
-        inits = {box.name: self.boot(box) for box in boxes}
+    def start(self, nodes: Sequence[Node]) -> None:
+        """Boot nodes, and start their engines and then their programs."""
+        inits = {box.name: self.boot(box) for box in nodes}
+        for node in nodes:
+            if node.name == masters.OWN_NAME:
+                process = masters.start(self.state, node, inits[node.name])
+                Master(self.state).wait_ready(process, masters.log_path(self.state, node))
         engines = [
             (box, engine.start(self.state, box, inits[box.name]))
-            for box in boxes
+            for box in nodes
             if Role.COMPUTE in box.roles
         ]
         for box, process in engines:
             engine.wait_ready(self.state, box, process)
-        for box in boxes:
+        for box in nodes:
             if (self.box_dir(box) / "identity.json").exists():
                 self.start_box(box)
 

@@ -6,7 +6,6 @@ Both are spoken to by their own command line; the lab imports nothing of the mas
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 from pathlib import Path
@@ -22,8 +21,8 @@ from workers.lab.processes import node_environment, start_inside, wait_for
 
 OWN_NAME = "master"
 OWN_NUMBER = 2
+WEB_PORT = 8080
 READY_S = 120.0
-ONLINE_S = 60.0
 COMMAND_S = 60.0
 ANSWER_S = 2.0
 UNSPECIFIED = ("0.0.0.0", "::")
@@ -38,32 +37,34 @@ def running(settings: Settings, host_address: str) -> MasterRef:
             remedy="Start it with openraas up --listen ADDRESS, or let the lab have one: lab up --own-master.",
         )
     host = host_address if settings.listen in UNSPECIFIED else settings.listen
-    return MasterRef(address=f"{host}:{settings.web_port}", state_dir=settings.state_dir, own=False)
+    variables = {
+        "OPENRAAS_STATE_DIR": str(settings.state_dir),
+        "OPENRAAS_LISTEN": settings.listen,
+        "OPENRAAS_WEB_PORT": str(settings.web_port),
+    }
+    return MasterRef(
+        address=f"{host}:{settings.web_port}", state_dir=settings.state_dir, settings=variables, own=False
+    )
 
 
 def own(state: LabState, node: Node) -> MasterRef:
     """The master that this lab starts."""
+    state_dir = state.node_dir(node) / "state"
+    variables = {"OPENRAAS_STATE_DIR": str(state_dir), "OPENRAAS_LISTEN": state.address(node)}
     return MasterRef(
-        address=f"{state.address(node)}:8080", state_dir=state.node_dir(node) / "state", own=True
+        address=f"{state.address(node)}:{WEB_PORT}", state_dir=state_dir, settings=variables, own=True
     )
+
+
+def log_path(state: LabState, node: Node) -> Path:
+    """Where the lab's own master writes what it says."""
+    return state.node_dir(node) / "master.log"
 
 
 def start(state: LabState, node: Node, init: ProcessMark) -> subprocess.Popen[bytes]:
-    """Start the lab's own master; `wait_ready` tells when boxes may join."""
-    argv = [*OPENRAAS, "up", "--no-box", "--listen", state.address(node)]
-    return start_inside(
-        init, argv, state.node_dir(node) / "master.log", environment=own_environment(state, node)
-    )
-
-
-def own_environment(state: LabState, node: Node) -> dict[str, str]:
-    """The settings of the lab's own master, for it and for its command line."""
-    return {
-        "OPENRAAS_STATE_DIR": str(own(state, node).state_dir),
-        "OPENRAAS_LISTEN": state.address(node),
-        # Not the master to which the person who makes the lab is signed in.
-        "XDG_CONFIG_HOME": str(state.node_dir(node) / "config"),
-    }
+    """Start the lab's own master; `Master.wait_ready` tells when boxes may join."""
+    argv = [*OPENRAAS, "up", "--no-box"]
+    return start_inside(init, argv, log_path(state, node), own(state, node).settings)
 
 
 class Master:
@@ -73,9 +74,9 @@ class Master:
         if state.master is None:
             raise LabError(f"The lab {state.lab} has no master yet.", remedy="Remove it: openraas lab down.")
         self._ref = state.master
-        self.environment = dict(os.environ)
-        if self._ref.own:
-            self.environment = node_environment() | own_environment(state, state.nodes[OWN_NAME])
+        # Without a home for sign-ins: the master to which somebody is signed in may be another one.
+        signed_in = {"XDG_CONFIG_HOME": str(state.state_dir / "config")}
+        self.environment = {**node_environment(), **self._ref.settings, **signed_in}
 
     @property
     def address(self) -> str:

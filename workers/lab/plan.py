@@ -57,7 +57,8 @@ class MasterRef(Frozen):
     """The master that the lab's boxes join."""
 
     address: str = Field(description="HOST:PORT as `openraas box join` takes it.")
-    state_dir: Path = Field(description="Where its own command line finds it.")
+    state_dir: Path
+    settings: dict[str, str] = Field(description="The environment in which its command line finds it.")
     own: bool = Field(description="Started by this lab, and ended with it.")
 
 

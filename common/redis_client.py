@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from typing import Any
 from urllib.parse import urlsplit
 
 import redis
+
+from common.hangup import KEEP_ALIVE
 
 
 def is_loopback(host: str) -> bool:
@@ -31,16 +32,11 @@ def check_url(url: str) -> None:
 
 def socket_options(timeout_s: float) -> dict[str, Any]:
     """Options with which a link that swallows packets is noticed within seconds, not never."""
-    keepalive = {
-        getattr(socket, name): value
-        for name, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
-        if hasattr(socket, name)
-    }
     return {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": min(timeout_s, 2.0),
         "socket_keepalive": True,
-        "socket_keepalive_options": keepalive,
+        "socket_keepalive_options": KEEP_ALIVE,
         "health_check_interval": 5,
     }
 

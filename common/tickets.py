@@ -67,11 +67,21 @@ class FilesetTicket(_Ticket):
     size_limit_bytes: int
 
 
-Ticket = Annotated[OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket] = TypeAdapter(Ticket)
+class LogsTicket(_Ticket):
+    """Lets its holder read what one instance prints, until it expires."""
+
+    kind: Literal["logs"] = "logs"
+    instance: InstanceId
+    generation: int
+    user: str
 
 
-def issue(signer: Signer, ticket: OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket) -> str:
+AnyTicket = OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket | LogsTicket
+Ticket = Annotated[AnyTicket, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[AnyTicket] = TypeAdapter(Ticket)
+
+
+def issue(signer: Signer, ticket: AnyTicket) -> str:
     """The ticket as a token that may travel in a URL or a header."""
     return signer.sign(PURPOSE, ticket.model_dump_json().encode())
 
@@ -82,7 +92,7 @@ class TicketChecker:
     def __init__(self, verifier: Verifier, *, remember: int = 4096) -> None:
         self._verifier = verifier
         self._remember = remember
-        self._good: dict[str, OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket] = {}
+        self._good: dict[str, AnyTicket] = {}
 
     def check(self, token: str, kind: type[T]) -> T:
         """The ticket in `token`; raises BadTicket if it is forged, expired or of another kind."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -27,6 +29,10 @@ class Refused(OpenRaaSError):
         super().__init__(message, field=field, remedy=remedy)
         self.http_status = status
         self.exit_code = 2 if status in _BAD_INPUT else 1
+
+
+class BrokenOff(Unavailable):
+    """What has come in is not all."""
 
 
 def part(text: str) -> str:
@@ -97,6 +103,21 @@ class Client:
     def get(self, path: str, **params: Any) -> Any:
         """The JSON answer to a GET below the API."""
         return self.request("GET", API + path, params=params).json()
+
+    @contextmanager
+    def stream(self, path: str, *, silence_s: float = ANSWER_S, **params: Any) -> Iterator[httpx.Response]:
+        """The answer to a GET below the API while it comes in; raises Refused, Unavailable or BrokenOff."""
+        began = False
+        timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, read=silence_s)
+        try:
+            with self._http.stream("GET", API + path, params=params, timeout=timeout) as answer:
+                check(answer)
+                began = True
+                yield answer
+        except httpx.HTTPError as error:
+            if began:
+                raise BrokenOff(f"The answer of {self.target.server} broke off: {error}.") from error
+            raise unreachable(f"The master at {self.target.server}", error) from error
 
     def send(self, method: str, path: str, body: object = None, **params: Any) -> Any:
         """The JSON answer (or None) to a call that changes something."""

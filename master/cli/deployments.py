@@ -1,4 +1,4 @@
-"""`openraas run`, `ps`, `show`, `logs`, `stop`: what one runs."""
+"""`openraas run`, `ps`, `show`, `stop`: what one runs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run(application: str, options: dict[str, str], wait: bool, timeout: float, a
                 f"{deployment['id']} is {state.value}. Follow it with: openraas show {deployment['id']}"
             )
     if wait and state in _WRONG:
-        raise NotDone(_why(deployment), remedy=f"See openraas logs {deployment['id']}.")
+        raise NotDone(_why(deployment), remedy=f"See openraas show {deployment['id']}.")
 
 
 def _wait(client: Client, deployment_id: str, timeout_s: float, *, quiet: bool) -> dict[str, Any]:
@@ -170,42 +170,9 @@ def show(deployment: str, as_json: bool) -> None:
     Follower(console=Console(highlight=False, soft_wrap=True)).show(item)
 
 
-@click.command()
-@click.argument("deployment")
-@click.option("-f", "--follow", is_flag=True, help="Go on until it has ended.")
-@json_option
-def logs(deployment: str, follow: bool, as_json: bool) -> None:
-    """What happened to a deployment, line by line."""
-    path = f"/deployments/{part(deployment)}"
-    shown: set[tuple[str, float, str]] = set()
-    with Client() as client:
-        while True:
-            over = not follow or _is_over(client.get(path))
-            lines = client.get(f"{path}/logs")["lines"]
-            for line in lines:
-                key = (line["instance"], line["at"], line["text"])
-                if key not in shown and not (as_json and not follow):
-                    _print_line(line, as_json=as_json)
-                shown.add(key)
-            if over:
-                break
-            time.sleep(POLL_S)
-    if as_json and not follow:
-        print_json(lines)
-
-
-def _is_over(deployment: dict[str, Any]) -> bool:
+def is_over(deployment: dict[str, Any]) -> bool:
+    """Whether nothing more happens to it."""
     return InstanceState(deployment["state"]).is_over
-
-
-def _print_line(line: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:  # followed: one document a line
-        import json
-
-        click.echo(json.dumps(line))
-        return
-    at = datetime.datetime.fromtimestamp(line["at"]).astimezone().strftime("%T.%f")[:-3]
-    click.echo(f"{at}  {line['instance']}  {line['box'] or '-':<12}  {line['text']}")
 
 
 @click.command()
@@ -219,7 +186,7 @@ def stop(deployment: str, wait: bool, timeout: float, as_json: bool) -> None:
     end = time.monotonic() + timeout
     with Client() as client:
         item = client.send("POST", f"{path}/stop")
-        while wait and not _is_over(item):
+        while wait and not is_over(item):
             if time.monotonic() > end:
                 raise NotDone(
                     f"{deployment} is still {item['state']} after {timeout:g} s.",

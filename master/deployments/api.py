@@ -11,10 +11,10 @@ from common.words import DeploymentId
 from master.accounts.guard import current_user
 from master.deployments import services
 from master.deployments.opening import open_url
+from master.deployments.output_answer import OutputQuery, answer_output
 from master.deployments.presentation import DeploymentSummary, DeploymentView, summarise
 from master.deployments.reading import view_of
 from master.web.current import context, reply
-from master.web.pages import step_title
 
 api = APIBlueprint(
     "deployments_api",
@@ -68,19 +68,7 @@ class TicketAnswer(BaseModel):
     url: str
 
 
-class LogLine(BaseModel):
-    """A line of what happened."""
-
-    at: float
-    instance: str
-    box: str | None
-    text: str
-
-
-class LogAnswer(BaseModel):
-    """What happened, the oldest first."""
-
-    lines: list[LogLine]
+_PLAIN_TEXT: dict[str, object] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
 def _show(deployment_id: str, status: int = 200) -> Response:
@@ -145,23 +133,13 @@ def remove(path: DeploymentPath) -> Response:
     return _show(path.id, 202)
 
 
-@api.get("/<id>/logs", summary="What happened", responses={200: LogAnswer})
-def logs(path: DeploymentPath) -> Response:
-    """The timeline of all instances as lines."""
-    with context().database.read() as session:
-        view = view_of(session, services.find_deployment(session, current_user(), path.id))
-    rows = [(row, instance) for instance in view.instances for row in instance.timeline]
-    rows.sort(key=lambda pair: (pair[0].at, pair[0].id))
-    lines = [
-        LogLine(
-            at=row.at,
-            instance=instance.id,
-            box=row.box,
-            text=f"{step_title(row.step)}: {row.detail}" if row.detail else step_title(row.step),
-        )
-        for row, instance in rows
-    ]
-    return reply(LogAnswer(lines=lines))
+@api.get("/<id>/logs", summary="What it prints", responses={200: _PLAIN_TEXT})
+def logs(path: DeploymentPath, query: OutputQuery) -> Response:
+    """Both outputs of an instance's container as a stream of plain text; when it has ended, what was kept.
+
+    409 while there is no container yet, 503 if the box is away. A stream that is cut was not whole.
+    """
+    return answer_output(path.id, query)
 
 
 @api.post("/<id>/ticket", summary="Get an address that opens it", responses={200: TicketAnswer})

@@ -28,7 +28,7 @@ def open_url(context: MasterContext, deployment: Deployment, user: User) -> str:
     Raises Conflict if nothing runs that could be opened, Unavailable if its box is silent.
     """
     instance = _pick(deployment)
-    front = _front(context.redis, instance.box_id or "")
+    front = front_of(context.redis, instance.box_id or "")
     now = time.time()
     ticket = issue(
         context.signer,
@@ -66,7 +66,8 @@ def _pick(deployment: Deployment) -> Instance:
     )
 
 
-def _front(client: redis.Redis, box: str) -> Endpoint:
+def front_of(client: redis.Redis, box: str) -> Endpoint:
+    """Where the front of a box answers. Raises Unavailable if the box is silent."""
     try:
         text = client.get(status_key(box))
     except redis.RedisError as error:

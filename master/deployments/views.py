@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 
 from flask import Blueprint, redirect, render_template, request, url_for
+from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
+from common.errors import BadInput
 from common.names import events_channel
 from master.accounts.guard import current_user, may
 from master.accounts.models import UserRole
 from master.deployments import services
 from master.deployments.opening import open_url
+from master.deployments.output_answer import OutputQuery, answer_output
 from master.deployments.presentation import DeploymentView, remaining_s, summarise, waterfall
 from master.deployments.reading import view_of
 from master.web.current import context
@@ -73,6 +76,17 @@ def events(deployment: str) -> Response:
         return View(view.fingerprint, render_template("_deployment.html", **_values(view)), view.is_over)
 
     return event_stream(context(), events_channel(deployment), look)
+
+
+@views.get("/<deployment>/logs")
+def logs(deployment: str) -> Response:
+    """What an instance prints, as plain text."""
+    try:
+        query = OutputQuery.model_validate(request.args.to_dict())
+    except ValidationError as error:
+        field = str(error.errors()[0]["loc"][0])
+        raise BadInput(f"{field}: {error.errors()[0]['msg']}.", field=field) from error
+    return answer_output(deployment, query)
 
 
 @views.get("/<deployment>/open")

@@ -63,6 +63,10 @@ class BoxConfig(Frozen):
     mount_timeout_s: Duration = Field(10.0, description="Limit of one mount attempt.")
     stop_grace_s: Duration = Field(5.0, description="Between asking a container to end and ending it.")
     redis_timeout_s: Duration = 5.0
+    engine_timeout_s: Duration = Field(
+        10.0, description="Limit of the engine's first word about a container's output."
+    )
+    log_readers: int = Field(32, ge=1, description="Who reads the output of containers at once.")
     log_level: str = "INFO"
     log_format: str = "json"
 

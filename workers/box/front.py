@@ -45,6 +45,12 @@ class Exchange:
         self.answered = False
         self._body_left = True
 
+    @property
+    def connection(self) -> socket.socket:
+        """The asker's end; an answer that goes on for long watches it (`common.hangup`)."""
+        connection: socket.socket = self._handler.connection
+        return connection
+
     def body(self) -> Iterable[bytes]:
         """The request's body in pieces, whether it has a length or comes in chunks (RFC 9112, section 7.1)."""
         stream = self._handler.rfile

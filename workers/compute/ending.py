@@ -111,6 +111,6 @@ class Ending:
         since = time.monotonic()
         if row.container is not None or tools.engine.inspect(name) is not None:
             tools.engine.stop(name, grace_s=tools.context.config.stop_grace_s)
-            tools.logs.save(row.instance, name)
+            tools.logs.save(row.instance, row.generation, name)
             tools.engine.remove(name)
             tools.step(row, "stop", since)

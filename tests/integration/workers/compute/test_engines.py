@@ -26,6 +26,7 @@ from workers.compute.errors import (
     PullCancelled,
     PullFailed,
 )
+from workers.compute.log_source import LiveOutput, open_output
 
 pytestmark = pytest.mark.engine
 
@@ -314,3 +315,62 @@ def test_layers_of_our_images_are_counted_with_their_sizes(
 def test_without_an_engine_the_error_names_what_was_tried_and_the_remedy() -> None:
     with pytest.raises(EngineUnavailable, match=r"/nowhere\.sock.*apt-get install docker\.io"):
         find_engine("unix:///nowhere.sock")
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, engine: Engine) -> str:
+    server: EngineServer = request.getfixturevalue(f"{engine.name}_server")
+    return server.url
+
+
+def _open(url: str, container: str, *, lines: int = 100, follow: bool = False) -> LiveOutput:
+    found = open_output([url], container, lines=lines, follow=follow, timeout_s=10)
+    assert found is not None
+    return found
+
+
+def _read(url: str, container: str, **options: int) -> bytes:
+    output = _open(url, container, **options)
+    try:
+        return b"".join(output.pieces())
+    finally:
+        output.close()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_output_is_read_without_the_sdk(
+    engine: Engine, url: str, spec: ContainerSpec, terminal: bool
+) -> None:
+    command = ("sh", "-c", "echo one; echo two >&2; echo three; sleep 600")
+    container = engine.create(dataclasses.replace(spec, command=command, terminal=terminal))
+    engine.start(container)
+    wait_until(lambda: len(_read(url, container).splitlines()) == 3, 10, "three lines")
+    assert sorted(_read(url, container).split()) == [b"one", b"three", b"two"]
+    assert len(_read(url, container, lines=2).splitlines()) == 2
+
+
+def test_followed_output_comes_as_it_is_printed_and_ends_with_the_container(
+    engine: Engine, url: str, spec: ContainerSpec
+) -> None:
+    command = ("sh", "-c", "echo one; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo two")
+    container = engine.create(dataclasses.replace(spec, command=command))
+    engine.start(container)
+    output = _open(url, container, follow=True)
+    try:
+        pieces = output.pieces()
+        assert next(piece for piece in pieces if piece) == b"one\n"
+        engine._api.exec_start(engine._api.exec_create(container, ["touch", "/tmp/go"])["Id"])  # type: ignore[attr-defined]
+        assert b"".join(pieces) == b"two\n"
+    finally:
+        output.close()
+
+
+def test_output_of_a_container_that_is_not_there_is_none(url: str, engine: Engine) -> None:
+    assert open_output([url], "conformance-none", lines=5, follow=False, timeout_s=5) is None
+
+
+def test_an_engine_that_is_away_is_told_apart(tmp_path: Path, url: str) -> None:
+    nobody = f"unix://{tmp_path}/none.sock"
+    assert open_output([nobody, url], "conformance-none", lines=5, follow=False, timeout_s=5) is None
+    with pytest.raises(EngineUnavailable):
+        open_output([nobody], "conformance-none", lines=5, follow=False, timeout_s=5)

@@ -170,7 +170,7 @@ def test_stopping_leaves_nothing_but_the_output(running: Running) -> None:
     running.stop(wish)
     assert running.is_clean("i-1")
     assert used not in running.engine.networks(LABELS)
-    assert (running.box.context.paths.logs / "instances" / "i-1.log").read_text() == "started\n"
+    assert (running.box.context.paths.logs / "instances" / "i-1.1.log").read_text() == "started\n"
 
 
 def test_a_running_instance_is_reported_again_only_now_and_then(running: Running) -> None:

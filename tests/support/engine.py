@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +90,7 @@ def run_podman() -> Iterator[EngineServer]:
         process.terminate()
         process.wait(30)
         subprocess.run(["podman", *places, "rm", "-af"], capture_output=True, check=False)
+        _end_programs_of(directory)
         _unmount_below(directory)
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -101,6 +104,14 @@ def _empty(url: str) -> None:
         client.networks.prune()
     except (docker.errors.DockerException, OSError) as error:
         warnings.warn(f"the engine at {url} was not emptied: {error}", stacklevel=2)
+
+
+def _end_programs_of(directory: Path) -> None:
+    """Podman leaves the watcher of a container that could not start; its command line names our directory."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{directory}/".encode() in (entry / "cmdline").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def _unmount_below(directory: Path) -> None:

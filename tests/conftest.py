@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.platform import RunningPlatform, running_platform
 from tests.support.redis import RedisServer, run_redis
 
 
@@ -23,3 +24,10 @@ def redis_server(shared_redis: RedisServer) -> RedisServer:
 
     redis.Redis.from_url(shared_redis.url).flushall()
     return shared_redis
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    """The whole platform with the sample applications, as `make run` starts it. Tests share it."""
+    with running_platform(tmp_path_factory.mktemp("platform"), "--demo") as running:
+        yield running

@@ -19,8 +19,6 @@ from typing import Any
 
 import docker
 
-from master.up import engine
-from master.up.layout import Layout
 from tests.benchmarks.lines import Case, report
 from tests.support.platform import RunningPlatform, running_platform
 
@@ -86,7 +84,7 @@ def ours(platform: RunningPlatform, application: str, steps: dict[str, list[floa
 
 def measure(platform: RunningPlatform, runs: int) -> list[Case]:
     """Alternate, and compare medians."""
-    engine_url = engine.choose(Layout(platform.state_dir))
+    engine_url = platform.engine_url
     client = docker.DockerClient(base_url=engine_url)
     client.networks.create(NETWORK, driver="bridge")
     try:

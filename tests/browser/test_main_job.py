@@ -13,18 +13,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.support.platform import RunningPlatform, running_platform
+from tests.support.platform import RunningPlatform
 
 pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.timeout(600)]
 CHROMIUM = Path("/usr/bin/chromium")
 START_LIMIT_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
-    """The platform as `make run` starts it."""
-    with running_platform(tmp_path_factory.mktemp("platform"), "--demo") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,8 @@ from common.files import read_secret
 from common.settings import Settings
 from common.words import Endpoint, Role
 from master.context import MasterContext, make_context
-from master.up import engine
-from master.up.layout import Layout
 from tests.support.master import FakeBox, add_application, add_image, image_digests
-from tests.support.platform import RunningPlatform, running_platform
+from tests.support.platform import RunningPlatform
 from tests.support.redis import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
@@ -36,16 +34,14 @@ SERVE = ["busybox", "httpd", "-f", "-p", str(PORT), "-h"]
 ANSWER_LIMIT_S = 2.0  # what a box that is full of frozen fetches may take for an export or a stop
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
-    """A platform with the sample applications, and two more of the sample image."""
-    with running_platform(tmp_path_factory.mktemp("platform"), "--demo") as running:
-        home = {"home": "/home/user", "command": [*SERVE, "/home/user"]}
-        running.call("POST", "/applications", {"manifest": manifest("diary", **home)})
-        secret = {"command": [*SERVE, "/tmp"], "environment": {"PASSWORD": "${password}"}}
-        options = [{"name": "password", "title": "Password", "type": "secret"}]
-        running.call("POST", "/applications", {"manifest": manifest("vault", options, **secret)})
-        yield running
+@pytest.fixture(scope="module", autouse=True)
+def _applications(platform: RunningPlatform) -> None:
+    """Two more applications of the sample image."""
+    home = {"home": "/home/user", "command": [*SERVE, "/home/user"]}
+    platform.call("POST", "/applications", {"manifest": manifest("diary", **home)})
+    secret = {"command": [*SERVE, "/tmp"], "environment": {"PASSWORD": "${password}"}}
+    options: list[dict[str, object]] = [{"name": "password", "title": "Password", "type": "secret"}]
+    platform.call("POST", "/applications", {"manifest": manifest("vault", options, **secret)})
 
 
 def manifest(
@@ -66,7 +62,7 @@ def master(platform: RunningPlatform) -> MasterContext:
 @pytest.fixture
 def containers(platform: RunningPlatform) -> docker.DockerClient:
     """The engine that the box uses."""
-    return docker.DockerClient(base_url=engine.choose(Layout(platform.state_dir)))
+    return docker.DockerClient(base_url=platform.engine_url)
 
 
 def page(platform: RunningPlatform, deployment: str, path: str = "/") -> tuple[int, bytes]:

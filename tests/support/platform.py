@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.support.engine import run_engine
 from tests.support.redis import free_port
 
 START_LIMIT_S = 180.0
@@ -33,6 +34,7 @@ class RunningPlatform:
     front_port: int
     http: httpx.Client
     process: subprocess.Popen[bytes]
+    engine_url: str
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """The JSON of an answer below /api/v1; raises AssertionError with the answer's text."""
@@ -73,9 +75,19 @@ class RunningPlatform:
 
 @contextmanager
 def running_platform(
-    directory: Path, *arguments: str, box: str = "", **settings: str
+    directory: Path, *arguments: str, box: str = "", with_engine: bool = True, **settings: str
 ) -> Iterator[RunningPlatform]:
-    """`openraas up` until the block ends; `box` is added to its box's TOML, `settings` to the environment."""
+    """`openraas up` until the block ends; `box` is added to its box's TOML, `settings` to the environment.
+
+    The container engine is a private one: nobody else's is touched. A box that does not compute needs none.
+    """
+    with run_engine() if with_engine else nullcontext() as engine:
+        yield from _running(directory, engine.url if engine else "", arguments, box, settings)
+
+
+def _running(
+    directory: Path, engine_url: str, arguments: tuple[str, ...], box: str, settings: dict[str, str]
+) -> Iterator[RunningPlatform]:
     ports = [free_port() for _ in range(5)]
     web, redis, front, filestore, loopback = ports
     state_dir = directory / "state"
@@ -90,6 +102,7 @@ def running_platform(
         "OPENRAAS_WEB_PORT": str(web),
         "OPENRAAS_REDIS_PORT": str(redis),
         "OPENRAAS_METRICS_PORT": "0",
+        **({"DOCKER_HOST": engine_url} if engine_url else {}),
         **{f"OPENRAAS_{key.upper()}": value for key, value in settings.items()},
     }
     log = (directory / "up.log").open("wb")
@@ -102,7 +115,7 @@ def running_platform(
         with httpx.Client(
             base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False
         ) as client:
-            yield RunningPlatform(state_dir, url, environment, front, client, process)
+            yield RunningPlatform(state_dir, url, environment, front, client, process, engine_url)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

@@ -53,7 +53,7 @@ def up(state_dir: Path, *arguments: str, **variables: str) -> subprocess.Complet
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
-    with running_platform(tmp_path_factory.mktemp("up"), box=ONLY_LAYERS) as running:
+    with running_platform(tmp_path_factory.mktemp("up"), box=ONLY_LAYERS, with_engine=False) as running:
         yield running
 
 
@@ -125,7 +125,7 @@ def _status(platform: RunningPlatform) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_end_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
-    with running_platform(tmp_path, box=ONLY_LAYERS) as running:
+    with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False) as running:
         assert processes_of(running.state_dir)
         running.process.send_signal(number)
         assert running.process.wait(60) == 0
@@ -133,15 +133,15 @@ def test_the_end_leaves_no_process(tmp_path: Path, number: signal.Signals) -> No
 
 
 def test_killing_it_leaves_no_process_either(tmp_path: Path) -> None:
-    with running_platform(tmp_path, box=ONLY_LAYERS) as running:
+    with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False) as running:
         running.process.kill()
         wait_until(lambda: not processes_of(running.state_dir), limit_s=60, what="the end of all programs")
 
 
 def test_a_second_start_knows_its_box_and_people(tmp_path: Path) -> None:
-    with running_platform(tmp_path, box=ONLY_LAYERS) as running:
+    with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False) as running:
         password = (running.state_dir / "secrets" / "admin.password").read_text()
-    with running_platform(tmp_path, box=ONLY_LAYERS) as running:
+    with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False) as running:
         assert (running.state_dir / "secrets" / "admin.password").read_text() == password
         assert [box["id"] for box in running.call("GET", "/boxes")["boxes"]] == ["box-1"]
 

@@ -24,6 +24,8 @@ ENTRY_BYTES = 512
 # Names and attributes that precede an entry (pax, GNU) are read into memory.
 HEADER_BYTES = 1024 * 1024
 NAME_BYTES = 4096
+# What ext4 can keep (2446-05-10).
+LATEST = 15_032_385_535.0
 _EXTENSIONS = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -92,6 +94,7 @@ def unpack(pieces: Iterable[bytes], directory: int, *, uid: int, limit_bytes: in
         raise BadInput(
             f"The body is not a tar archive: {error}.", field="body", remedy="Send it uncompressed and whole."
         ) from error
+    unpacker.finish()
     while stream.read(BUFFER_BYTES):
         pass  # what pads the archive, so that the connection can be used again
     return Unpacked(unpacker.size_bytes, unpacker.files)
@@ -103,12 +106,15 @@ class _Unpacker:
         self._uid = uid
         self._limit = limit_bytes
         self._charged = 0
+        self._directory_times: dict[tuple[str, ...], float] = {}
         self.size_bytes = 0
         self.files = 0
 
     def take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         parts = _parts(member.name)
         self._charge(ENTRY_BYTES)
+        if member.isdir():
+            self._directory_times[tuple(parts)] = _when(member)
         try:
             if not parts:
                 if not member.isdir():
@@ -131,6 +137,15 @@ class _Unpacker:
                 f"The entry {member.name!r} cannot be written: {error.strerror}.", field="body"
             ) from error
 
+    def finish(self) -> None:
+        """Give directories their times, which every file that was made in them changed."""
+        for parts, when in self._directory_times.items():
+            handle = self._enter(list(parts), make=False)
+            try:
+                os.utime(handle, (when, when))
+            finally:
+                os.close(handle)
+
     def _make(self, archive: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name: str) -> None:
         if member.isdir():
             self._make_directory(member, parent, name)
@@ -144,6 +159,7 @@ class _Unpacker:
         elif member.issym():
             os.symlink(member.linkname, name, dir_fd=parent)
             os.chown(name, self._uid, self._uid, dir_fd=parent, follow_symlinks=False)
+            os.utime(name, (_when(member),) * 2, dir_fd=parent, follow_symlinks=False)
         elif member.islnk():
             self._make_link(member, parent, name)
         else:
@@ -192,8 +208,7 @@ class _Unpacker:
         """Owner, time and permissions; set-user-id, set-group-id and sticky bits do not come along."""
         os.fchown(handle, self._uid, self._uid)
         os.fchmod(handle, member.mode & 0o777)
-        when = max(0, int(float(member.mtime)))
-        os.utime(handle, (when, when))
+        os.utime(handle, (_when(member),) * 2)
 
     def _enter(self, parts: list[str], *, make: bool = True) -> int:
         """The directory below the root, made where it is missing; symlinks are not followed."""
@@ -228,6 +243,11 @@ def _parts(name: str) -> list[str]:
             remedy="Use names relative to the fileset's top, without '..'.",
         )
     return [part for part in parts if part not in ("", ".")]
+
+
+def _when(member: tarfile.TarInfo) -> float:
+    """Modification time; an archive may claim any number, and the kernel takes those since 1970 to 2446."""
+    return min(max(0.0, float(member.mtime)), LATEST)
 
 
 def _make_missing(parent: int, name: str, uid: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from pathlib import Path
+from threading import Lock
 
 from common.wishes import ExportWish
 from common.words import MountMode
@@ -37,6 +38,9 @@ class Exports:
     def __init__(self, table: Table, server: FileServer) -> None:
         self._table = table
         self._server = server
+        # Rows of exports that the server follows already, so that asking again costs nothing.
+        self._settled: dict[str, tuple[object, ...]] = {}
+        self._admitting = Lock()
         table.create(*_SCHEMA)
 
     def restore(self) -> None:
@@ -74,40 +78,38 @@ class Exports:
 
     def let_in(self, wish: ExportWish, tree: Path, uid: int) -> bool:
         """Let the wish's keys into the tree; returns whether that is new. Raises Refused for a bad key."""
-        holder, fence = (
-            (wish.instance, wish.fence) if wish.mode is MountMode.READ_WRITE else (wish.compute, 0)
-        )
-        key = (wish.fileset, wish.fileset_version, wish.mode.value, holder, fence)
-        found = self._table.one(
-            "SELECT grant_name FROM fileset_grants "
-            "WHERE fileset = ? AND version = ? AND mode = ? AND holder = ? AND fence = ?",
-            key,
-        )
-        name = str(found["grant_name"]) if found else f"g-{secrets.token_hex(10)}"
-        former = self._table.one("SELECT grant_name FROM fileset_exports WHERE subject = ?", (wish.subject,))
         check_keys(wish.public_keys)  # before they get into the table, where one bad key would keep out all
+        name = self._grant_for(wish)
+        row = (wish.subject, name, wish.generation, wish.lease_end, json.dumps(wish.public_keys))
+        former = self._table.one("SELECT * FROM fileset_exports WHERE subject = ?", (wish.subject,))
+        if former is not None and tuple(former) == row and self._settled.get(wish.subject) == row:
+            return False
         with self._table.transaction() as table:
             table.execute(
-                "INSERT OR REPLACE INTO fileset_grants VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (name, *key, str(tree), uid),
+                "INSERT OR IGNORE INTO fileset_grants VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (name, *_shared_by(wish), str(tree), uid),
             )
-            table.execute(
-                "INSERT OR REPLACE INTO fileset_exports VALUES (?, ?, ?, ?, ?)",
-                (wish.subject, name, wish.generation, wish.lease_end, json.dumps(wish.public_keys)),
-            )
+            table.execute("INSERT OR REPLACE INTO fileset_exports VALUES (?, ?, ?, ?, ?)", row)
         self._server.open(_grant(name, str(tree), uid, wish.mode.value))
         self._admit()
         self._collect(wish.fileset)
+        self._settled[wish.subject] = row
         return former is None or former["grant_name"] != name
+
+    def _grant_for(self, wish: ExportWish) -> str:
+        """The name of the grant that the wish shares with others; a fresh one if there is none."""
+        found = self._table.one(
+            "SELECT grant_name FROM fileset_grants "
+            "WHERE fileset = ? AND version = ? AND mode = ? AND holder = ? AND fence = ?",
+            _shared_by(wish),
+        )
+        return str(found["grant_name"]) if found else f"g-{secrets.token_hex(10)}"
 
     def end(self, subject: str) -> None:
         """Take an export away; its grant ends with its last one. Raises StillThere if a session lives on."""
-        row = self._table.one(
-            "SELECT fileset FROM fileset_exports JOIN fileset_grants USING (grant_name) WHERE subject = ?",
-            (subject,),
-        )
+        self._settled.pop(subject, None)
         self._table.write("DELETE FROM fileset_exports WHERE subject = ?", (subject,))
-        self._collect(row["fileset"] if row else None)
+        self._collect(fileset_of(subject))
         self._admit()
 
     def end_all(self, fileset: str) -> None:
@@ -123,14 +125,6 @@ class Exports:
     def filesets(self) -> list[str]:
         """Filesets that somebody is let into."""
         return [row["fileset"] for row in self._table.all("SELECT DISTINCT fileset FROM fileset_grants")]
-
-    def fileset_of(self, subject: str) -> str | None:
-        """The fileset of an export that stands."""
-        row = self._table.one(
-            "SELECT fileset FROM fileset_exports JOIN fileset_grants USING (grant_name) WHERE subject = ?",
-            (subject,),
-        )
-        return str(row["fileset"]) if row else None
 
     def in_use(self, fileset: str, version: int | None = None) -> bool:
         """Whether anybody is let into the fileset, or into this version of it."""
@@ -152,15 +146,25 @@ class Exports:
             self._table.write("DELETE FROM fileset_grants WHERE grant_name = ?", (row["grant_name"],))
 
     def _admit(self) -> None:
-        rows = self._table.all(
-            "SELECT grant_name, lease_end, public_keys FROM fileset_exports ORDER BY subject"
-        )
-        latest: dict[tuple[str, str], float | None] = {}
-        for row in rows:
-            for public_key in json.loads(row["public_keys"]):
-                place = (row["grant_name"], public_key)
-                latest[place] = _later(latest.get(place, 0.0), row["lease_end"])
-        self._server.admit(Admission(grant, key, at) for (grant, key), at in latest.items())
+        with self._admitting:  # what is read last is written last
+            latest: dict[tuple[str, str], float | None] = {}
+            for row in self._table.all("SELECT * FROM fileset_exports ORDER BY subject"):
+                for public_key in json.loads(row["public_keys"]):
+                    place = (row["grant_name"], public_key)
+                    latest[place] = _later(latest.get(place, 0.0), row["lease_end"])
+            self._server.admit(Admission(grant, key, at) for (grant, key), at in latest.items())
+
+
+def fileset_of(subject: str) -> str:
+    """The fileset of an export's subject, `<instance>.<fileset>`."""
+    return subject.partition(".")[2]
+
+
+def _shared_by(wish: ExportWish) -> tuple[str, int, str, str, int]:
+    """What exports have in common that share a grant: fileset, version, mode, holder, fence."""
+    writes = wish.mode is MountMode.READ_WRITE
+    holder, fence = (wish.instance, wish.fence) if writes else (wish.compute, 0)
+    return (wish.fileset, wish.fileset_version, wish.mode.value, holder, fence)
 
 
 def _grant(name: str, tree: str, uid: int, mode: str) -> Grant:

@@ -19,11 +19,13 @@ from common.words import Endpoint, MountMode, Role
 from workers.box.role import BoxContext, RoleFacts
 from workers.filestore import programs, protocols
 from workers.filestore.errors import MissingFileset, NotPossibleHere, Refused
-from workers.filestore.exports import Exports
+from workers.filestore.exports import Exports, fileset_of
 from workers.filestore.volumes import Version, Volumes
 
 log = get_logger(__name__)
 
+# Subjects of wishes to hold a fileset; all others are `<instance>.<fileset>`.
+FILESET_PREFIX = "fileset."
 # A version that a newer one has followed stays for placements that were made just before.
 SUPERSEDED_S = 900.0
 # Between a put's directory and its lock lies a moment.
@@ -72,12 +74,13 @@ class Filestore:
                 self._hold(wish) if wish.wanted == "held" else self._remove(wish)
 
     def forget(self, subject: str) -> None:
-        """An export ends; content stays until the master says that it is to be removed."""
-        fileset = self._exports.fileset_of(subject)
-        if fileset is not None:
-            with self._locked(fileset):
-                self._exports.end(subject)
-                self._close_home(fileset)
+        """An export ends. Content stays: that a list lacks it is not enough to throw a person's files away."""
+        if subject.startswith(FILESET_PREFIX):
+            return
+        fileset = fileset_of(subject)
+        with self._locked(fileset):
+            self._exports.end(subject)
+            self._close_home(fileset)
 
     def facts(self) -> RoleFacts:
         """As of the last tidying."""
@@ -160,7 +163,7 @@ class Filestore:
     def _tell(self, version: Version, generation: int) -> None:
         self._send(
             FilesetHeld(
-                subject=f"fileset.{version.fileset}",
+                subject=FILESET_PREFIX + version.fileset,
                 generation=generation,
                 fileset=version.fileset,
                 fileset_version=version.version,

@@ -19,7 +19,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.words import LABEL
@@ -37,6 +37,7 @@ LOCK_POLL_S = 0.01
 # A large put has much to write out before it counts as whole.
 SYNC_LIMIT_S = 600.0
 GROW_LIMIT_S = 60.0
+RELEASE_LIMIT_S = 2.0
 HOME_OPTIONS = "loop,nosuid,nodev,noatime,discard"
 
 _SCHEMA = (
@@ -119,7 +120,15 @@ class Volumes:
             f"SELECT fileset, version, size_bytes, files, at FROM fileset_versions {where} "  # noqa: S608
             "ORDER BY fileset, version"
         )
-        return [Version(**dict(row)) for row in rows]
+        return [self._measured(Version(**dict(row))) for row in rows]
+
+    def _measured(self, version: Version) -> Version:
+        """A home takes the blocks that its image really has; everything else what was put."""
+        try:
+            blocks = self._image(version.fileset).stat().st_blocks
+        except FileNotFoundError:
+            return version
+        return replace(version, size_bytes=blocks * 512)
 
     def told(self, version: Version) -> None:
         """The master was told of a version."""
@@ -153,12 +162,8 @@ class Volumes:
                 programs.remove_tree(str(path))
 
     def used_bytes(self) -> int:
-        """Disk space of all filesets: what was put, and of homes the blocks that they really take."""
-        homes = sum(path.stat().st_blocks * 512 for path in self._root.glob("*/home.img"))
-        row = self._table.one("SELECT SUM(size_bytes) AS size FROM fileset_versions")
-        return homes + int(row["size"] or 0 if row else 0)
-
-    # Homes.
+        """Disk space of all filesets."""
+        return sum(version.size_bytes for version in self.versions())
 
     def open_home(self, fileset: str, limit_bytes: int) -> Path:
         """Mount a home, made empty if it is not there, made larger if its limit grew; returns its files."""
@@ -224,7 +229,8 @@ class Volumes:
     def _mount_image(self, fileset: str, limit_bytes: int) -> None:
         image, point = self._image(fileset), self._homes / fileset
         point.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if image.stat().st_size < limit_bytes:
+        released = _wait_released(image)
+        if released and image.stat().st_size < limit_bytes:
             _grow(image, limit_bytes)
         programs.run(["mount", "-t", "ext4", "-o", HOME_OPTIONS, str(image), str(point)])
         data = point / "data"
@@ -249,6 +255,27 @@ class Volumes:
                         raise StillThere(f"The fileset {fileset} is in use.", remedy="Try again.") from None
                     time.sleep(LOCK_POLL_S)
             yield
+
+
+def _wait_released(image: Path) -> bool:
+    """Whether the kernel has let go of an image: a moment after the last session's namespace went with it.
+
+    Where another program's mount namespace holds on to it, mounting it again takes the same loop device and
+    file system, which is safe; only checking and growing it are not.
+    """
+    end = time.monotonic() + RELEASE_LIMIT_S
+    while any(_backs(device, image) for device in Path("/sys/block").glob("loop*/loop/backing_file")):
+        if time.monotonic() > end:
+            return False
+        time.sleep(LOCK_POLL_S)
+    return True
+
+
+def _backs(device: Path, image: Path) -> bool:
+    try:
+        return device.read_text().rstrip("\n") == str(image.resolve())
+    except OSError:  # it was let go just now
+        return False
 
 
 def _grow(image: Path, limit_bytes: int) -> None:

@@ -68,7 +68,10 @@ class FileServer(Protocol):
         """Make a grant usable by the keys that will be admitted to it."""
 
     def admit(self, admissions: Iterable[Admission]) -> None:
-        """Let these keys in, and no others. Sessions that run go on, whatever key they came with."""
+        """Let these keys in, and no others; not to be called twice at once.
+
+        Sessions that run go on, whatever key they came with.
+        """
 
     def close(self, grant: str) -> None:
         """End a grant for good. When this returns no session of it lives and none can begin.

@@ -17,7 +17,6 @@ import re
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -88,7 +87,6 @@ _ENTER = """\
 #!/bin/sh
 # Written by openraas. Forced command of the filestore's sshd: enters the fileset of the grant $1.
 set -eu
-umask 0
 cd {root}
 grant=$1
 read -r own < /proc/$$/stat
@@ -137,7 +135,7 @@ def authorized_key(admission: Admission, enter: Path) -> str:
     """One line of `authorized_keys`; raises Refused for what is not an ed25519 key."""
     check_keys([admission.public_key])
     limit = f'expiry-time="{expiry(admission.expires_at)}",' if admission.expires_at is not None else ""
-    return f'restrict,{limit}command="{enter} {admission.grant}" {admission.public_key}\n'
+    return f'restrict,{limit}command="/bin/sh {enter} {admission.grant}" {admission.public_key}\n'
 
 
 class SshServer:
@@ -152,7 +150,6 @@ class SshServer:
         self._enter = self._root / "enter"
         self._grants = self._root / "grants"
         self._sessions = self._root / "sessions"
-        self._writing = threading.Lock()
 
     def prepare(self) -> None:
         """Keys, configuration and the forced command; may be done again at any time."""
@@ -170,7 +167,7 @@ class SshServer:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.keep()
         self._make_host_key()
-        write_atomically(self._enter, self._enter_script(), mode=0o700)
+        write_atomically(self._enter, self._enter_script(), mode=0o600)
         if not self._authorized_keys.exists():
             write_secret(self._authorized_keys, "", keep_existing=True)
         write_atomically(self._config_file, self._configuration())
@@ -180,8 +177,13 @@ class SshServer:
         return [programs.path_of(SSHD), "-D", "-e", "-f", str(self._config_file)]
 
     def keep(self) -> None:
-        """Another sshd on this machine takes the directory along when it ends."""
+        """Another sshd on this machine takes the directory along when it ends; sessions that ended by themselves
+        leave their entry in the register."""
         PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
+        for entry in self._sessions.glob("*/[0-9]*"):
+            registered = _registered(entry)
+            if registered and not registered[0].lives:
+                entry.unlink(missing_ok=True)
 
     def host_key(self) -> str:
         """Made by whichever process of the box comes first."""
@@ -192,16 +194,14 @@ class SshServer:
         session = self._sessions / grant.name
         session.mkdir(exist_ok=True, mode=0o700)
         (session / "lock").touch(mode=0o600)
-        write_atomically(
-            self._grants / grant.name, f"{grant.uid}\n{grant.mode.value}\n{grant.tree}\n", mode=0o600
-        )
+        text = f"{grant.uid}\n{grant.mode.value}\n{grant.tree}\n"
+        write_atomically(self._grants / grant.name, text, mode=0o600)
 
     def admit(self, admissions: Iterable[Admission]) -> None:
         """Raises Refused, and changes nothing, if one of the keys is no key."""
         text = "".join(authorized_key(admission, self._enter) for admission in admissions)
-        with self._writing:
-            if self._authorized_keys.read_text() != text:
-                write_secret(self._authorized_keys, text)
+        if self._authorized_keys.read_text() != text:
+            write_secret(self._authorized_keys, text)
 
     def close(self, grant: str) -> None:
         """See the module's description for why nothing is left when this returns."""
@@ -217,7 +217,9 @@ class SshServer:
             if time.monotonic() > limit:
                 raise StillThere(f"Sessions of a fileset did not end within {CLOSE_LIMIT_S:g} s.")
             time.sleep(CLOSE_POLL_S)
-        shutil.rmtree(session)
+        gone = self._sessions / f".{grant}"
+        session.rename(gone)  # where no session that comes too late finds it
+        shutil.rmtree(gone)
 
     def _make_host_key(self) -> None:
         if self._host_key.exists():
@@ -254,13 +256,18 @@ class SshServer:
 
 def _kill_registered(session: Path) -> None:
     """End every process that registered: the session's own, and sshd's for its connection."""
-    for entry in session.iterdir():
-        if entry.name == "lock":
-            continue
-        for line in entry.read_text().splitlines():
-            process = Process.parse(line)
-            if process is not None:
-                kill(process, signal.SIGKILL)
+    for entry in session.glob("[0-9]*"):
+        for process in _registered(entry):
+            kill(process, signal.SIGKILL)
+
+
+def _registered(entry: Path) -> list[Process]:
+    """The processes of an entry in the register; none while it is being written."""
+    try:
+        lines = entry.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [process for line in lines if (process := Process.parse(line)) is not None]
 
 
 def _is_unused(lock: Path) -> bool:

@@ -247,6 +247,11 @@ def test_the_lent_space_is_a_limit_too(tmp_path: Path, redis_server: RedisServer
             front.server.server_close()
 
 
+def is_closed_by_tidying(store: Store) -> bool:
+    store.role.tidy()
+    return store.volumes.open_homes() == []
+
+
 def test_a_home_is_got_while_it_is_used_and_while_it_is_not(
     front: Front, store: Store, computer: Computer
 ) -> None:
@@ -256,10 +261,9 @@ def test_a_home_is_got_while_it_is_used_and_while_it_is_not(
     ask = {"path": "/filesets/fs-home/1", "ticket": front.ticket("get", fileset="fs-home")}
     assert untar(front.call("GET", **ask)[1]) == {"./diary": b"dear diary"}  # type: ignore[arg-type]
     use.end()
-    assert store.volumes.open_homes() == []
+    wait_until(lambda: is_closed_by_tidying(store), what="the end of the first reading")
     assert untar(front.call("GET", **ask)[1]) == {"./diary": b"dear diary"}  # type: ignore[arg-type]
-    store.role.tidy()
-    assert store.volumes.open_homes() == []
+    wait_until(lambda: is_closed_by_tidying(store), what="the end of the second reading")
 
 
 def test_a_home_that_is_being_read_stays_mounted_until_then(store: Store, computer: Computer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,46 @@ def test_mount_daemons_outlive_the_worker_that_started_them(store: Store, comput
     daemon = daemon_of(computer, root.name)
     assert os.getsid(daemon) != os.getsid(0)
     assert os.getpgid(daemon) != os.getpgid(0)
+
+
+def test_a_classroom_that_begins_together_is_let_in_whole(store: Store, computer: Computer) -> None:
+    uses = [
+        Use(store, computer, f"fs-home-{number}", mode=RW, instance=f"i-{number}", limit_bytes=16 * MIB)
+        for number in range(12)
+    ]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda use: store.role.converge(use.export_wish), uses))
+    keys = (store.paths.exports / "authorized_keys").read_text()
+    assert all(use.export_wish.public_keys[0] in keys for use in uses)
+    with ThreadPoolExecutor(12) as pool:
+        roots = list(pool.map(Use.begin, uses))
+    for root in roots:
+        (root / "a").write_text(root.name)
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(Use.end, uses))
+    assert mount_points.mounted(store.paths.root) == []
+    assert mount_points.mounted(computer.box.context.paths.root) == []
+
+
+def test_an_export_that_the_master_forgot_ends(store: Store, computer: Computer) -> None:
+    use = Use(store, computer, "fs-home", mode=RW, limit_bytes=HOME)
+    use.begin()
+    store.role.forget("fileset.fs-home")
+    assert store.sessions() == 1
+    store.role.forget(use.export_wish.subject)
+    assert store.sessions() == 0
+    assert store.volumes.open_homes() == []
+    assert store.volumes.is_home("fs-home")
+
+
+def test_asking_again_reports_again_and_does_nothing(store: Store, computer: Computer) -> None:
+    use = Use(store, computer, "fs-home", mode=RW, limit_bytes=HOME)
+    use.begin()
+    for _ in range(3):
+        use.export()
+    kinds = store.box.reports.kinds(use.export_wish.subject)
+    assert kinds == ["step:export", "exported", "exported", "exported", "exported"]
+    assert store.sessions() == 1
+    use.end()
+    use.end()
+    assert store.box.reports.kinds(use.export_wish.subject)[5:] == ["ended", "ended"]

@@ -129,6 +129,14 @@ def test_special_bits_do_not_come_along(tmp_path: Path) -> None:
     assert modes == [0o755, 0o777]
 
 
+@pytest.mark.parametrize("when", [-5, 0, 1e20, float("inf"), float("nan")])
+def test_a_time_out_of_range_does_no_harm(tmp_path: Path, when: float) -> None:
+    member = tarfile.TarInfo("a")
+    member.pax_headers = {"mtime": str(when)}
+    unpack(member.tobuf(tarfile.PAX_FORMAT) + bytes(1024), tmp_path / "t")
+    assert 0 <= (tmp_path / "t/a").stat().st_mtime < 2e10
+
+
 def test_the_limit_holds_while_content_comes_in(tmp_path: Path) -> None:
     with pytest.raises(NoRoom, match=r"exceeds 1\.0 MiB"):
         unpack(tar(entry("a", bytes(600_000)), entry("b", bytes(600_000))), tmp_path / "t")

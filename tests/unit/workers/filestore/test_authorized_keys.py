@@ -16,9 +16,11 @@ ENTER = Path("/state/exports/enter")
 
 def test_a_key_runs_one_command_until_its_lease_ends() -> None:
     line = authorized_key(Admission("g-1", KEY, 1_700_000_000.0), ENTER)
-    assert line == f'restrict,expiry-time="20231114221320Z",command="/state/exports/enter g-1" {KEY}\n'
+    assert (
+        line == f'restrict,expiry-time="20231114221320Z",command="/bin/sh /state/exports/enter g-1" {KEY}\n'
+    )
     assert authorized_key(Admission("g-1", KEY, None), ENTER) == (
-        f'restrict,command="/state/exports/enter g-1" {KEY}\n'
+        f'restrict,command="/bin/sh /state/exports/enter g-1" {KEY}\n'
     )
 
 

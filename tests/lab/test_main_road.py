@@ -11,6 +11,7 @@ import pytest
 
 from tests.lab import applications
 from tests.lab.portal import Portal, box_dir, mounts_on, on_node, processes_on
+from tests.support import oci_image
 from tests.support.redis import wait_until
 from workers.lab import engine
 from workers.lab.fleet import Lab
@@ -28,11 +29,25 @@ def site(portal: Portal) -> Iterator[tuple[str, dict[str, Any]]]:
     portal.stop(deployment)
 
 
+@pytest.fixture
+def fresh(lab: Lab, portal: Portal, scratch: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A running deployment of an image that no compute box has ever had, and its instance."""
+    layout = scratch / "fresh"
+    oci_image.web_image(layout)
+    for box in lab.state.boxes[2:]:
+        applications.push(portal, layout, box, "lab/fresh:1", scratch)
+    service = {**applications.SITE["services"]["web"], "image": "lab/fresh:1"}
+    applications.publish(portal, {**applications.SITE, "name": "lab-fresh", "services": {"web": service}})
+    deployment = portal.start("lab-fresh")
+    yield deployment, portal.wait(deployment, "running")
+    portal.stop(deployment)
+
+
 def test_a_request_ends_in_the_bytes_of_a_file_that_came_from_another_box(
-    lab: Lab, portal: Portal, site: tuple[str, dict[str, Any]]
+    lab: Lab, portal: Portal, fresh: tuple[str, dict[str, Any]]
 ) -> None:
     compute, filestore, *depositories = (box.name for box in lab.state.boxes)
-    deployment, instance = site
+    deployment, instance = fresh
     browser = portal.open(deployment)
 
     assert browser.entered.status_code in (302, 303)

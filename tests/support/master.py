@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +15,9 @@ from common.wishes import Wish, read_wish
 from common.words import BoxKind, Coordinate, Endpoint, Resources, Role, new_id
 from master.accounts.models import User
 from master.boxes.models import Box
+from master.catalogue.manifest import parse_manifest
 from master.catalogue.models import Application
+from master.catalogue.services import publish
 from master.context import MasterContext, make_context
 from master.db.models import Base
 from master.filesets.models import Fileset, FilesetCopy, FilesetKind
@@ -163,11 +164,7 @@ def add_application(context: MasterContext, name: str, image: str, **service: ob
         "options": service.get("options", []),
     }
     with context.database.write() as session:
-        application = Application(
-            id=new_id("a"), name=name, title=name.title(), manifest=json.loads(json.dumps(manifest))
-        )
-        session.add(application)
-    return application
+        return publish(session, parse_manifest(manifest), None)
 
 
 def add_fileset(context: MasterContext, name: str, box: FakeBox) -> Fileset:

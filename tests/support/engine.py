@@ -80,6 +80,7 @@ def run_podman() -> Iterator[EngineServer]:
     (directory / "net").mkdir()
     process = subprocess.Popen(
         ["podman", *places, "system", "service", "--time", "0", f"unix://{socket}"],
+        cwd=directory,  # conmon leaves a file there when a container runs out of memory
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

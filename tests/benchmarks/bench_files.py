@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from workers.box.config import BoxConfig, BoxPaths
 from workers.compute import mount_points
 from workers.compute.mount_keys import KeyDirectory
 from workers.filestore import protocols
-from workers.filestore.processes import Process
+from workers.filestore.processes import Process, kill
 from workers.filestore.protocols import Admission, Grant, Remote
 
 LIMIT_S = 20.0
@@ -103,6 +104,7 @@ def sshfs(scratch: Path, tree: Path) -> Iterator[tuple[System, int]]:
             yield point
         finally:
             mount_points.detach(point)
+            kill(daemon, signal.SIGKILL)
             wait_for(lambda: not daemon.lives, "the end of sshfs")
 
     with ended(server.command(), config.filestore_port):

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -151,7 +151,16 @@ class Store:
 
     def sessions(self) -> int:
         """How many processes serve files now."""
-        return sum(process.name() == "sftp-server" for process in self.processes())
+        return len(self.serving())
+
+    def serving(self) -> set[int]:
+        """The processes that serve files now."""
+        found = set()
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                if process.name() == "sftp-server" and process.status() != psutil.STATUS_ZOMBIE:
+                    found.add(process.pid)
+        return found
 
     def close(self) -> None:
         """Leave nothing."""

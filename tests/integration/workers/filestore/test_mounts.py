@@ -213,3 +213,25 @@ def test_asking_again_reports_again_and_does_nothing(store: Store, computer: Com
     use.end()
     use.end()
     assert store.box.reports.kinds(use.export_wish.subject)[5:] == ["ended", "ended"]
+
+
+def test_a_mount_namespace_of_somebody_else_keeps_nothing_alive(store: Store, computer: Computer) -> None:
+    use = Use(store, computer, "fs-home", mode=RW, limit_bytes=HOME)
+    root = use.begin()
+    (root / "a").write_text("a")
+    bystander = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sleep", "60"])
+    try:
+        wait_until(lambda: _has_own_mounts(bystander.pid), what="the bystander's mount namespace")
+        daemon = daemon_of(computer, root.name)
+        use.end()
+        assert not Path(f"/proc/{daemon}/exe").exists()
+        assert store.sessions() == 0
+        root = Use(store, computer, "fs-home", mode=RW, limit_bytes=HOME, instance="i-2", fence=2).begin()
+        assert (root / "a").read_text() == "a"
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def _has_own_mounts(pid: int) -> bool:
+    return Path(f"/proc/{pid}/ns/mnt").readlink() != Path("/proc/self/ns/mnt").readlink()

@@ -7,6 +7,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+import psutil
+
 from tests.support.files import MIB, RW, Computer, Store, Use
 from tests.support.redis import wait_until
 from workers.filestore.protocols import Admission, Grant
@@ -100,7 +102,7 @@ def test_a_key_runs_no_command_and_opens_no_tunnel(store: Store, computer: Compu
 
 def test_roots_own_shell_files_are_not_read(store: Store, computer: Computer) -> None:
     _, config = configured(store, computer)
-    process = next(item for item in store.processes() if item.name() == "sftp-server")
+    process = psutil.Process(store.serving().pop())
     assert process.uids().real == store.volumes.uid("fs-home")
     assert process.environ() == {} or "HOME" not in process.environ()
     assert ssh(config, "fileset").stdout == ""
@@ -149,11 +151,11 @@ def test_a_session_that_begins_while_its_grant_is_closed_is_ended_or_refused(
             wait_until(partial(_has_begun, register), 5, "a session")
         time.sleep(attempt * 0.015)  # another moment of the login each time
         server.close(grant.name)
-        first = {process.pid for process in store.processes() if process.name() == "sftp-server"}
+        left = store.serving()
         for client in knocking:
             client.kill()
             client.wait()
-        mine = [pid for pid in first if _works_in(pid, tree)]
+        mine = [pid for pid in left if _works_in(pid, tree)]
         assert len(mine) <= 1, "only the home's own session may be left"
 
 

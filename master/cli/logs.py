@@ -78,7 +78,6 @@ class _Follower:
         self._instance = instance
         self._as_json = as_json
         self._seen: int | None = None
-        self._waited = False
 
     def run(self, tail: int) -> None:
         """`tail` lines of each try, then what follows. Raises BadInput, Refused or Unavailable."""
@@ -93,11 +92,11 @@ class _Follower:
             except BrokenOff as error:
                 click.echo(f"openraas: {error} Some lines may be missing.", err=True)
             except Refused as error:
-                if error.http_status not in _NO_OUTPUT or (is_over(item) and not self._waited):
+                if error.http_status not in _NO_OUTPUT:
                     raise
                 if is_over(item):
-                    return  # it ended without a container
-                self._waited = True
+                    click.echo(f"openraas: {error}", err=True)
+                    return
             time.sleep(POLL_S)
 
     def _pick(self, item: dict[str, Any]) -> dict[str, Any]:

@@ -228,8 +228,6 @@ def test_a_deployment_is_run_followed_listed_and_stopped(world: World) -> None:
             for instance in session.query(Instance).filter_by(deployment_id=deployment):
                 instance.state = InstanceState.STOPPED.value
         wait_until(lambda: follower.poll() is not None, VERB_S, "the end of logs -f")
-        assert follower.stdout is not None
-        assert follower.stdout.read()
         assert follower.returncode == 0
     finally:
         if follower.poll() is None:

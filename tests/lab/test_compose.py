@@ -7,18 +7,22 @@ import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from common.settings import Settings
 from common.words import Role
-from tests.lab import machines
+from tests.lab import applications, machines
+from tests.lab.portal import Portal, mounts_on
+from tests.support import oci_image
 from tests.support.redis import wait_until
 from workers.lab import build, engine
+from workers.lab import master as masters
 from workers.lab.fleet import Lab
-from workers.lab.plan import Link
+from workers.lab.plan import Link, Node
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -118,31 +122,66 @@ def test_a_master_and_a_box_come_up_from_the_compose_files(two: Lab, tmp_path: P
 
     shows_the_portal_under_its_name_only(listen)
     token = json.loads(inside("openraas", "box", "token", "--json"))["token"]
-    password = inside("cat", "/var/lib/openraas/secrets/admin.password").strip()
-    assert len(password) >= 16
-
     directory = tmp_path / "box"
     directory.mkdir()
     # As systemd does for the whole machine: what the box mounts has to be seen by the engine.
     script = 'mount --bind "$0" "$0" && mount --make-shared "$0"'
     run(*two.inside(second, ["sh", "-c", script, str(directory)]))
     box = {
-        "OPENRAAS_MASTER": f"https://{listen}:8080", "OPENRAAS_TOKEN": token, "OPENRAAS_BOX_NAME": "composed",
-        "OPENRAAS_BOX_ADDRESS": box_address, "OPENRAAS_BOX_LENT": "2GB", "OPENRAAS_BOX_DIR": str(directory),
+        "OPENRAAS_MASTER": f"https://{listen}:8080", "OPENRAAS_TOKEN": token, "OPENRAAS_BOX_NAME": second.name,
+        "OPENRAAS_BOX_ADDRESS": box_address, "OPENRAAS_BOX_LENT": "4GB", "OPENRAAS_BOX_DIR": str(directory),
     }  # fmt: skip
     compose(box_socket, "box.yaml", box, "up", "--detach", "--no-build")
-    wait_until(lambda: healthy(box_socket, "box"), HEALTHY_S, "box healthy")
+    try:
+        wait_until(lambda: healthy(box_socket, "box"), HEALTHY_S, "box healthy")
+    except pytest.fail.Exception:
+        print(compose(box_socket, "box.yaml", box, "logs", "--no-color"))
+        raise
 
     def seen() -> bool:
         rows = json.loads(inside("openraas", "box", "list", "--json"))
-        return [row["id"] for row in rows if row["up"]] == ["composed"]
+        return [row["id"] for row in rows if row["up"]] == [second.name]
 
     wait_until(seen, HEALTHY_S, "the box seen by the master")
+    runs_an_application(operator(two, inside, tmp_path / "operator"), second, tmp_path)
+
     again = {**box, "OPENRAAS_TOKEN": ""}
     compose(box_socket, "box.yaml", again, "up", "--detach", "--no-build", "--force-recreate")
     wait_until(lambda: healthy(box_socket, "box"), HEALTHY_S, "box healthy without a token")
     compose(box_socket, "box.yaml", box, "down")
     compose(master_socket, "master.yaml", master, "down", "--volumes")
+
+
+def operator(lab: Lab, inside: Callable[..., str], directory: Path) -> Portal:
+    """The operator on another machine, with what lets the command line in."""
+    for name in ("ca.crt", "secrets/cli.token", "secrets/admin.password"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (directory / name).write_text(inside("cat", f"/var/lib/openraas/{name}"))
+    listen = lab.state.address(lab.state.boxes[0])
+    found = masters.running(Settings(state_dir=directory, listen=listen), lab.state.host_address)
+    lab.note(lab.state.model_copy(update={"master": found}))
+    return Portal(lab)
+
+
+def runs_an_application(portal: Portal, box: Node, scratch: Path) -> None:
+    """A page with a mounted file, and a home that is written, from a box that lives in a container."""
+    oci_image.web_image(scratch / "image", layers=1, layer_bytes=100_000)
+    applications.push(portal, scratch / "image", box, f"{applications.REPOSITORY}:1", scratch)
+    applications.put_pages(portal, scratch)
+    for manifest, path, text in (
+        (applications.SITE, f"/{applications.FILE}", applications.TEXT),
+        (applications.DIARY, "/diary.txt", "was here"),
+    ):
+        applications.publish(portal, manifest)
+        deployment = portal.start(manifest["name"])
+        portal.wait(deployment, "running")
+        assert text in portal.open(deployment).get(path).text
+        portal.stop(deployment)
+    docker = ["docker", "--host", f"unix://{engine.socket_path(portal.lab.state, box)}"]
+    labels = run(*docker, "ps", "--all", "--format", '{{.Label "com.docker.compose.service"}}').split()
+    assert labels == ["box"]
+    mounted = mounts_on(portal.lab, box.name)
+    assert [point for point in mounted if point.startswith(f"{scratch}/box/")] == []
 
 
 def shows_the_portal_under_its_name_only(address: str) -> None:

@@ -33,6 +33,7 @@ from master.filesets.services import record_fileset_held, record_fileset_removed
 from master.images.services import record_held
 from master.images.services import record_removed as record_image_removed
 from master.lifecycle.instances import Steps, current_mounts
+from master.lifecycle.states import WANTED
 from master.lifecycle.subjects import fileset_of_subject, image_of_subject
 
 log = get_logger(__name__)
@@ -194,11 +195,16 @@ class Reports:
         if instance is None or S(instance.state).is_over:
             return False
         instance.exit_code = report.exit_code
+        if instance.error is not None:  # it was stopped because it could not go on
+            self._steps.over(session, instance, S.FAILED, "failed", instance.error, at=report.at)
+            return True
         ended = "Stopped." if report.exit_code is None else f"Ended with exit code {report.exit_code}."
         self._steps.over(session, instance, S.STOPPED, "stopped", ended, at=report.at)
         return True
 
     def _failed(self, session: Session, box: str, report: Failed) -> bool:
+        if mounts := self._mount(session, box, report):
+            return self._export_failed(session, mounts[0].instance, report)
         instance = self._placed(session, box, report)
         if instance is None or S(instance.state).is_over:
             return False
@@ -209,6 +215,15 @@ class Reports:
         else:
             instance.error = report.message
             self._steps.over(session, instance, S.FAILED, "failed", report.message, at=report.at)
+        return True
+
+    def _export_failed(self, session: Session, instance: Instance, report: Failed) -> bool:
+        """A filestore cannot export: what would wait for its files for ever is stopped, and has failed."""
+        if instance.generation != report.generation or S(instance.state) not in WANTED:
+            return False
+        instance.error = report.message
+        instance.deployment.wanted = "stopped"
+        self._steps.stop(session, instance, report.message)
         return True
 
     def _held(self, session: Session, box: str, report: Held) -> bool:

@@ -132,6 +132,23 @@ def test_files_are_exported_to_the_instances_own_key_before_it_is_launched(maste
     assert compute.wishes() == store.wishes() == {}
 
 
+def test_an_export_that_fails_ends_the_instance_and_says_why(master: MasterContext) -> None:
+    box = FakeBox(master, "box-1")
+    box.hold(image_digests(add_image(master, "site:1")))
+    add_application(master, "site", "site:1", home="/home/me")
+    deployment = request_deployment(master, add_user(master), "site", {})
+    instance = deployment.instances[0]
+    Scheduler(master).place(instance.id, 1)
+    home = compute_wish(box, instance.id).mounts[0].fileset
+    about = {"subject": f"{instance.id}.{home}", "generation": 1}
+    assert tell(master, box, Failed(**about, reason="no-room", message="The disk is full.")) == [True]
+    assert compute_wish(box, instance.id).wanted == "stopped"
+    tell(master, box, Stopped(subject=instance.id, generation=1))
+    with master.database.read() as session:
+        ended = session.get_one(Instance, instance.id)
+        assert (ended.state, ended.error) == ("failed", "The disk is full.")
+
+
 def test_a_home_has_one_writer_and_a_new_writer_a_higher_fence(master: MasterContext) -> None:
     box, other = FakeBox(master, "box-1"), FakeBox(master, "box-2")
     digests = image_digests(add_image(master, "book:1"))

@@ -90,6 +90,11 @@ def _greet(console: Console, platform: Any, took_s: float) -> None:
     console.print(f"  Sign in   admin, with the password in {paths.admin_password}", highlight=False)
     if platform.first_password:
         console.print(f"            (this time only: {platform.first_password})", highlight=False)
+    if platform.settings.state_dir != Settings.model_fields["state_dir"].get_default(
+        call_default_factory=True
+    ):
+        # Without it the other verbs look where an installed OpenRaaS keeps its state.
+        console.print(f"  Verbs     export OPENRAAS_STATE_DIR={platform.settings.state_dir}", highlight=False)
     console.print()
 
 

@@ -21,6 +21,7 @@ class MasterPaths:
         self.authority = state_dir / "ca.crt"
         self.private_key = self.secrets / "master.key"
         self.certificate = state_dir / "master.crt"
+        self.portal_url = state_dir / "portal.url"
         self.run = state_dir / "run"
         self.flower_socket = self.run / "flower.sock"
         self.logs = state_dir / "logs"

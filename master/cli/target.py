@@ -116,11 +116,16 @@ def _local() -> Target | None:
     paths = MasterPaths(settings().state_dir)
     if not os.access(paths.cli_token, os.R_OK):
         return None
-    listen = settings().listen
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)
-    scheme = "http" if is_loopback(listen) else "https"
     return Target(
-        server=f"{scheme}://{_bracket(host)}:{settings().web_port}",
+        server=paths.portal_url.read_text().strip() if paths.portal_url.exists() else _configured(),
         token=read_secret(paths.cli_token),
         authority=paths.authority.read_text() if paths.authority.is_file() else "",
     )
+
+
+def _configured() -> str:
+    """Where the portal answers by the settings of this shell, if `openraas up` never ran here."""
+    listen = settings().listen
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)
+    scheme = "http" if is_loopback(listen) else "https"
+    return f"{scheme}://{_bracket(host)}:{settings().web_port}"

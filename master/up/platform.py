@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from common import needs
 from common.errors import Conflict, Unavailable
-from common.files import read_secret, write_secret
+from common.files import read_secret, write_atomically, write_secret
 from common.logs import get_logger
 from common.redis_client import is_loopback
 from common.settings import Settings
@@ -176,6 +176,8 @@ class Platform:
         paths = self.layout.master
         authority = Authority.load_or_create(paths)
         authority.ensure_master(paths, self.settings.listen)
+        # Verbs in other terminals do not know the options of this one.
+        write_atomically(paths.portal_url, self.portal + "\n")
         return authority
 
     def _programs(self, *, own_engine: bool) -> list[Program]:

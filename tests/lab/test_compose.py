@@ -21,6 +21,7 @@ from tests.support import oci_image
 from tests.support.redis import wait_until
 from workers.lab import build, engine
 from workers.lab import master as masters
+from workers.lab.commands import tail
 from workers.lab.fleet import Lab
 from workers.lab.plan import Link, Node
 
@@ -107,7 +108,9 @@ def healthy(socket: Path, service: str) -> bool:
     return "(healthy)" in shown
 
 
-def test_a_master_and_a_box_come_up_from_the_compose_files(two: Lab, tmp_path: Path) -> None:
+def test_a_master_and_a_box_come_up_from_the_compose_files(
+    two: Lab, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     first, second = two.state.boxes
     master_socket = engine.socket_path(two.state, first)
     box_socket = engine.socket_path(two.state, second)
@@ -130,13 +133,11 @@ def test_a_master_and_a_box_come_up_from_the_compose_files(two: Lab, tmp_path: P
     box = {
         "OPENRAAS_MASTER": f"https://{listen}:8080", "OPENRAAS_TOKEN": token, "OPENRAAS_BOX_NAME": second.name,
         "OPENRAAS_BOX_ADDRESS": box_address, "OPENRAAS_BOX_LENT": "4GB", "OPENRAAS_BOX_DIR": str(directory),
+        "OPENRAAS_ENGINE_SOCKET": str(box_socket),
     }  # fmt: skip
     compose(box_socket, "box.yaml", box, "up", "--detach", "--no-build")
-    try:
-        wait_until(lambda: healthy(box_socket, "box"), HEALTHY_S, "box healthy")
-    except pytest.fail.Exception:
-        print(compose(box_socket, "box.yaml", box, "logs", "--no-color"))
-        raise
+    request.addfinalizer(lambda: print(*(tail(log, 40) for log in sorted(directory.glob("logs/*.log")))))
+    wait_until(lambda: healthy(box_socket, "box"), HEALTHY_S, "box healthy")
 
     def seen() -> bool:
         rows = json.loads(inside("openraas", "box", "list", "--json"))

@@ -136,6 +136,18 @@ def test_mounts_of_a_machine_are_its_own_and_go_with_it(two: Lab, tmp_path: Path
     point.rmdir()
 
 
+@pytest.mark.parametrize("socket", processes.HOST_ENGINES)
+def test_a_machine_does_not_reach_the_engine_of_this_host(two: Lab, socket: str) -> None:
+    if not Path(socket).exists():
+        pytest.skip(f"this host has no {socket}")
+    code = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    answer = machines.python(two, "m1", code, socket)
+
+    assert answer.returncode != 0
+    assert "Error" in answer.stderr
+    assert Path(socket).is_socket()
+
+
 @pytest.mark.engine
 def test_each_machine_has_an_engine_of_its_own_that_dies_with_it(lab_id: str, tmp_path: Path) -> None:
     lab = machines.make(lab_id, tmp_path, [Link()] * 2, frozenset({Role.COMPUTE}))

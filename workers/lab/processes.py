@@ -16,6 +16,12 @@ from workers.lab.commands import tail
 from workers.lab.errors import LabError
 from workers.lab.plan import ProcessMark
 
+# Engines of this machine. A node sees its files, and must not take one of these for an engine of its own.
+HOST_ENGINES = ("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock")
+_BOOT = (
+    'name=$1; shift; while [ "$1" != -- ]; do [ ! -e "$1" ] || mount --bind /dev/null "$1"; shift; done; '
+    'shift; hostname "$name" && exec "$@"'
+)
 INIT_S = 10.0
 KILL_S = 20.0
 POLL_S = 0.02
@@ -54,10 +60,10 @@ def start_init(namespace: Path, hostname: str, log: Path) -> ProcessMark:
     enter = ["nsenter", f"--net={namespace}"]
     new = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc",
            "--propagation", "slave"]  # fmt: skip
-    run_init = ["sh", "-c", 'hostname "$0" && exec "$@"', hostname, sys.executable, "-I", init.__file__]
+    boot = ["sh", "-ec", _BOOT, "sh", hostname, *HOST_ENGINES, "--", sys.executable, "-I", init.__file__]
     with log.open("ab") as output:
         outer = subprocess.Popen(
-            [*enter, *new, *run_init],
+            [*enter, *new, *boot],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/",
         )  # fmt: skip
     found: list[ProcessMark] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -44,12 +45,14 @@ def run_engine(namespace: str | None = None) -> Iterator[EngineServer]:
     directory = Path(tempfile.mkdtemp(prefix="orsdocker-", dir=ROOT))
     socket = directory / "d.sock"
     command = ["dockerd", "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec",
-               "--pidfile", f"{directory}/pid", "-H", f"unix://{socket}", "--bridge", "none",
+               "--pidfile", f"{directory}/pid", "-H", f"unix://{socket}",
                "--userland-proxy=false", "--shutdown-timeout", "3"]  # fmt: skip
+    bridge = None
     if namespace is None:
-        command += ["--iptables=false", "--ip6tables=false"]
+        bridge = _make_bridge()
+        command += ["--iptables=false", "--ip6tables=false", "--bridge", bridge]
     else:
-        command = ["nsenter", f"--net=/run/netns/{namespace}", *command]
+        command = ["nsenter", f"--net=/run/netns/{namespace}", *command, "--bridge", "none"]
     log = (directory / "log").open("wb")
     process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
@@ -66,6 +69,18 @@ def run_engine(namespace: str | None = None) -> Iterator[EngineServer]:
         log.close()
         _unmount_below(directory)
         shutil.rmtree(directory, ignore_errors=True)
+        if bridge is not None:
+            subprocess.run(["ip", "link", "delete", bridge], capture_output=True, check=False)
+
+
+def _make_bridge() -> str:
+    """A bridge for an engine in this machine's own network. Without one, dockerd would take docker0 away."""
+    number = secrets.randbelow(256)
+    name = f"orst{number:x}"
+    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+    # From the range for measurements (RFC 2544), where nobody lives.
+    subprocess.run(["ip", "address", "add", f"198.18.{number}.1/28", "dev", name], check=True)
+    return name
 
 
 @contextmanager

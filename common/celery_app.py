@@ -13,9 +13,9 @@ from typing import Any
 
 from celery import Celery
 from celery.app.amqp import AMQP
-from celery.worker.consumer import Consumer
 from kombu.entity import Exchange, Queue
 
+from common.broker import TRANSPORT, PlainConsumer
 from common.logs import get_logger
 from common.names import transport_options
 from common.redis_client import socket_options
@@ -46,7 +46,7 @@ class DirectAMQP(AMQP):  # type: ignore[misc]
         return _DIRECT
 
 
-class SteadyConsumer(Consumer):  # type: ignore[misc]
+class SteadyConsumer(PlainConsumer):
     """Celery's consumer, but it survives a restart of Redis.
 
     celery 5.7.0 sets the broken connection aside and closes it here; a BRPOP in flight then finds none and the
@@ -78,6 +78,7 @@ def make_celery(
     """
     app = Celery(name, broker=redis_url, amqp=DirectAMQP, set_as_current=False)
     app.conf.update(
+        broker_transport=TRANSPORT,
         broker_transport_options={
             **transport_options(owner),
             **socket_options(timeout_s),

@@ -78,14 +78,24 @@ def transport_options(owner: str) -> dict[str, str]:
 
 
 def redis_rules(box: str) -> list[str]:
-    """Redis ACL rules (`ACL SETUSER`) that let a box reach its own keys and no other's."""
-    own = [role_queue(role, box) for role in Role] + list(transport_options(box).values())
-    rules = [f"~{key}" for key in own]
+    """Redis ACL rules (`ACL SETUSER`, Redis 7) that let a box reach its own keys and no other's.
+
+    What the master reads has rules of its own (selectors) with the commands that a box needs there: a key of
+    another type than expected would end every pass over all boxes with an error.
+    """
+    rules = [f"~{key}" for key in transport_options(box).values()]
+    rules += [f"%R~{wish_key(box)}", f"%R~{EPOCH}", f"%R~{EPOCH_READY}"]
+    queues = " ".join(f"~{role_queue(role, box)}" for role in Role)
     # kombu emulates priorities with queues of the same name and a suffix.
-    rules += [f"~{role_queue(role, box)}\x06\x16*" for role in Role]
-    rules += [f"~{status_key(box)}", f"~{layers_key(box)}", f"%W~{report_queue(box)}", f"%R~{wish_key(box)}"]
-    rules += [f"%R~{EPOCH}", f"%R~{EPOCH_READY}"]
+    queues += "".join(f" ~{role_queue(role, box)}\x06\x16*" for role in Role)
+    selectors = [
+        f"(+brpop +rpop +lpush +rpush +llen +exists {queues})",
+        f"(+lpush %W~{report_queue(box)})",
+        f"(+get +set ~{status_key(box)})",
+        f"(+sadd +srem +del %W~{layers_key(box)})",
+    ]
     # kombu frees its mutex with a script of its own; what a script does is checked against these rules too.
     return ["resetkeys", "resetchannels", "-@all", *rules, "&celery*",
             "+@read", "+@write", "+@connection", "+@transaction", "+@blocking", "+evalsha", "+script|load",
-            "-@dangerous", "+info", "-@admin", "-keys", "-scan", "-randomkey", "-dbsize"]  # fmt: skip
+            "-@dangerous", "+info", "-@admin", "-keys", "-scan", "-randomkey", "-dbsize",
+            "clearselectors", *selectors]  # fmt: skip

@@ -49,5 +49,8 @@ def connect(url: str, *, timeout_s: float = 5.0, ca_file: str | None = None) -> 
         options = {"socket_timeout": timeout_s}
     if url.startswith("rediss://") and ca_file:
         options["ssl_ca_certs"] = ca_file
-    client: redis.Redis = redis.Redis.from_url(url, decode_responses=True, **options)
+    # A box may have written any bytes: what is not UTF-8 is wrong further on, and ends nobody's connection here.
+    client: redis.Redis = redis.Redis.from_url(
+        url, decode_responses=True, encoding_errors="replace", **options
+    )
     return client

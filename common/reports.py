@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from common.wishes import ChunkList
-from common.words import Digest, Endpoint, FilesetId, Frozen
+from common.words import MOST, Digest, Endpoint, FilesetId, Frozen
 
 
 class _Report(Frozen):
     subject: str = Field(max_length=128)
-    generation: int = Field(ge=0)
+    generation: int = Field(ge=0, le=MOST)
     at: float = Field(default_factory=time.time, description="Unix time on the box.")
 
 
@@ -29,7 +29,7 @@ class StepDone(_Report):
         "offer", "fetch", "export", "network", "mount", "create", "launch", "ready", "stop", "unmount", "end"
     ]
     took_s: float = Field(ge=0)
-    size_bytes: int = Field(0, ge=0, description="Bytes that came over the network.")
+    size_bytes: int = Field(0, ge=0, le=MOST, description="Bytes that came over the network.")
     sources: dict[str, int] = Field(default_factory=dict, description="Bytes by box that they came from.")
     detail: str = Field("", max_length=500)
 
@@ -74,7 +74,7 @@ class Stopped(_Report):
     """No container, mount, network or key of the instance is left; `exit_code` if it ended by itself."""
 
     kind: Literal["stopped"] = "stopped"
-    exit_code: int | None = None
+    exit_code: int | None = Field(None, ge=-MOST, le=MOST)
 
 
 class Failed(_Report):
@@ -91,7 +91,7 @@ class BlobHeld(Frozen):
     """A blob that was verified whole on this box, with the chunk list that the box computed itself."""
 
     digest: Digest
-    size_bytes: int = Field(ge=0)
+    size_bytes: int = Field(ge=0, le=MOST)
     chunk_list: ChunkList
 
 
@@ -107,9 +107,9 @@ class FilesetHeld(_Report):
 
     kind: Literal["fileset"] = "fileset"
     fileset: FilesetId
-    fileset_version: int
-    size_bytes: int = Field(ge=0)
-    files: int = Field(ge=0)
+    fileset_version: int = Field(ge=0, le=MOST)
+    size_bytes: int = Field(ge=0, le=MOST)
+    files: int = Field(ge=0, le=MOST)
 
 
 Report = StepDone | Preparing | KeyMade | Exported | Ended | Running | Stopped | Failed | Held | FilesetHeld

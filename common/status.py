@@ -5,16 +5,16 @@ from __future__ import annotations
 from pydantic import Field
 
 from common import __version__
-from common.words import BoxId, BoxKind, Coordinate, Endpoint, FilesetId, Frozen, Resources, Role
+from common.words import MOST, BoxId, BoxKind, Coordinate, Endpoint, FilesetId, Frozen, Resources, Role
 
 
 class DiskUse(Frozen):
     """The lent space of a box. A layer lies on the disk twice, as a blob and unpacked in the engine."""
 
-    lent_bytes: int = Field(ge=0)
-    blobs_bytes: int = Field(0, ge=0)
-    engine_bytes: int = Field(0, ge=0)
-    filesets_bytes: int = Field(0, ge=0)
+    lent_bytes: int = Field(ge=0, le=MOST)
+    blobs_bytes: int = Field(0, ge=0, le=MOST)
+    engine_bytes: int = Field(0, ge=0, le=MOST)
+    filesets_bytes: int = Field(0, ge=0, le=MOST)
 
     @property
     def free_bytes(self) -> int:
@@ -42,7 +42,7 @@ class BoxStatus(Frozen):
     kind: BoxKind
     open: bool
     fixed: bool
-    architecture: str = Field(description="As in the OCI image specification: amd64, arm64, …")
+    architecture: str = Field(max_length=64, description="As in the OCI image specification: amd64, arm64, …")
     labels: dict[str, str] = Field(default_factory=dict)
     coordinate: Coordinate = Coordinate()
     capacity: Resources

@@ -24,6 +24,10 @@ DeploymentId = Annotated[str, StringConstraints(pattern=LABEL)]
 FilesetId = Annotated[str, StringConstraints(pattern=LABEL)]
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=64)]
 Digest = Annotated[str, StringConstraints(pattern=DIGEST)]
+# A name or an address: it gets into other programs' files (ssh's, nginx's), where a space or a line would be more.
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:][A-Za-z0-9.:_-]*$", max_length=253)]
+# What SQL, Lua and NumPy can still count with.
+MOST = 2**62
 RepositoryName = Annotated[str, StringConstraints(pattern=REPOSITORY, max_length=128)]
 TagName = Annotated[str, StringConstraints(pattern=TAG)]
 
@@ -95,17 +99,17 @@ class InstanceState(StrEnum):
 class Frozen(BaseModel):
     """Base of every value that crosses a boundary: unknown keys are refused, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Resources(Frozen):
     """An amount of what a box can give. All zero means nothing."""
 
     cpu: float = Field(0.0, ge=0, description="Processor cores.")
-    memory_bytes: int = Field(0, ge=0)
-    disk_bytes: int = Field(0, ge=0, description="Room in the lent space.")
-    bandwidth_bps: int = Field(0, ge=0, description="Bits per second held while running.")
-    gpu: int = Field(0, ge=0, description="Whole graphics processors.")
+    memory_bytes: int = Field(0, ge=0, le=MOST)
+    disk_bytes: int = Field(0, ge=0, le=MOST, description="Room in the lent space.")
+    bandwidth_bps: int = Field(0, ge=0, le=MOST, description="Bits per second held while running.")
+    gpu: int = Field(0, ge=0, le=MOST, description="Whole graphics processors.")
 
     def __add__(self, other: Resources) -> Resources:
         return Resources(
@@ -138,7 +142,7 @@ class Coordinate(Frozen):
 class Endpoint(Frozen):
     """Where a server of a box answers. `tls` is false on loopback only."""
 
-    host: str
+    host: HostName
     port: int = Field(ge=1, le=65535)
     tls: bool = False
 

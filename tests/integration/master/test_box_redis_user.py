@@ -183,6 +183,26 @@ def test_a_box_may_write_reports_but_not_read_or_take_them_back(box: redis.Redis
     assert admin.llen(names.report_queue(BOX)) == 1
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"LPUSH {names.status_key(BOX)} x",
+        f"SADD {names.status_key(BOX)} x",
+        f"SET {names.layers_key(BOX)} x",
+        f"LPUSH {names.layers_key(BOX)} x",
+        f"SET {names.report_queue(BOX)} x",
+        f"DEL {names.report_queue(BOX)}",
+        f"SET {names.role_queue(Role.COMPUTE, BOX)} x",
+        f"RENAME unacked.{BOX} {names.status_key(BOX)}",
+        f"COPY {names.status_key(BOX)} {names.layers_key(BOX)}",
+        f"SUNIONSTORE {names.role_queue(Role.COMPUTE, BOX)} {names.layers_key(BOX)}",
+    ],
+)
+def test_what_the_master_reads_of_a_box_keeps_its_type(box: redis.Redis, command: str) -> None:
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        box.execute_command(*command.split())
+
+
 def test_a_box_may_not_write_its_own_wishes(box: redis.Redis) -> None:
     with pytest.raises(redis.exceptions.NoPermissionError):
         box.hset(names.wish_key(BOX), "compute/i-1", "forged")

@@ -1,0 +1,76 @@
+"""What a stranger says in a message is bounded before anybody counts with it or writes it to a file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from common.reports import read_report
+from common.status import BoxStatus
+from common.words import BoxKind, Endpoint, Resources, Role
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "::1", "fd00::7", "box-1.example.org", "localhost", "a_service", "198.51.100.7"]
+)
+def test_the_usual_hosts_are_hosts(host: str) -> None:
+    assert Endpoint(host=host, port=22).host == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "-oProxyCommand=touch",
+        "10.0.0.1\n    ProxyCommand touch /tmp/x",
+        "10.0.0.1\n",
+        "a b",
+        "a;b",
+        "fe80::1%eth0",
+        "x" * 300,
+    ],
+)
+def test_a_host_cannot_add_a_line_to_another_programs_file(host: str) -> None:
+    with pytest.raises(ValidationError):
+        Endpoint(host=host, port=22)
+
+
+def status(**changes: object) -> str:
+    """A box's status record, with changes at the top."""
+    record = BoxStatus(
+        box="box-1", epoch="b", sequence=0, redis_epoch="e", at=0.0, roles=frozenset(Role), kind=BoxKind.SERVER,
+        open=True, fixed=True, architecture="amd64", capacity=Resources(), used=Resources(),
+        disk={"lent_bytes": 1},  # type: ignore[arg-type]
+    )  # fmt: skip
+    return json.dumps({**json.loads(record.model_dump_json()), **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"at": float("nan")},
+        {"load": float("inf")},
+        {"capacity": {"cpu": float("inf")}},
+        {"capacity": {"memory_bytes": 10**400}},
+        {"capacity": {"gpu": -1}},
+        {"disk": {"lent_bytes": 10**400}},
+        {"coordinate": {"x_ms": float("nan")}},
+        {"architecture": "x" * 1000},
+    ],
+)
+def test_a_status_has_numbers_that_can_be_counted_with(changes: dict[str, object]) -> None:
+    BoxStatus.model_validate_json(status())
+    with pytest.raises(ValidationError):
+        BoxStatus.model_validate_json(status(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"at": float("nan")}, {"generation": 10**30}, {"exit_code": 10**30}, {"generation": -1}]
+)
+def test_a_report_has_numbers_that_fit_into_a_row(changes: dict[str, object]) -> None:
+    good = {"kind": "stopped", "subject": "i-1", "generation": 1, "at": 1.0}
+    read_report(json.dumps(good))
+    with pytest.raises(ValidationError):
+        read_report(json.dumps({**good, **changes}))

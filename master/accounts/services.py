@@ -109,7 +109,7 @@ def authenticate(context: MasterContext, name: str, password: str, address: str)
 
     Raises Unauthorized, or TooMany after too many wrong ones from this address.
     """
-    throttle.check(context.redis, name, address)
+    throttle.enter(context.redis, name, address)
     with context.database.read() as session:
         if password.startswith(TOKEN_PREFIX):
             user = user_of_token(session, password)
@@ -118,7 +118,6 @@ def authenticate(context: MasterContext, name: str, password: str, address: str)
             user = session.scalar(select(User).where(User.name == name, User.active.is_(True)))
             good = verify_password(user.password_hash if user else None, password[:MAXIMUM_PASSWORD])
     if user is None or not good:
-        throttle.count(context.redis, name, address)
         raise Unauthorized("Name and password do not belong together.", field="password")
     throttle.forget(context.redis, name, address)
     return user

@@ -1,10 +1,16 @@
-"""Slows down guessing: wrong sign-ins are counted in Redis, per name with address and per address."""
+"""Slows down guessing: sign-ins are counted in Redis, per name with address and per address.
+
+A try counts before its password is looked at, and is taken back if that was right: of many at once no more
+get through than of many in turn.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import redis
+from redis.client import Pipeline
 
 from common.errors import OpenRaaSError, Unavailable
 
@@ -26,32 +32,36 @@ def _counters(name: str, address: str) -> list[tuple[str, int]]:
     return [(f"signin:{digest}:{address}", PER_NAME), (f"signin:{address}", PER_ADDRESS)]
 
 
-def check(client: redis.Redis, name: str, address: str) -> None:
-    """Raise TooMany after too many wrong sign-ins, Unavailable if nobody can tell."""
+def enter(client: redis.Redis, name: str, address: str) -> None:
+    """Count a try. Raises TooMany after too many wrong ones, Unavailable if nobody can tell."""
     counters = _counters(name, address)
     try:
-        counts = client.mget([key for key, _ in counters])
-    except redis.RedisError as error:
-        raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
-    if any(int(count or 0) >= limit for count, (_, limit) in zip(counts, counters, strict=True)):
-        raise TooMany("Too many wrong sign-ins.", remedy=f"Try again in {WINDOW_S // 60} minutes.")
-
-
-def count(client: redis.Redis, name: str, address: str) -> None:
-    """Remember a wrong sign-in."""
-    try:
         with client.pipeline() as pipe:
-            for key, _ in _counters(name, address):
+            for key, _ in counters:
                 pipe.incr(key)
-                pipe.expire(key, WINDOW_S)
-            pipe.execute()
+                pipe.expire(key, WINDOW_S, nx=True)
+            counts = pipe.execute()[::2]
+            if all(int(count) <= limit for count, (_, limit) in zip(counts, counters, strict=True)):
+                return
+            _take_back(pipe, [key for key, _ in counters])
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
+    raise TooMany("Too many wrong sign-ins.", remedy=f"Try again in {WINDOW_S // 60} minutes.")
 
 
 def forget(client: redis.Redis, name: str, address: str) -> None:
-    """A right sign-in: the name's wrong ones no longer count."""
+    """A right sign-in: the name's wrong ones no longer count, and this one does not for the address."""
+    (by_name, _), (by_address, _) = _counters(name, address)
     try:
-        client.delete(_counters(name, address)[0][0])
+        with client.pipeline() as pipe:
+            pipe.delete(by_name)
+            _take_back(pipe, [by_address])
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
+
+
+def _take_back(pipe: Pipeline, keys: Sequence[str]) -> None:
+    for key in keys:
+        pipe.decr(key)
+        pipe.expire(key, WINDOW_S, nx=True)  # the window may have ended meanwhile
+    pipe.execute()

@@ -25,6 +25,7 @@ def _next_page() -> str:
     wanted = request.values.get("next", "")
     parts = urlsplit(wanted)
     local = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted
+    local = local and wanted.isprintable()  # a line's end would be one in the answer's headers
     return wanted if local and not parts.netloc and not parts.scheme else url_for("catalogue.catalogue")
 
 

@@ -121,6 +121,8 @@ class Option(Frozen):
             raise ValueError(f"at most {limit} characters.")
         if "\0" in value:
             raise ValueError("a zero byte cannot be part of it.")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("half a character (a lone surrogate) cannot be part of it.")
         if self.pattern is not None:
             try:
                 _matcher(self.pattern).validate_python(value)

@@ -24,6 +24,7 @@ api = APIBlueprint(
 )
 
 MAXIMUM_PAGE = 200
+MAXIMUM_OFFSET = 10**9
 
 
 class NewDeployment(BaseModel):
@@ -49,7 +50,7 @@ class Page(BaseModel):
     """Which part of the list."""
 
     limit: int = Field(50, ge=1, le=MAXIMUM_PAGE)
-    offset: int = Field(0, ge=0)
+    offset: int = Field(0, ge=0, le=MAXIMUM_OFFSET)
     running: bool = Field(False, description="Only those that have not ended.")
     everybody: bool = Field(False, description="Other people's too; for operators.")
 

@@ -23,6 +23,7 @@ from master.web.streams import View, event_stream
 views = Blueprint("deployments", __name__, url_prefix="/deployments")
 
 PER_PAGE = 30
+MAXIMUM_PAGE = 10**6
 
 
 @views.get("")
@@ -30,7 +31,7 @@ def mine() -> str:
     """My deployments, the newest first; operators may see everybody's."""
     user = current_user()
     everybody = request.args.get("all") == "1" and may(user, UserRole.OPERATOR)
-    page = max(1, request.args.get("page", 1, type=int))
+    page = min(max(1, request.args.get("page", 1, type=int)), MAXIMUM_PAGE)
     with context().database.read() as session:
         found = services.list_deployments(
             session, user, everybody=everybody, limit=PER_PAGE + 1, offset=(page - 1) * PER_PAGE

@@ -190,18 +190,27 @@ class WishWriter:
 
     def write(self, *wishes: BoxWish) -> None:
         """Put wishes on the lists and send the tasks; what fails is left to the reconciler."""
-        if not wishes:
+        signed = [(item, token) for item in wishes if (token := self._signed(item)) is not None]
+        if not signed:
             return
         try:
             pipe = self._context.redis.pipeline(transaction=False)
-            for item in wishes:
-                token = sign_wish(self._context.signer, item.box, item.wish)
+            for item, token in signed:
                 pipe.hset(wish_key(item.box), wish_field(item.wish.role, item.wish.subject), token)
             pipe.execute()
-            for item in wishes:
+            for item, _ in signed:
                 self.wake(item.box, Role(item.wish.role), item.wish.subject, item.wish.generation)
         except (redis.RedisError, OperationalError) as error:
             log.warning("wishes not written", boxes=sorted({item.box for item in wishes}), error=str(error))
+
+    def _signed(self, item: BoxWish) -> str | None:
+        """The wish as a token; none, with a line in the log, for one that cannot be written down: the others
+        must not wait for it."""
+        try:
+            return sign_wish(self._context.signer, item.box, item.wish)
+        except ValueError as error:
+            log.error("wish not written", box=item.box, subject=item.wish.subject, error=str(error))
+            return None
 
     def wake(self, box: str, role: Role, subject: str, generation: int) -> None:
         """Tell a box to look at one subject now."""

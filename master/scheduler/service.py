@@ -203,6 +203,9 @@ class Scheduler:
             except redis.RedisError as error:
                 log.warning("placement put off", instance=instance_id, error=str(error))
                 return
+            except Exception:
+                # Those behind it in the queue must not wait for one that this master cannot place.
+                log.exception("placement failed", instance=instance_id)
 
     def fleet(self) -> Fleet:
         """The fleet as this process sees it."""

@@ -64,6 +64,7 @@ def create_app(context: MasterContext) -> OpenAPI:
     security.protect(app, _form_key(context))
     app.before_request(security.check_change)
     app.before_request(guard.admit)
+    app.before_request(security.check_body)
     app.after_request(_log_change)
     errors.register(app)
     pages.register(app)

@@ -5,12 +5,14 @@ Sources: Fetch Metadata (W3C), OWASP's "Cross-Site Request Forgery Prevention" a
 
 from __future__ import annotations
 
+import json
+
 from flask import Flask, request
 from flask.sessions import SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.wrappers import Response
 
-from common.errors import Forbidden
+from common.errors import BadInput, Forbidden
 from master.accounts.guard import bearer_token, cookie_name
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -73,6 +75,21 @@ def check_change() -> None:
         raise Forbidden(
             "A change by cookie has to tell its origin.", remedy="Programs send an API token as Bearer."
         )
+
+
+def check_body() -> None:
+    """Refuse JSON that can be read but neither kept nor answered (`before_request`).
+
+    Half characters (`"\\ud800"`) fit into no database, and what is nested too deep ends whoever walks it.
+    """
+    if not request.is_json:
+        return
+    try:
+        json.dumps(request.get_json(silent=True), ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise BadInput("The body is nested too deep.", field="body") from error
+    except UnicodeEncodeError as error:
+        raise BadInput("The body has half a character (a lone surrogate) in it.", field="body") from error
 
 
 def _is_form() -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import NotFound, Unavailable
-from common.names import EPOCH, EPOCH_READY, reserved_key
+from common.names import EPOCH, EPOCH_READY, reserved_key, wish_key
 from common.reports import Ended, Exported, Failed, KeyMade, Preparing, Report, Running, StepDone, Stopped
 from common.wishes import ComputeWish, ExportWish, OfferWish
 from common.words import Endpoint, MountMode, Resources
@@ -192,6 +192,30 @@ def test_a_request_that_fits_nowhere_waits_and_starts_when_there_is_room(master:
     tell(master, box, Stopped(subject=first.instances[0].id, generation=1))
     Scheduler(master).place_waiting()
     assert state(master, second) == "placed"
+
+
+def test_one_deployment_that_cannot_be_written_down_keeps_nobody_else_waiting(master: MasterContext) -> None:
+    box = FakeBox(master, "box-1", capacity=Resources(cpu=8, memory_bytes=8 * GIB))
+    box.hold(image_digests(add_image(master, "site:1")))
+    add_application(
+        master,
+        "site",
+        "site:1",
+        environment={"V": "${v}"},
+        options=[{"name": "v", "title": "v"}],
+    )
+    user = add_user(master)
+    bad, placed, good = (request_deployment(master, user, "site", {"v": "a"}) for _ in range(3))
+    scheduler = Scheduler(master)
+    scheduler.place(placed.instances[0].id, 1)
+    with master.database.write() as session:
+        session.get_one(Deployment, bad.id).options = {"v": "\ud800"}
+        session.get_one(Deployment, placed.id).options = {"v": "\ud800"}
+    scheduler.place_waiting()
+    assert state(master, good) == "placed"
+    master.redis.delete(wish_key("box-1"))
+    Reconciler(master).run()
+    assert f"compute/{good.instances[0].id}" in box.wishes()
 
 
 def test_reports_of_another_box_or_an_older_generation_count_for_nothing(master: MasterContext) -> None:

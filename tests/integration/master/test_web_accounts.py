@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from flask.testing import FlaskClient
 from flask_openapi3 import OpenAPI
 from sqlalchemy import select
 
+from common.errors import Unauthorized
 from master.accounts import services, throttle
 from master.accounts.models import ApiToken, User, UserRole, WebSession
 from master.context import MasterContext
@@ -131,6 +133,43 @@ def test_guessing_is_slowed_down_for_the_name_and_not_for_others(context: Master
         assert sign_in(client, "ada", "wrong").status_code == 401
     assert sign_in(client, "ada", password).status_code == 429
     assert sign_in(client, "bob", other).status_code == 303
+
+
+def test_guesses_at_once_are_no_more_than_guesses_in_turn(context: MasterContext) -> None:
+    _, password, _ = add_person(context, "ada")
+
+    def guess(number: int) -> bool:
+        try:
+            services.authenticate(context, "ada", f"wrong {number}", "192.0.2.7")
+        except throttle.TooMany:
+            return False
+        except Unauthorized:
+            return True
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        looked_at = sum(pool.map(guess, range(3 * throttle.PER_NAME)))
+    assert looked_at == throttle.PER_NAME
+    with pytest.raises(throttle.TooMany):
+        services.authenticate(context, "ada", password, "192.0.2.7")
+    assert services.authenticate(context, "ada", password, "192.0.2.8").name == "ada"
+
+
+def test_right_sign_ins_of_a_classroom_do_not_count(context: MasterContext) -> None:
+    _, password, _ = add_person(context, "ada")
+    for _ in range(throttle.PER_NAME + 2):
+        services.authenticate(context, "ada", password, "192.0.2.7")
+    assert {int(context.redis.get(key) or 0) for key in context.redis.keys("signin:*")} <= {0}
+
+
+def test_a_line_break_in_the_address_to_go_on_to_leads_to_the_catalogue(
+    client: FlaskClient, context: MasterContext
+) -> None:
+    _, password, _ = add_person(context, "ada")
+    sign_in(client, "ada", password)
+    answer = client.get("/sign-in", query_string={"next": "/x\r\nSet-Cookie: a=b"})
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/applications")
+    assert client.get(f"/deployments?page={10**30}").status_code == 200
 
 
 def test_a_wrong_sign_in_does_not_tell_whether_the_name_exists(

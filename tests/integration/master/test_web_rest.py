@@ -138,6 +138,24 @@ def test_a_body_that_is_not_json_is_told_so(ada: Caller, notebook: None) -> None
     assert "JSON" in answer["message"]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"application": "notebook", "options": {"project": "a\\ud800"}}',
+        '{"application": "notebook", "options": {"\\udfff": "a"}}',
+        "[" * 100_000,
+    ],
+)
+def test_a_body_that_nobody_could_keep_is_refused(ada: Caller, notebook: None, data: str) -> None:
+    answer = ada("POST", "/deployments", data=data, content_type="application/json", status=422)
+    assert answer["field"] == "body"
+    assert ada("GET", "/deployments")["deployments"] == []
+
+
+def test_a_page_beyond_all_counting_is_refused_in_words(ada: Caller) -> None:
+    assert ada("GET", f"/deployments?offset={10**30}", status=422)["field"] == "offset"
+
+
 def test_an_image_that_no_box_holds_is_named(ada: Caller, operator: Caller) -> None:
     operator("POST", "/applications", json={"manifest": MANIFEST}, status=201)
     assert "demo/notebook:1" in ada("POST", "/deployments", json=GOOD, status=404)["message"]

@@ -13,4 +13,10 @@ if [ ! -f "$OPENRAAS_BOX_DIR/identity.json" ]; then
     printf '%s\n' "$OPENRAAS_TOKEN" | openraas box join "$OPENRAAS_MASTER" - "$@"
 fi
 unset OPENRAAS_TOKEN
+# A container has no nodes for loop devices that the kernel makes later; each home takes one.
+number=0
+while [ "$number" -lt 256 ]; do
+    [ -e "/dev/loop$number" ] || mknod -m 0600 "/dev/loop$number" b 7 "$number"
+    number=$((number + 1))
+done
 exec openraas box run --state-dir "$OPENRAAS_BOX_DIR"

@@ -17,10 +17,14 @@ def mounted(below: Path) -> list[Path]:
     """Mount points at or below a directory, one for each layer, in the order in which they were made."""
     points = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point = Path(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), line.split(" ")[4]))
+        point = _point(line.split(" "))
         if point.is_relative_to(below):
             points.append(point)
     return points
+
+
+def _point(fields: list[str]) -> Path:
+    return Path(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4]))
 
 
 def layers(point: Path) -> int:
@@ -32,14 +36,27 @@ def share(directory: Path) -> None:
     """Make a directory a mount of its own whose mounts reach the containers that bind what lies in it.
 
     It is made private first: below a shared root it would else belong to the root's peers, and each mount
-    would appear twice.
+    would appear twice. What lies on a shared mount of its own is left so: in a box that lives in a container
+    that mount is the road to the engine outside, and a private one would cut it.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if layers(directory):
+    if layers(directory) or _lies_on_shared(directory):
         return
     programs.run(["mount", "--bind", str(directory), str(directory)])
     programs.run(["mount", "--make-private", str(directory)])
     programs.run(["mount", "--make-shared", str(directory)])
+
+
+def _lies_on_shared(directory: Path) -> bool:
+    """Whether the mount that holds a directory is shared (`shared:N`, proc_pid_mountinfo(5)), and not `/`."""
+    deepest, shared = Path("/"), False
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split(" ")
+        point = _point(fields)
+        if directory.is_relative_to(point) and point.is_relative_to(deepest):
+            deepest = point  # of two at one place the later one lies on top
+            shared = any(field.startswith("shared:") for field in fields[6 : fields.index("-")])
+    return shared and deepest != Path("/")
 
 
 def cover(source: Path, point: Path) -> None:

@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     web_proxies: int = Field(
         0, ge=0, le=5, description="Reverse proxies in front of the web whose X-Forwarded-… headers count."
     )
+    web_proxy_address: str = Field(
+        "",
+        description="The only address whose forwarded headers count; empty: any, so close the port to others.",
+    )
     session_s: Duration = Field(12 * 3600.0, description="How long a sign-in lasts.")
     policy: str = Field("nearest", description="Name of the placement policy in force.")
     lease_s: Duration = Field(8 * 3600.0, description="Lease of a deployment whose manifest says nothing.")

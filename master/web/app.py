@@ -9,7 +9,6 @@ from typing import Any
 from flask import request
 from flask_openapi3 import Info, OpenAPI
 from flask_openapi3.models import SecurityScheme
-from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response
 
 from common import __version__
@@ -19,7 +18,7 @@ from master.accounts import guard
 from master.boxes.api import authority_views
 from master.context import MasterContext
 from master.images.token import token_views
-from master.web import docs, errors, flower, health, metrics, pages, security, streams
+from master.web import docs, errors, flower, health, metrics, pages, proxies, security, streams
 from master.web.current import EXTENSION
 from master.web.errors import ErrorAnswer
 
@@ -75,8 +74,10 @@ def create_app(context: MasterContext) -> OpenAPI:
     for subject in VIEWS:
         app.register_blueprint(import_module(f"master.{subject}.views").views)
     if context.settings.web_proxies:
-        count = context.settings.web_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, count, count, count)  # type: ignore[method-assign]
+        proxied = proxies.trust(
+            app.wsgi_app, context.settings.web_proxies, context.settings.web_proxy_address
+        )
+        app.wsgi_app = proxied  # type: ignore[method-assign, assignment]
     return app
 
 

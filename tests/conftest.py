@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.platform import RunningPlatform, running_platform
 from tests.support.redis import RedisServer, run_redis
+
+# No test says how fast something has to be; what hangs is ended by pytest's own limit.
+settings.register_profile("openraas", deadline=None)
+settings.load_profile("openraas")
 
 
 @pytest.fixture(scope="session")

@@ -74,9 +74,7 @@ class Settings(BaseSettings):
     reconcile_every_s: Duration = Field(3.0, description="How often wish and fact are compared.")
     reservation_s: Duration = Field(60.0, description="An unconfirmed reservation expires after this.")
     prepare_s: Duration = Field(900.0, description="Limit from placement to running.")
-    stop_s: Duration = Field(60.0, description="After this a stop is sent again.")
     redis_timeout_s: Duration = Field(5.0, description="Socket timeout towards Redis.")
-    publish_timeout_s: Duration = Field(2.0, description="Limit of one publish on the web side.")
 
     home_limit_bytes: Size = Field(2 * 2**30, description="Size limit of a person's home.")
     max_upload_bytes: Size = Field(20 * 2**30, description="Largest fileset that may be put.")

@@ -55,4 +55,3 @@ class BoxStatus(Frozen):
     filesets: list[FilesetHolding] = Field(default_factory=list)
     front: Endpoint | None = Field(None, description="Gateway and blob server.")
     filestore: Endpoint | None = Field(None, description="Where filesets are exported.")
-    reaches: list[BoxId] = Field(default_factory=list, description="Boxes whose servers answered lately.")

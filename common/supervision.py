@@ -43,9 +43,7 @@ class Program:
     priority: int = 100
     stop_signal: str = "TERM"
     stop_wait_s: int = 10
-    start_s: int = 1
     autostart: bool = True
-    autorestart: bool = True
     directory: Path | None = None
 
 
@@ -100,8 +98,8 @@ def _section(program: Program, logs: Path) -> str:
         "command": _value(shlex.join(with_parent(program.command))),
         "priority": program.priority,
         "autostart": str(program.autostart).lower(),
-        "autorestart": str(program.autorestart).lower(),
-        "startsecs": program.start_s,
+        "autorestart": "true",
+        "startsecs": 1,
         "startretries": _MANY,  # the pause grows by a second each time; giving up helps nobody
         "stopsignal": program.stop_signal,
         "stopwaitsecs": program.stop_wait_s,

@@ -8,7 +8,6 @@ from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from master.accounts.models import User
-from master.catalogue.models import Application
 from master.db.base import Base, Id, Moment
 
 
@@ -32,7 +31,6 @@ class Deployment(Base):
     created_at: Mapped[Moment]
     ended_at: Mapped[float | None]
     user: Mapped[User] = relationship()
-    application: Mapped[Application | None] = relationship()
     instances: Mapped[list[Instance]] = relationship(back_populates="deployment", order_by="Instance.ordinal")
 
 

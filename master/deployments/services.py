@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from common.errors import Conflict, NotFound, Unavailable
+from common.errors import NotFound, Unavailable
 from common.names import PLACE, SCHEDULER_QUEUE
 from common.signing import seal
 from common.words import InstanceState, new_id
@@ -201,11 +201,3 @@ def queue_place(session: Session, instance: Instance) -> QueuePlace | None:
         .where(Instance.state.in_([state.value for state in ON_A_BOX]))
     )
     return QueuePlace(ahead or 0, first_end)
-
-
-def open_instance(deployment: Deployment) -> Instance:
-    """The instance that a browser opens: the first one that runs. Raises Conflict if none does."""
-    for instance in deployment.instances:
-        if instance.state == InstanceState.RUNNING.value:
-            return instance
-    raise Conflict(f"Deployment {deployment.id} is not running.", remedy="Wait until its state is running.")

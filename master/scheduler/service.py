@@ -24,7 +24,6 @@ from master.lifecycle.states import WAITING
 from master.lifecycle.wishes import WishWriter, compute_wish, depository_boxes, offer_wishes
 from master.scheduler.fleet_reader import FleetReader
 from master.scheduler.reservations import Reservation, Reservations
-from master.scheduling.fleet import Fleet
 from master.scheduling.place import place
 from master.scheduling.policies import load_policy
 from master.scheduling.request import UNPACKED_FACTOR, Decision, Placement
@@ -206,10 +205,6 @@ class Scheduler:
             except Exception:
                 # Those behind it in the queue must not wait for one that this master cannot place.
                 log.exception("placement failed", instance=instance_id)
-
-    def fleet(self) -> Fleet:
-        """The fleet as this process sees it."""
-        return self._reader.read()
 
 
 def _write_permission(session: Session, instance: Instance, fileset: Fileset, box: str) -> MountMode:

@@ -5,10 +5,8 @@ Views and API functions of every subject import these, so that none of them know
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from flask import Response, current_app
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from master.context import MasterContext
 
@@ -21,13 +19,9 @@ def context() -> MasterContext:
     return found
 
 
-def reply(value: BaseModel | Sequence[BaseModel], status: int = 200) -> Response:
-    """A model, or a list of them, as the JSON answer."""
-    if isinstance(value, BaseModel):
-        text = value.model_dump_json()
-    else:
-        text = TypeAdapter(list[BaseModel]).dump_json(list(value), serialize_as_any=True).decode()
-    return Response(text, status, mimetype="application/json")
+def reply(value: BaseModel, status: int = 200) -> Response:
+    """A model as the JSON answer."""
+    return Response(value.model_dump_json(), status, mimetype="application/json")
 
 
 def nothing() -> Response:

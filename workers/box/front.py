@@ -81,7 +81,7 @@ class Exchange:
             self._handler.wfile.write(body)
 
     def begin(self, status: int, length: int | None, *, headers: Mapping[str, str] | None = None) -> None:
-        """Send status and headers; `length` bytes are then written with `write` or `send_file`."""
+        """Send status and headers; `length` bytes are then sent with `send_file`."""
         handler = self._handler
         if self._body_left and (
             self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers
@@ -98,10 +98,6 @@ class Exchange:
         if handler.close_connection:
             handler.send_header("Connection", "close")
         handler.end_headers()
-
-    def write(self, data: bytes) -> None:
-        """A piece of the answer's body."""
-        self._handler.wfile.write(data)
 
     def stream(
         self, status: int, pieces: Iterable[bytes], *, headers: Mapping[str, str] | None = None

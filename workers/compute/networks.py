@@ -141,13 +141,6 @@ class NetworkPool:
             with self._lock:
                 self._firewall.apply(self._bridges())
 
-    def remove_all(self) -> None:
-        """The box leaves: no network and no rule of it stays."""
-        for identity in self._engine.networks(self._labels).values():
-            self._engine.remove_network(identity)
-        self._table.write("DELETE FROM networks")
-        self._firewall.remove()
-
     def _held(self, deployment: str) -> Network | None:
         row = self._table.one(
             "SELECT name, id, bridge, subnet FROM networks WHERE deployment = ?", (deployment,)

@@ -137,12 +137,6 @@ class Compute:
         if not self._is_depository:
             self._keeper.tidy()
 
-    def leave(self) -> None:
-        """The box leaves: end every instance, remove networks and firewall rules. Raises EngineError."""
-        for row in self._instances.held():
-            self.forget(row.instance)
-        self._tools.networks.remove_all()
-
     def _wake(self, instance: str) -> None:
         self._context.jobs.submit(Lane.SHORT, (self.role, instance), lambda: self._reconverge(instance))
 

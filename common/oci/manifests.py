@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import BadInput
-from common.words import is_digest
+from common.words import MOST, is_digest
 
 LIMIT_BYTES = 4 * 2**20
 
@@ -67,7 +67,7 @@ def parse(data: bytes, content_type: str | None = None) -> Manifest:
         raise BadManifest(f"A manifest may have {LIMIT_BYTES} bytes, this one has {len(data)}.")
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadManifest(f"The manifest is not JSON: {error}.") from error
     if not isinstance(value, dict) or value.get("schemaVersion") != 2:
         raise BadManifest("The manifest has no schemaVersion 2.", field="schemaVersion")
@@ -109,7 +109,7 @@ def _descriptor(value: object, field: str) -> Descriptor:
     digest, size, media_type = value.get("digest"), value.get("size"), value.get("mediaType", "")
     if not isinstance(digest, str) or not is_digest(digest):
         raise BadManifest(f"{field}.digest is not a sha256 digest.", field=f"{field}.digest")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MOST:
         raise BadManifest(f"{field}.size is not a number of bytes.", field=f"{field}.size")
     if not isinstance(media_type, str):
         raise BadManifest(f"{field}.mediaType is not a text.", field=f"{field}.mediaType")

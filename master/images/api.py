@@ -58,7 +58,7 @@ class TagBody(Frozen):
         max_length=1_000_000, description="The manifest's text, whose sha256 is the digest."
     )
     blobs: list[BlobRef] = Field(max_length=1000, description="Manifest, config, layers in order.")
-    architecture: str = Field(max_length=32)
+    architecture: str = Field(max_length=32, pattern=r"^[a-z0-9_]+$")
 
 
 class TagPath(BaseModel):

@@ -38,6 +38,9 @@ class BoxConfig(Frozen):
     lent_bytes: Size = Field(20 * 2**30, description="Disk space lent to OpenRaaS.")
     free_bytes: Size = Field(10**9, description="After a stop, layers go until this much of it is free.")
     layer_timer_s: Duration = Field(86400.0, description="An unused layer goes after this.")
+    upload_timer_s: Duration = Field(
+        1800.0, gt=0, description="A push that nobody goes on with is forgotten."
+    )
     cpu: float | None = Field(None, gt=0, description="Lent cores; none: all that are detected.")
     memory_bytes: Size | None = Field(None, description="Lent memory; none: what is detected, less a tenth.")
     bandwidth_bps: Rate = Field(300_000_000, description="Lent bandwidth.")

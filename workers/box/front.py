@@ -10,6 +10,7 @@ import contextlib
 import json
 import socket
 import socketserver
+import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,8 @@ from common.logs import get_logger
 log = get_logger(__name__)
 
 BUFFER_BYTES = 256 * 1024
+# An answer that comes before the end of the request is lost if the connection is closed at once.
+LINGER_BYTES, LINGER_S = 64 * 2**20, 5.0
 IDLE_S = 75.0
 # The first byte of a TLS record that carries a handshake (RFC 8446, section 5.1).
 TLS_HANDSHAKE = 0x16
@@ -83,9 +86,7 @@ class Exchange:
     def begin(self, status: int, length: int | None, *, headers: Mapping[str, str] | None = None) -> None:
         """Send status and headers; `length` bytes are then sent with `send_file`."""
         handler = self._handler
-        if self._body_left and (
-            self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers
-        ):
+        if self._body_left and self._has_body:
             handler.close_connection = True  # an unread body would be taken for the next request
         self.answered = True
         handler.send_response(status)
@@ -118,6 +119,29 @@ class Exchange:
         # The socket has a timeout, so it is not blocking: socket.sendfile waits where os.sendfile gives EAGAIN.
         if length and self._handler.connection.sendfile(file, offset, length) < length:
             raise ConnectionError("the file ended early")
+
+    def linger(self) -> None:
+        """After an answer that came early: take what the client still sends, within limits, so that it can read
+        the answer. Closing with bytes unread would reset the connection, and nginx then says 502."""
+        connection, end, left = self.connection, time.monotonic() + LINGER_S, LINGER_BYTES
+        with contextlib.suppress(OSError):
+            self._handler.wfile.flush()
+            connection.shutdown(socket.SHUT_WR)
+            while left > 0 and (time_left := end - time.monotonic()) > 0:
+                connection.settimeout(time_left)
+                piece = connection.recv(BUFFER_BYTES)
+                if not piece:
+                    return
+                left -= len(piece)
+
+    @property
+    def answered_early(self) -> bool:
+        """Whether the request's body was not read when it was answered."""
+        return self.answered and self._body_left and self._has_body
+
+    @property
+    def _has_body(self) -> bool:
+        return self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers
 
     def answer_json(self, status: int, value: object, *, headers: Mapping[str, str] | None = None) -> None:
         """Answer with a JSON document."""
@@ -193,6 +217,8 @@ def _make_handler(routes: list[Route]) -> type[BaseHTTPRequestHandler]:
             except Exception:
                 log.exception("request failed", path=exchange.path)
                 self._fail(exchange, 500, "The box could not answer; its log says why.", None)
+            if exchange.answered_early:
+                exchange.linger()
 
         def _fail(self, exchange: Exchange, status: int, message: str, field: str | None) -> None:
             if exchange.answered:

@@ -50,7 +50,8 @@ class Keeper:
         self.report_new()
         timer_s = self._context.config.layer_timer_s
         self._holdings.expire(needed(self._context), timer_s=timer_s, room_bytes=self._room_bytes())
-        self._drop_unfinished(timer_s)
+        self._drop_unfinished("*.upload", self._context.config.upload_timer_s)
+        self._drop_unfinished("*", timer_s)
 
     def make_room(self, size_bytes: int) -> int:
         """Drop unused layers until `size_bytes` more fit; returns how many bytes are still too many."""
@@ -87,9 +88,9 @@ class Keeper:
         others = disk.engine_bytes + disk.filesets_bytes
         return max(0, config.lent_bytes - config.free_bytes - others)
 
-    def _drop_unfinished(self, idle_s: float) -> None:
+    def _drop_unfinished(self, pattern: str, idle_s: float) -> None:
         before = time.time() - idle_s
-        for path in (self._holdings.store.root / "ingest").iterdir():
+        for path in (self._holdings.store.root / "ingest").glob(pattern):
             try:
                 if path.stat().st_mtime < before:
                     path.unlink()

@@ -45,7 +45,7 @@ class Registry:
         self._access = Access(verifier, box=config.box, realm=f"{answer.master.url}/v2/token")
         self._tags = TagClient(answer.master, authority=paths.authority)
         self._uploads = Uploads(
-            table, self._holdings, lent_bytes=config.lent_bytes, idle_s=config.layer_timer_s
+            table, self._holdings, lent_bytes=config.lent_bytes, idle_s=config.upload_timer_s
         )
         self._pushed = PushedManifests(self._holdings, self._tags, box=config.box)
 

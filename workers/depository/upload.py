@@ -55,7 +55,11 @@ class Uploads:
         self._table.write("INSERT INTO uploads VALUES (?, ?, ?)", (upload, repository, time.time()))
         self._path(upload).touch()
         if "digest" in exchange.query:
-            self.finish(exchange, repository, upload)
+            try:
+                self.finish(exchange, repository, upload)
+            except BaseException:
+                self._discard(upload)  # the client was not told its name and cannot go on
+                raise
             return
         self._answer(exchange, HTTPStatus.ACCEPTED, repository, upload)
 

@@ -89,6 +89,20 @@ def test_ranges_come_from_nginx_and_the_store_cannot_be_asked_directly(
         connection.close()
 
 
+@pytest.mark.parametrize("body", [b"x", b"x" * 5_000_000], ids=["small", "large"])
+def test_a_refusal_before_the_end_of_a_push_reaches_the_client(
+    make_box: MakeBox, master: FakeMaster, body: bytes
+) -> None:
+    box = make_box("dep-1", front_port=free_port())
+    with nginx(box) as endpoint:
+        for _ in range(5):  # a reset connection loses the answer only sometimes
+            connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=10)
+            headers = {"Authorization": "Bearer of.nothing"}
+            connection.request("PATCH", f"/v2/site/blobs/uploads/{'0' * 32}", body=body, headers=headers)
+            assert connection.getresponse().status == 401
+            connection.close()
+
+
 def test_an_image_is_pushed_and_fetched_through_nginx(
     make_box: MakeBox, master: FakeMaster, tmp_path: Path
 ) -> None:

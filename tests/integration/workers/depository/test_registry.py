@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 from common.oci.digest import digest_of
 from common.tickets import LayerTicket, OpenTicket, issue
 from tests.support.depository import CONFIG_TYPE, MANIFEST_TYPE, FakeBox, FakeMaster, Image
+from tests.support.redis import wait_until
 
 MakeBox = Callable[..., FakeBox]
 DATA = b"0123456789" * 1000
@@ -162,6 +164,33 @@ def test_a_push_with_a_wrong_digest_is_refused_and_leaves_nothing(client: Client
     assert client("HEAD", f"/v2/site/blobs/{wrong}").status == 404
     assert box.holdings.digests() == set()
     assert list((box.paths.store / "ingest").iterdir()) == []
+
+
+def test_a_push_that_breaks_off_leaves_nothing(client: Client, box: FakeBox) -> None:
+    digest = digest_of(DATA)
+    with socket.create_connection((box.endpoint.host, box.endpoint.port)) as connection:
+        head = f"POST /v2/site/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(DATA)}\r\n"
+        connection.sendall(f"{head}Authorization: Bearer {client.token}\r\n\r\n".encode() + DATA[:100])
+        wait_until(lambda: uploads(box) == 1, 10, "the upload")
+    wait_until(lambda: uploads(box) == 0, 10, "that it is forgotten")
+
+
+def uploads(box: FakeBox) -> int:
+    return len(list((box.paths.store / "ingest").glob("*.upload")))
+
+
+def test_a_push_that_nobody_goes_on_with_is_forgotten(make_box: MakeBox, master: FakeMaster) -> None:
+    box = make_box("dep-1", upload_timer_s=0.05)
+    client = Client(box, master.token("site"))
+    assert client("POST", "/v2/site/blobs/uploads/").status == 202
+    time.sleep(0.1)
+    assert client("POST", "/v2/site/blobs/uploads/").status == 202
+    assert uploads(box) == 1
+
+
+@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"schemaVersion":2,"config":{"size":1e99}}'])
+def test_a_manifest_that_nobody_can_count_with_is_refused(client: Client, body: bytes) -> None:
+    assert client("PUT", "/v2/site/manifests/1", body).code == "MANIFEST_INVALID"
 
 
 @pytest.mark.parametrize("digest", ["sha256:../../../../etc/passwd", "sha512:" + "0" * 128, "", "x"])

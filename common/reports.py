@@ -14,6 +14,12 @@ from pydantic import Field, TypeAdapter
 from common.wishes import ChunkList
 from common.words import MOST, Digest, Endpoint, FilesetId, Frozen
 
+StepName = Literal[
+    "offer", "fetch", "export", "network", "mount", "create", "launch", "ready", "stop", "unmount"
+]
+# `no-room`: place it elsewhere; everything else ends the instance.
+Reason = Literal["no-room", "no-source", "bad-image", "no-mount", "engine", "not-ready", "exited", "refused"]
+
 
 class _Report(Frozen):
     subject: str = Field(max_length=128)
@@ -25,9 +31,7 @@ class StepDone(_Report):
     """One step of a start or stop is done; becomes a row of the timeline."""
 
     kind: Literal["step"] = "step"
-    step: Literal[
-        "offer", "fetch", "export", "network", "mount", "create", "launch", "ready", "stop", "unmount", "end"
-    ]
+    step: StepName
     took_s: float = Field(ge=0)
     size_bytes: int = Field(0, ge=0, le=MOST, description="Bytes that came over the network.")
     sources: dict[str, int] = Field(default_factory=dict, description="Bytes by box that they came from.")
@@ -78,12 +82,10 @@ class Stopped(_Report):
 
 
 class Failed(_Report):
-    """The box cannot do it. `no-room`: place it elsewhere; everything else ends the instance."""
+    """The box cannot do it."""
 
     kind: Literal["failed"] = "failed"
-    reason: Literal[
-        "no-room", "no-source", "bad-image", "no-mount", "engine", "not-ready", "exited", "refused"
-    ]
+    reason: Reason
     message: str = Field(max_length=1000, description="What happened, to what, and what to do next.")
 
 

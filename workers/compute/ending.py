@@ -6,10 +6,10 @@ import time
 
 from common.errors import Unauthorized
 from common.logs import get_logger
-from common.reports import Failed, Stopped
+from common.reports import Failed, Reason, Stopped
 from common.wishes import ComputeWish
 from common.words import Access
-from workers.compute.errors import EngineError, Reason
+from workers.compute.errors import EngineError
 from workers.compute.images import Images
 from workers.compute.instances import InstanceRow, Stage
 from workers.compute.launch import container_name

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from common.errors import OpenRaaSError, Unavailable
-
-Reason = Literal["no-room", "no-source", "bad-image", "no-mount", "engine", "not-ready", "exited", "refused"]
+from common.reports import Reason
 
 
 class ComputeError(OpenRaaSError):

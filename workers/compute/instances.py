@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
+from common.reports import Reason
 from common.units import show_size
 from common.words import Resources
 from workers.box.table import Table
-from workers.compute.errors import Reason
 
 _SCHEMA = """CREATE TABLE IF NOT EXISTS instances (
     instance TEXT PRIMARY KEY, generation INTEGER NOT NULL, deployment TEXT NOT NULL, state TEXT NOT NULL,

@@ -159,7 +159,7 @@ class Starting:
                 until=since + min(left, SLICE_S),
                 wanted=lambda: self._starting_row(wish) is not None,
             ):
-                self._running(row)
+                self._running(row, waited_s=readiness.timeout_s - (row.ready_by - time.time()))
             elif left <= SLICE_S:
                 self._not_ready(wish, row, readiness)
             else:
@@ -171,8 +171,11 @@ class Starting:
             return None
         return row
 
-    def _running(self, row: InstanceRow) -> None:
+    def _running(self, row: InstanceRow, waited_s: float | None = None) -> None:
+        """It runs; `waited_s` is how long its port took to answer, if it has one."""
         if self._tools.instances.ready(row):
+            if waited_s is not None:
+                self._tools.step(row, "ready", time.monotonic() - max(0.0, waited_s))
             self._tools.outbox.send(Running(subject=row.instance, generation=row.generation))
 
     def _not_ready(self, wish: ComputeWish, row: InstanceRow, readiness: Readiness) -> None:

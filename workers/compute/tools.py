@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from common.metrics import STEP_SECONDS
-from common.reports import KeyMade, StepDone
+from common.reports import KeyMade, StepDone, StepName
 from common.wishes import ComputeWish, ImageSource, MountWish
 from common.words import Role
 from workers.box.role import BoxContext
@@ -19,8 +19,6 @@ from workers.compute.logs import LogKeeper
 from workers.compute.networks import NetworkPool
 from workers.compute.outbox import Outbox
 from workers.depository.facts import TransferFacts
-
-StepName = Literal["fetch", "network", "mount", "create", "launch", "ready", "stop", "unmount"]
 
 
 class Layers(Protocol):

@@ -20,6 +20,7 @@ from tests.support.namespaces import inside, ip, link, namespace, web_servers
 from tests.support.redis import wait_until
 from tests.support.registry import make_image
 from workers.box.config import BoxConfig
+from workers.box.leftovers import clean
 from workers.box.table import Table
 from workers.compute.engine import ContainerSpec, Engine
 from workers.compute.engines import find_engine
@@ -40,6 +41,7 @@ class World:
     """A box in a network."""
 
     name: str
+    config: BoxConfig
     engine: Engine
     pool: NetworkPool
     instances: Instances
@@ -101,14 +103,20 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         stack.enter_context(web_servers(box, "0.0.0.0"))
         server = stack.enter_context(run_engine(box))
         engine = find_engine(server.url)
-        yield from inside_world(box, engine, tmp_path_factory.mktemp("isolation"))
+        yield from inside_world(box, engine, server.url, tmp_path_factory.mktemp("isolation"))
 
 
-def inside_world(box: str, engine: Engine, state: Path) -> Iterator[World]:
+def inside_world(box: str, engine: Engine, engine_url: str, state: Path) -> Iterator[World]:
     from tests.support.registry import run_registry
 
     image = make_image()
-    config = BoxConfig(box=BOX, state_dir=state, allow_private_egress=True, network_range="10.213.0.0/24")
+    config = BoxConfig(
+        box=BOX,
+        state_dir=state,
+        allow_private_egress=True,
+        network_range="10.213.0.0/24",
+        engine_url=engine_url,
+    )
     table = Table(state / "box.db")
     instances = Instances(table)
     firewall = Firewall(BOX, gateway_resolves=engine.gateway_resolves_names)
@@ -124,11 +132,9 @@ def inside_world(box: str, engine: Engine, state: Path) -> Iterator[World]:
 
     reference = inside(box, prepare)
     try:
-        yield World(box, engine, pool, instances, firewall, reference)
+        yield World(box, config, engine, pool, instances, firewall, reference)
     finally:
-        for facts in engine.containers(LABELS):
-            engine.remove(facts.id)
-        inside(box, pool.remove_all)
+        inside(box, lambda: clean(config))
 
 
 def test_a_container_reaches_the_internet_and_its_own_deployment(world: World) -> None:
@@ -199,7 +205,7 @@ def test_a_deployment_without_internet_reaches_only_itself(world: World) -> None
     assert inside(world.name, check) == {"neighbour"}
 
 
-def test_rules_are_the_same_after_they_were_set_twice_and_gone_when_the_box_leaves(world: World) -> None:
+def test_rules_are_the_same_after_they_were_set_twice_and_gone_when_the_box_is_cleaned(world: World) -> None:
     def rules() -> list[str]:
         saved = subprocess.run(["iptables-save", "-t", "mangle"], capture_output=True, text=True, check=True)
         chains = Rules(BOX)
@@ -219,8 +225,6 @@ def test_rules_are_the_same_after_they_were_set_twice_and_gone_when_the_box_leav
         assert sorted(rules()) == sorted(once)
 
     inside(world.name, check)
-    for facts in world.engine.containers(LABELS):
-        world.engine.remove(facts.id)
-    inside(world.name, world.pool.remove_all)
+    inside(world.name, lambda: clean(world.config))
     assert inside(world.name, rules) == []
     assert world.engine.networks(LABELS) == {}

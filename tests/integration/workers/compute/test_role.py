@@ -21,6 +21,7 @@ from tests.support.engine import EngineServer
 from tests.support.redis import RedisServer, wait_until
 from tests.support.registry import Registry, make_image, run_registry
 from workers.box.config import BoxConfig
+from workers.box.leftovers import clean
 from workers.box.worker import BoxWorker
 from workers.compute.engine import Engine
 from workers.compute.engines import find_engine
@@ -137,7 +138,7 @@ def running(
         registry.frozen.clear()
         mounter.go.set()
         box.context.jobs.close()
-        role.leave()
+        clean(config)
 
 
 def test_a_wish_becomes_a_container_that_answers(running: Running) -> None:
@@ -158,6 +159,14 @@ def test_the_bytes_of_a_fetch_are_reported_with_where_they_came_from(running: Ru
     steps = [report for report in running.box.reports.of("i-1", "step") if report.step == "fetch"]  # type: ignore[union-attr]
     assert [(step.size_bytes, step.sources) for step in steps] == [(1000, {"near": 600, "far": 400})]  # type: ignore[union-attr]
     assert running.layers.planned == [fetched.manifest]
+
+
+def test_every_step_of_a_start_is_told_with_its_time_before_it_runs(running: Running) -> None:
+    running.want(running.wish())
+    running.box.reports.wait_for("i-1", "running")
+    steps = running.box.reports.of("i-1", "step")
+    assert {report.step for report in steps} >= {"network", "create", "launch", "ready"}  # type: ignore[union-attr]
+    assert all(report.took_s >= 0 for report in steps)  # type: ignore[union-attr]
 
 
 def test_stopping_leaves_nothing_but_the_output(running: Running) -> None:

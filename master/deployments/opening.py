@@ -7,6 +7,7 @@ import time
 from urllib.parse import urlencode
 
 import redis
+from pydantic import ValidationError
 
 from common.errors import Conflict, Unavailable
 from common.names import status_key
@@ -72,7 +73,13 @@ def front_of(client: redis.Redis, box: str) -> Endpoint:
         text = client.get(status_key(box))
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
-    front = BoxStatus.model_validate_json(text).front if text else None
+    try:
+        front = BoxStatus.model_validate_json(text).front if text else None
+    except ValidationError as error:
+        raise Unavailable(
+            f"What the box {box} says of itself cannot be read.",
+            remedy="Bring box and master to the same version.",
+        ) from error
     if front is None:
         raise Unavailable(
             f"The box {box} is silent: nobody knows where its gateway answers.",

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from flask.testing import FlaskClient
 
+from common.names import status_key
 from common.signing import Verifier
 from common.tickets import OpenTicket, TicketChecker
 from common.words import Endpoint, InstanceState
@@ -230,6 +231,16 @@ def test_a_silent_box_is_named(ada: Caller, operator: Caller, context: MasterCon
     set_running(context, made["id"])
     box.go_silent()
     assert "alpha" in ada("POST", f"/deployments/{made['id']}/ticket", status=503)["message"]
+
+
+def test_a_box_that_says_what_nobody_can_read_is_named(
+    ada: Caller, notebook: None, context: MasterContext
+) -> None:
+    deployment = ada("POST", "/deployments", json=GOOD, status=202)["id"]
+    set_running(context, deployment)
+    context.redis.set(status_key("alpha"), '{"box": "alpha"}')
+    answer = ada("POST", f"/deployments/{deployment}/ticket", status=503)
+    assert "alpha" in answer["message"]
 
 
 def test_every_call_is_described(client: FlaskClient) -> None:

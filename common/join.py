@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from common.words import BoxId, BoxKind, Endpoint, Frozen, Role
+from common.words import BoxId, BoxKind, Endpoint, Frozen, Name, Role
 
 
 class JoinRequest(Frozen):
@@ -17,6 +17,7 @@ class JoinRequest(Frozen):
     open: bool
     fixed: bool
     address: str = Field(description="Where other boxes and browsers reach it.")
+    owner: Name | None = Field(None, description="Whose box it is; none: who made the token.")
     certificate_request: str = Field(max_length=10_000, description="PKCS #10, PEM.")
     seal_key: str = Field(max_length=100, description="Public half of its SealKey.")
 

@@ -57,7 +57,7 @@ def statuses(client: redis.Redis) -> dict[str, BoxStatus]:
 
 
 def make_token(session: Session, authority: Authority, user: User | None, ttl_s: float) -> JoinToken:
-    """A token with which one box may join within `ttl_s` seconds and then belongs to `user`.
+    """A token with which one box may join within `ttl_s` seconds; it belongs to `user`, or to whom it names.
 
     Only the hash of its secret is kept.
     """
@@ -86,7 +86,8 @@ def join(context: MasterContext, request: JoinRequest, *, reached_at: str = "") 
     authority = Authority.load_or_create(context.paths)
     password = redis_users.new_password()
     with context.database.write() as session:
-        owner_id = _use_secret(session, request.secret, request.box)
+        maker_id = _use_secret(session, request.secret, request.box)
+        owner_id = maker_id if request.owner is None else _person(session, request.owner).id
         certificate = authority.sign_box(
             request.certificate_request, request.box, address, settings.applications_domain
         )
@@ -133,6 +134,17 @@ def _use_secret(session: Session, secret: str, box: str) -> str | None:
             remedy="Ask the operator for a new one: openraas box token.",
         )
     return session.get_one(JoinSecret, key).created_by
+
+
+def _person(session: Session, name: str) -> User:
+    found = session.scalar(select(User).where(User.name == name))
+    if found is None:
+        raise BadInput(
+            f"There is no user {name} whose box this could be.",
+            field="owner",
+            remedy="Give the name of a person who may sign in here, or leave --owner out.",
+        )
+    return found
 
 
 def _row(session: Session, request: JoinRequest, owner_id: str | None) -> Box:

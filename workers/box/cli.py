@@ -113,7 +113,7 @@ def _coordinate(_: click.Context, __: click.Parameter, value: str | None) -> dic
 @click.option("--bandwidth", "bandwidth_bps", help="Bandwidth to lend, such as 100Mbit.")
 @click.option("--gpu", type=int, help="Graphics processors to lend; default: all.")
 @click.option("--label", "labels", multiple=True, callback=_labels, metavar="KEY=VALUE")
-@click.option("--owner", help="Whose box this is.")
+@click.option("--owner", help="Whose box this is; default: who made the token.")
 @click.option("--coordinate", callback=_coordinate, metavar="X,Y", help="Place in network space, in ms.")
 @click.option(
     "--engine", "engine_url", help="Socket of the container engine, such as unix:///run/docker.sock."

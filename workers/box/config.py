@@ -13,7 +13,7 @@ from common.errors import BadInput, NotFound
 from common.files import read_secret, write_secret
 from common.join import JoinAnswer
 from common.units import Duration, Rate, Size
-from common.words import BoxId, BoxKind, Coordinate, Frozen, Role
+from common.words import BoxId, BoxKind, Coordinate, Frozen, Name, Role
 
 CONFIG_FILE = "box.toml"
 IDENTITY_FILE = "identity.json"
@@ -46,7 +46,7 @@ class BoxConfig(Frozen):
     bandwidth_bps: Rate = Field(300_000_000, description="Lent bandwidth.")
     gpu: int | None = Field(None, ge=0)
     labels: dict[str, str] = Field(default_factory=dict)
-    owner: str | None = None
+    owner: Name | None = Field(None, description="Whose box this is; none: who made the token.")
     coordinate: Coordinate = Coordinate()
     allow_private_egress: bool = Field(
         False, description="Let applications that ask for it reach private addresses."
@@ -82,7 +82,11 @@ class BoxConfig(Frozen):
         try:
             values = tomllib.loads(path.read_text())
         except tomllib.TOMLDecodeError as error:
-            raise BadInput(f"{path} is not TOML: {error}.", field=str(path)) from error
+            raise BadInput(
+                f"{path} is not TOML: {error}.",
+                field=str(path),
+                remedy="Correct it, or join anew with --again.",
+            ) from error
         return cls.build({**values, "state_dir": state_dir, **overrides}, source=str(path))
 
     @classmethod
@@ -93,7 +97,9 @@ class BoxConfig(Frozen):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise BadInput(f"{source}: {field}: {first['msg']}.", field=field) from error
+            raise BadInput(
+                f"{source}: {field}: {first['msg']}.", field=field, remedy="See openraas box join --help."
+            ) from error
 
     def with_engine(self) -> BoxConfig:
         """The same with the engine that `DOCKER_HOST` names, as for every Docker tool, unless the owner chose."""

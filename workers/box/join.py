@@ -121,6 +121,7 @@ def _request(
         open=config.open,
         fixed=config.fixed,
         address=config.address,
+        owner=config.owner,
         certificate_request=request.public_bytes(serialization.Encoding.PEM).decode(),
         seal_key=SealKey(seal_key).public_key,
     )
@@ -154,16 +155,21 @@ def _read_answer(status: int, body: bytes, token: JoinToken) -> JoinAnswer:
     if status // 100 != 2:
         try:
             problem = json.loads(body)
-            message, field = str(problem["message"]), problem.get("field")
+            message, field, remedy = str(problem["message"]), problem.get("field"), problem.get("remedy")
         except (ValueError, KeyError, TypeError):
-            message, field = f"The master answered with status {status}.", None
-        raise (BadInput if status == 422 else OpenRaaSError)(message, field=field)
+            message, field, remedy = f"The master answered with status {status}.", None, None
+        raise (BadInput if status == 422 else OpenRaaSError)(message, field=field, remedy=remedy)
     try:
         answer = JoinAnswer.model_validate_json(body)
     except ValidationError as error:
-        raise OpenRaaSError("The master's answer is not understood; does it run the same version?") from error
+        raise OpenRaaSError(
+            "The master's answer is not understood.", remedy="Install the same version on both machines."
+        ) from error
     if _fingerprint(answer.authority.encode()) != token.fingerprint:
-        raise Unauthorized("The master's CA is not the one that this token names.")
+        raise Unauthorized(
+            "The master's CA is not the one that this token names.",
+            remedy="Check the address, and make a new token there: openraas box token.",
+        )
     return answer
 
 

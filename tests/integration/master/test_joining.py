@@ -179,6 +179,22 @@ def test_only_its_owner_joins_a_box_again(portal: Portal, operator: Person) -> N
         redis.Redis.from_url(first.redis_url).ping()
 
 
+def test_a_box_belongs_to_the_person_whom_its_owner_names(portal: Portal, operator: Person) -> None:
+    ada = portal.person("ada", "user")
+    join(portal, request(token_of(operator), owner="ada"))
+    assert [item["own"] for item in ada.call("GET", "/api/v1/boxes").json["boxes"]] == [True]
+    assert [item["own"] for item in operator.call("GET", "/api/v1/boxes").json["boxes"]] == [False]
+
+
+def test_an_owner_whom_nobody_knows_is_named_and_the_token_stays_good(
+    portal: Portal, operator: Person
+) -> None:
+    token = token_of(operator)
+    refused = portal.client.post("/api/v1/boxes/join", json=request(token, owner="nobody"))
+    assert (refused.status_code, refused.json["field"]) == (422, "owner")
+    join(portal, request(token))
+
+
 def test_a_token_is_made_by_operators_only(portal: Portal) -> None:
     assert portal.client.post("/api/v1/boxes/token", json={}).status_code == 401
     assert portal.person("ada").call("POST", "/api/v1/boxes/token", json={}).status_code == 403

@@ -17,10 +17,10 @@ from common.errors import NotFound
 from common.files import write_atomically
 from common.oci.chunks import Measured, measure
 from common.oci.digest import BadDigest, hex_of
+from common.oci.manifests import OCI_INDEX
 from common.words import is_digest
 
 LAYOUT = {"imageLayoutVersion": "1.0.0"}
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
 class BlobUnknown(NotFound):
@@ -115,7 +115,7 @@ class ContentStore:
 
     def write_index(self, manifests: list[dict[str, Any]]) -> None:
         """Name the manifests that can be reached from `index.json` (as descriptors)."""
-        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests}
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
         write_atomically(self.root / "index.json", json.dumps(index))
 
 

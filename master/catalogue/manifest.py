@@ -21,12 +21,12 @@ from pydantic import (
 from common.errors import BadInput
 from common.service import Capability, ContainerPath, Egress, Readiness, ServiceSpec, VariableName
 from common.units import Duration, Rate, Size
-from common.words import LABEL, Access, Frozen, Name, Resources
+from common.words import LABEL, REPOSITORY, TAG, Access, Frozen, Name, Resources
 from master.catalogue.options import Option, OptionType, OptionValue, check
 
 MAXIMUM_CHARACTERS = 64 * 1024
 MAXIMUM_DEPTH = 20
-IMAGE = r"^[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$"
+IMAGE = f"{REPOSITORY.removesuffix('$')}(:{TAG[1:-1]})?$"
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
 _SYSTEM = ("/proc", "/sys", "/dev")

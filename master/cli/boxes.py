@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -137,7 +138,7 @@ def _state(item: dict[str, Any]) -> str:
     return f"{state}, cordoned" if item["cordoned"] else state
 
 
-def _of(item: dict[str, Any], show: Any) -> object:
+def _of(item: dict[str, Any], show: Callable[[dict[str, Any]], object]) -> object:
     return show(item["status"]) if item["status"] else None
 
 

@@ -15,8 +15,8 @@ from common.signing import seal
 from common.words import InstanceState, new_id
 from master.accounts.models import User, UserRole
 from master.catalogue.manifest import FilledService, Manifest, check_options, fill
-from master.catalogue.models import Application
 from master.catalogue.options import OptionValue
+from master.catalogue.services import find_application
 from master.context import MasterContext
 from master.deployments.events import add_row
 from master.deployments.messages import send_later
@@ -57,13 +57,7 @@ def request_deployment(
     with context.database.write() as session:
         if idempotency_key and (known := _asked_before(session, user, idempotency_key)) is not None:
             return known
-        entry = session.scalar(select(Application).where(Application.name == application))
-        if entry is None:
-            raise NotFound(
-                f"There is no application {application}.",
-                field="application",
-                remedy="See openraas app list.",
-            )
+        entry = find_application(session, application)
         manifest = Manifest.model_validate(entry.manifest)
         plain, secret = check_options(manifest, options)
         services = fill(manifest, plain)

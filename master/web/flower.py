@@ -38,7 +38,7 @@ def flower(path: str) -> Response:
     """Hand the request to Flower and its answer back."""
     del path  # taken as it was written, from the query's full path
     headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_FORWARDED}
-    connection = UnixConnection(context().paths.run / "flower.sock", timeout_s=TIMEOUT_S)
+    connection = UnixConnection(context().paths.flower_socket, timeout_s=TIMEOUT_S)
     try:
         target = request.full_path.rstrip("?") if request.query_string else request.path
         connection.request(request.method, target, body=request.get_data() or None, headers=headers)

@@ -6,8 +6,11 @@ import queue
 import threading
 import time
 
+from common.logs import get_logger
 from common.reports import Report
 from workers.box.reporter import Reporter
+
+log = get_logger(__name__)
 
 # A fact that the master was told already is repeated at most so often, however often a box is woken.
 REPEAT_S = 10.0
@@ -40,7 +43,12 @@ class Outbox:
 
     def _run(self) -> None:
         while True:
-            self._reporter.send(self._waiting.get())
+            report = self._waiting.get()
+            try:
+                self._reporter.send(report)
+            except Exception:
+                # No thread but this one tells the master anything: it goes on, and says what went wrong.
+                log.exception("report not sent", kind=report.kind, subject=report.subject)
 
 
 def _key(report: Report, about: str) -> tuple[str, str, int, str]:

@@ -1,6 +1,7 @@
 """Settings: from the environment (`OPENRAAS_…`), then a TOML file, then the defaults below.
 
-`openraas config` prints what is in force. Every limit of waiting in this project has a name here.
+`openraas config` prints what is in force. Limits of waiting that an operator may want to change have a name here;
+the others are constants beside the code that waits.
 """
 
 from __future__ import annotations
@@ -112,7 +113,11 @@ def load_settings(**overrides: Any) -> Settings:
     """Settings in force; bad ones raise BadInput that names the field."""
     file = os.environ.get(CONFIG_VARIABLE)
     if file and not Path(file).is_file():
-        raise BadInput(f"The configuration file {file} does not exist.", field=CONFIG_VARIABLE)
+        raise BadInput(
+            f"The configuration file {file} does not exist.",
+            field=CONFIG_VARIABLE,
+            remedy=f"Write it, or unset {CONFIG_VARIABLE}.",
+        )
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -125,7 +130,9 @@ def load_settings(**overrides: Any) -> Settings:
         ) from error
     except ValueError as error:  # a TOML file that cannot be parsed
         raise BadInput(
-            f"The configuration file {file} cannot be read: {error}.", field=CONFIG_VARIABLE
+            f"The configuration file {file} cannot be read: {error}.",
+            field=CONFIG_VARIABLE,
+            remedy="Correct it; openraas config lists the keys that there are.",
         ) from error
 
 

@@ -7,7 +7,7 @@ below as JSON. Checking one that was seen before costs a dictionary look-up.
 from __future__ import annotations
 
 import time
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -24,11 +24,16 @@ class BadTicket(Unauthorized):
 
 
 class _Ticket(Frozen):
+    # What a person does when it has expired.
+    renewal: ClassVar[str] = "Do again what it was made for; that makes a new one."
+
     expires_at: float = Field(description="Unix time after which it opens nothing.")
 
 
 class OpenTicket(_Ticket):
     """Opens one instance in the browser, once."""
+
+    renewal: ClassVar[str] = "Open the application from the portal again."
 
     kind: Literal["open"] = "open"
     instance: InstanceId
@@ -106,7 +111,7 @@ class TicketChecker:
                 self._good.pop(next(iter(self._good)), None)
             self._good[token] = ticket
         if ticket.expires_at < time.time():
-            raise BadTicket("This ticket has expired.", remedy="Open the application from the portal again.")
+            raise BadTicket("This ticket has expired.", remedy=ticket.renewal)
         if not isinstance(ticket, kind):
             raise BadTicket(f"A ticket for {ticket.kind} does not open this.")
         return ticket

@@ -93,7 +93,10 @@ def admit() -> None:
     user = current_user()
     role: UserRole = getattr(view, _ROLE, UserRole.USER)
     if not may(user, role):
-        raise Forbidden(f"This needs the role {role.value}; {user.name} has the role {user.role}.")
+        raise Forbidden(
+            f"This needs the role {role.value}; {user.name} has the role {user.role}.",
+            remedy="Ask an administrator.",
+        )
 
 
 def _view() -> Callable[..., Any] | None:

@@ -37,7 +37,7 @@ def ensure_administrator(session: Session) -> str | None:
 def create_user(session: Session, name: str, role: UserRole) -> tuple[User, str]:
     """A new person and the generated first password; raises Conflict if the name is taken."""
     if session.scalar(select(User.id).where(User.name == name)):
-        raise Conflict(f"There is a user {name} already.", field="name")
+        raise Conflict(f"There is a user {name} already.", field="name", remedy="Choose another name.")
     password = generate_password()
     user = User(
         id=new_id("u"), name=name, role=role.value, password_hash=hash_password(password), active=True

@@ -59,7 +59,9 @@ def _trust(server: str, fingerprint: str | None) -> tuple[str, bool]:
     try:
         found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
     except ValueError as error:
-        raise Unavailable(f"{server} shows no certificate authority.") from error
+        raise Unavailable(
+            f"{server} shows no certificate authority.", remedy="See that this is the address of a master."
+        ) from error
     if fingerprint is not None and fingerprint.replace(":", "").lower() != found:
         raise Unauthorized(
             f"{server} has another certificate authority: its fingerprint is {found}.",

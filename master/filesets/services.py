@@ -175,7 +175,11 @@ def _own_or_new(session: Session, user: User, name: str, *, public: bool) -> Fil
         raise BadInput("The name home is taken by everybody's home.", field="name", remedy="Choose another.")
     kind = FilesetKind.PUBLIC if public else FilesetKind.PERSONAL
     if public and user.role == UserRole.USER:
-        raise Forbidden("Only an operator puts public filesets.", field="public")
+        raise Forbidden(
+            "Only an operator puts public filesets.",
+            field="public",
+            remedy="Put it for yourself, or ask one.",
+        )
     found = session.scalar(
         select(Fileset).where(Fileset.name == name, Fileset.owner_id == user.id, Fileset.removed_at.is_(None))
     )
@@ -211,7 +215,7 @@ def _choose(
     if not suited:
         raise Unavailable(
             "No fixed filestore with enough room is up.",
-            remedy="Join one: openraas box join MASTER TOKEN --role filestore.",
+            remedy="Join one: openraas box join MASTER TOKEN --roles filestore.",
         )
     holding = {copy.box_id for copy in fileset.copies if copy.wanted == HELD}
     here = [status for status in suited if status.box in holding]

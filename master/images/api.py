@@ -125,7 +125,7 @@ def get_tag(path: NamePath) -> Response:
         if _may_pull(path.name):
             answer.tags = [row.tag.tag for row in services.list_tags(session, path.name)] or None
     if answer.digest is None and answer.tags is None:
-        raise NotFound(f"There is no image {path.name}.", field="name")
+        raise NotFound(f"There is no image {path.name}.", field="name", remedy="See openraas image list.")
     return reply(answer)
 
 
@@ -135,7 +135,9 @@ def remove_tag(path: TagPath) -> Response:
     user = current_user()
     if not may_push(user, path.repository):
         raise Forbidden(
-            f"You may change repositories below {user.name}/ only, not {path.repository}.", field="repository"
+            f"You may change repositories below {user.name}/ only, not {path.repository}.",
+            field="repository",
+            remedy="Ask an operator.",
         )
     with context().database.write() as session:
         services.remove_tag(session, path.repository, path.tag)

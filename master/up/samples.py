@@ -52,7 +52,11 @@ def folder_of(conf: Settings) -> Path:
         candidates = [conf.samples_dir]
     found = next((path for path in candidates if path.is_dir()), None)
     if found is None:
-        raise NotFound(f"There are no sample applications in {candidates[-1]}.", field="samples_dir")
+        raise NotFound(
+            f"There are no sample applications in {candidates[-1]}.",
+            field="samples_dir",
+            remedy="Set OPENRAAS_SAMPLES_DIR to compose/applications of a checkout.",
+        )
     return found
 
 
@@ -60,7 +64,11 @@ def find(conf: Settings, name: str) -> Sample:
     """One sample by name; raises NotFound."""
     folder = folder_of(conf) / name
     if not (folder / "manifest.yaml").is_file():
-        raise NotFound(f"There is no sample application {name}.", field="NAME")
+        raise NotFound(
+            f"There is no sample application {name}.",
+            field="NAME",
+            remedy="Leave the name out to publish all that there are.",
+        )
     return Sample(folder, load_manifest((folder / "manifest.yaml").read_text()))
 
 

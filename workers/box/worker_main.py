@@ -30,7 +30,7 @@ def _load_roles(context: BoxContext) -> dict[Role, RoleWorker]:
                 raise
             raise Unavailable(
                 f"The role {role} needs the Python module {error.name}.",
-                remedy=f"Run: pip install 'openraas[{role}]', or leave the role out of box.toml.",
+                remedy="Run: pip install 'openraas[compute]', or leave the role out of box.toml.",
             ) from error
     return loaded
 

@@ -104,7 +104,7 @@ class Auth:
         )
 
     def _redeem(self, token: str, instance: str) -> Session:
-        remedy = "Open the application from the portal again."
+        remedy = OpenTicket.renewal
         if not token:
             raise BadTicket("The address has no ticket.", remedy=remedy)
         ticket = self._tickets.check(token, OpenTicket)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from common import __version__
 from common.errors import OpenRaaSError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 COMMANDS = "openraas.commands"
 
@@ -58,6 +61,11 @@ def _not_installed(name: str, module: str) -> click.Command:
 @click.version_option(__version__, prog_name="openraas")
 def root() -> None:
     """OpenRaaS runs any application on the box nearest to the person who asked for it."""
+
+
+def json_option(function: F) -> F:
+    """The option `--json`, as the argument `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
 
 
 def print_json(value: Any) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from common.cli import print_json
+from common.cli import json_option, print_json
 from master.cli.client import Client, part
-from master.cli.output import details, done, json_option, listing
+from master.cli.output import details, done, listing
 
 
 @click.group()

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from common.cli import print_json
+from common.cli import json_option, print_json
 from common.units import parse_duration
 from master.cli.client import Client, part
-from master.cli.output import age, details, done, json_option, listing, size
+from master.cli.output import age, details, done, listing, size
 
 
 @click.command("list")

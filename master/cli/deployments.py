@@ -10,11 +10,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from common.cli import print_json
+from common.cli import json_option, print_json
 from common.errors import OpenRaaSError
 from common.words import InstanceState
 from master.cli.client import API, Client, part
-from master.cli.output import age, details, json_option, listing
+from master.cli.output import age, details, listing
 from master.cli.timeline import Follower
 
 WAIT_S = 900.0

@@ -10,10 +10,11 @@ from typing import Any
 import click
 import httpx
 
+from common.cli import json_option
 from common.errors import Unavailable
 from common.words import Endpoint
 from master.cli.client import CONNECT_S, Client, check, part, unreachable
-from master.cli.output import age, done, json_option, listing, progress, size
+from master.cli.output import age, done, listing, progress, size
 from master.cli.trees import pack, size_of, unpack
 
 # A filestore answers the end of a put once everything lies on its disk.

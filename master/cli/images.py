@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
+from common.cli import json_option
 from common.errors import BadInput, Unavailable
 from common.oci.archive import ArchivedImage, open_archive
 from common.words import REPOSITORY, TAG, Endpoint, Role
 from master.cli import engine
 from master.cli.client import Client, part
-from master.cli.output import age, done, json_option, listing, progress, size
+from master.cli.output import age, done, listing, progress, size
 from master.cli.registry import Depository
 
 # Two copies: an image survives the loss of a box, and its layers come from both at once.

@@ -10,10 +10,11 @@ import sys
 import click
 import httpx
 
+from common.cli import json_option
 from common.errors import Unauthorized, Unavailable
 from master.cli import target
 from master.cli.client import CONNECT_S, Client, check, unreachable
-from master.cli.output import done, json_option
+from master.cli.output import done
 
 
 @click.command()

@@ -9,11 +9,10 @@ from typing import Any
 import click
 import httpx
 
-from common.cli import print_json
+from common.cli import json_option, print_json
 from common.errors import BadInput, Conflict, NotFound
 from master.cli.client import BrokenOff, Client, Refused, part
 from master.cli.deployments import POLL_S, is_over
-from master.cli.output import json_option
 
 DEFAULT_LINES = 1000
 MOST_LINES = 10_000

@@ -5,21 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from common.cli import print_json
 from common.units import show_size
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 BAR_AFTER_S = 2.0
-
-
-def json_option(function: F) -> F:
-    """The option `--json`, as the argument `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from common.cli import json_option
 from master.cli.client import Client, part
-from master.cli.output import age, done, json_option, listing
+from master.cli.output import age, done, listing
 
 # Written out, so that the verb needs no database module; a test compares it with UserRole.
 ROLES = ("user", "operator", "administrator")

@@ -13,6 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from common.cli import json_option, print_json
 from common.settings import Settings, load_settings
 from master.up.display import Display
 
@@ -99,7 +100,7 @@ def _greet(console: Console, platform: Any, took_s: float) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def status(as_json: bool) -> None:
     """What runs on this machine and whether it is well; exit code 1 if something is down."""
     from master.up.status import look, show
@@ -111,7 +112,7 @@ def status(as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def config(as_json: bool) -> None:
     """The settings in force and where each came from; secrets are hidden."""
     from master.up.settings_view import rows, show
@@ -128,13 +129,19 @@ def service() -> None:
 @click.option("--box", is_flag=True, help="The service of a box that has joined, instead of the platform's.")
 @click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False, resolve_path=True))
 @click.option("--print", "only_print", is_flag=True, help="Show the unit file instead of installing it.")
-def install(box: bool, state_dir: Path | None, only_print: bool) -> None:
+@json_option
+def install(box: bool, state_dir: Path | None, only_print: bool, as_json: bool) -> None:
     """Install a systemd unit that starts at boot."""
     from master.up import units
 
     unit = units.box_unit(state_dir) if box else units.platform_unit(_settings(state_dir=state_dir))
-    if only_print:
+    if not only_print:
+        units.install(unit)
+    if as_json:
+        print_json({"name": unit.name, "path": unit.path, "text": unit.text, "installed": not only_print})
+    elif only_print:
         click.echo(unit.text, nl=False)
-        return
-    units.install(unit)
-    click.echo(f"Installed {unit.path}. It starts at boot; start it now with: systemctl start {unit.name}")
+    else:
+        click.echo(
+            f"Installed {unit.path}. It starts at boot; start it now with: systemctl start {unit.name}"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from common.cli import json_option, print_json
 from common.errors import NotFound, OpenRaaSError
 from common.settings import Settings, settings
 from common.supervision import openraas
@@ -153,18 +155,19 @@ def samples() -> None:
 
 @samples.command()
 @click.argument("names", nargs=-1)
-def publish(names: tuple[str, ...]) -> None:
+@json_option
+def publish(names: tuple[str, ...], as_json: bool) -> None:
     """Build and publish sample applications (site, shell, notebook); default: all that are missing."""
-    import os
-
     conf = settings()
     every = sorted(path.parent.name for path in folder_of(conf).glob("*/manifest.yaml"))
     with Client() as client:
         publisher = Publisher(
             conf,
             client,
-            Display(Console()),
+            Display(Console(stderr=as_json)),
             engine_url=engine.choose(Layout(conf.state_dir)),
             environment=dict(os.environ),
         )
         publisher.publish(names or every)
+    if as_json:
+        print_json({"published": list(names or every)})

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from common.cli import json_option, load_command, print_json
 from common.errors import BadInput, Conflict
 from common.words import BoxKind, Role
 
@@ -41,8 +42,6 @@ class _BoxGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if (own := super().get_command(ctx, cmd_name)) is not None:
             return own
-        from common.cli import load_command
-
         return load_command(COMMANDS, cmd_name)
 
 
@@ -121,7 +120,10 @@ def _coordinate(_: click.Context, __: click.Parameter, value: str | None) -> dic
 @click.option("--allow-private-egress/--no-private-egress", default=None)
 @click.option("--network-range", help="Addresses for the networks of deployments, such as 10.213.0.0/16.")
 @click.option("--again", is_flag=True, help="Join anew although this box has joined.")
-def join(master: str, token: str, state_dir: Path, file: Path | None, again: bool, **given: Any) -> None:
+@json_option
+def join(
+    master: str, token: str, state_dir: Path, file: Path | None, again: bool, as_json: bool, **given: Any
+) -> None:
     """Join the master at MASTER (https://host:port) with a one-time TOKEN (`openraas box token` there).
 
     With - for TOKEN it is read from standard input, where no list of processes shows it.
@@ -139,7 +141,11 @@ def join(master: str, token: str, state_dir: Path, file: Path | None, again: boo
     if token == "-":  # noqa: S105
         token = sys.stdin.readline()
     identity = join_master(Master.parse(master), token, config, again=again)
-    click.echo(f"This machine has joined as box {identity.answer.box}. Start it with: openraas box run")
+    name = identity.answer.box
+    if as_json:
+        print_json({"box": name, "master": identity.answer.master.url, "state_dir": state_dir})
+    else:
+        click.echo(f"This machine has joined as box {name}. Start it with: openraas box run")
 
 
 def _read(file: Path | None) -> dict[str, Any]:
@@ -169,7 +175,8 @@ def run(state_dir: Path) -> None:
 
 @box.command()
 @_state_dir
-def clean(state_dir: Path) -> None:
+@json_option
+def clean(state_dir: Path, as_json: bool) -> None:
     """Remove what instances left on this machine, after the box was killed: containers, networks, mounts."""
     from workers.box.config import BoxConfig
     from workers.box.leftovers import clean as clean_up
@@ -180,7 +187,11 @@ def clean(state_dir: Path) -> None:
         raise Conflict(
             "The box runs.", remedy="End it first; a running box removes what nobody wants itself."
         )
-    for line in clean_up(config.with_engine()):
+    removed = clean_up(config.with_engine())
+    if as_json:
+        print_json({"removed": removed})
+        return
+    for line in removed:
         click.echo(f"Removed {line}.")
 
 

@@ -56,7 +56,8 @@ def test_a_request_ends_in_the_bytes_of_a_file_that_came_from_another_box(
     assert (page.status_code, page.text) == (200, applications.TEXT)
     assert instance["box"] == compute
     assert [mount["filestore"] for mount in instance["mounts"]] == [filestore]
-    assert sorted(instance["depositories"]) == sorted(depositories)
+    # The compute box may hold a layer of another test's image; then it is named as well, but sends nothing.
+    assert set(depositories) <= set(instance["depositories"])
     fetched = [row for row in instance["timeline"] if row["step"] == "fetch"][-1]
     # Both links carried a share of what nobody can compress.
     assert sorted(fetched["sources"]) == sorted(depositories)

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from common.wishes import ChunkList
 
-# 1–2 MiB was quickest over unequal links; 8 MiB a fifth slower (docs/architecture.md, "Layers").
+# 1–2 MiB was quickest over unequal links; 8 MiB a fifth slower.
 CHUNK_BYTES = 2 * 2**20
 _STEP_BYTES = 256 * 1024
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +19,13 @@ from workers.lab.fleet import Lab
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _root() -> None:
+def _root() -> Iterator[None]:
     if os.geteuid() != 0:
         pytest.skip("a lab needs root")
+    # A run that is ended from outside (timeout(1), CI) takes its labs down too.
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, former)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from common.redis_client import connect
-from workers.lab.commands import OPENRAAS
+from workers.lab.commands import OPENRAAS, tail
 from workers.lab.fleet import Lab
 from workers.lab.master import OWN_NAME, Master
 
@@ -90,7 +90,9 @@ class Portal:
                 rows = "\n".join(
                     f"{row['step']} {row['box']} {row['detail']}" for row in instance["timeline"]
                 )
-                pytest.fail(f"{deployment} is {instance['state']}: {instance['error']}\n{rows}")
+                logs = [self.state_dir / "logs" / f"{name}.log" for name in ("scheduler", "lifecycle")]
+                said = "\n".join(f"{log.name}: {tail(log, 12)}" for log in logs if log.exists())
+                pytest.fail(f"{deployment} is {instance['state']}: {instance['error']}\n{rows}\n{said}")
             time.sleep(PAUSE_S)
 
     def stop(self, deployment: str) -> None:

@@ -94,13 +94,16 @@ def test_what_a_lab_up_that_was_killed_left_behind_is_removed(lab_id: str, direc
     assert not directory.exists()
 
 
-def test_ctrl_c_undoes_what_was_made(lab_id: str, directory: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_being_asked_to_end_undoes_what_was_made(
+    number: signal.Signals, lab_id: str, directory: Path
+) -> None:
     arguments = ["up", "--boxes", "2", "--own-master", "--lab", lab_id, "--state-dir", str(directory)]
     making = subprocess.Popen(
         [*OPENRAAS, "lab", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     wait_until(lambda: len(remains.namespaces(lab_id)) > 1, UP_S, "a lab that is half made")
-    making.send_signal(signal.SIGINT)
+    making.send_signal(number)
 
     assert making.wait(DOWN_S) == 1
     assert remains.of(lab_id, directory) == []

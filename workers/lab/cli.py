@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,6 +107,8 @@ def up(
         own_master=own_master,
         box_options=box_options,
     )
+    # Asked to end in the middle, it undoes what it made, as for Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     made = build.up(wanted, settings(), say=click.echo)
     _show(made.status())
     click.echo(f"Lab {made.state.lab} is up. Remove it with: openraas lab down --lab {made.state.lab}")

@@ -70,8 +70,11 @@ def show(name: str, as_json: bool) -> None:
     )
     for option in manifest.get("options", []):
         default = option.get("default")
-        told = f"{option['type']}, " + (f"default {default}" if default is not None else "needed")
-        click.echo(f"  --option {option['name']}=…  {option['title'] or option['name']} ({told})")
+        without = "needed" if option["required"] else "optional"
+        told = f"default {default}" if default is not None else without
+        click.echo(
+            f"  --option {option['name']}=…  {option['title'] or option['name']} ({option['type']}, {told})"
+        )
 
 
 @app.command()

@@ -14,6 +14,7 @@ from common.files import read_secret, write_secret
 from common.redis_client import connect
 from common.settings import Settings
 from common.signing import SealKey, Signer
+from master.db import models  # noqa: F401 - every process has to know every table that another refers to
 from master.db.session import Database, make_engine
 from master.paths import MasterPaths
 

@@ -15,6 +15,7 @@ from common.words import Endpoint, MountMode, Resources
 from master.context import MasterContext
 from master.deployments.models import Deployment, Instance
 from master.deployments.services import queue_place, request_deployment, stop_deployment
+from master.filesets.models import Fileset, FilesetKind
 from master.lifecycle.reconcile import Reconciler
 from master.lifecycle.reports import Reports
 from master.scheduler.service import Scheduler
@@ -332,6 +333,23 @@ def test_a_refused_request_leaves_nothing(master: MasterContext) -> None:
         request_deployment(master, user, "nothing", {})
     with pytest.raises(NotFound, match="no image missing:1"):
         request_deployment(master, user, "gone", {})
+    with master.database.read() as session:
+        assert session.query(Deployment).count() == session.query(Instance).count() == 0
+
+
+def test_a_fileset_that_nobody_put_or_holds_is_named_and_nothing_is_left(master: MasterContext) -> None:
+    box = FakeBox(master, "box-1")
+    box.hold(image_digests(add_image(master, "site:1")))
+    add_application(master, "site", "site:1", filesets=[{"name": "maps", "mount": "/maps"}])
+    user = add_user(master)
+    with pytest.raises(NotFound, match="no fileset maps") as unknown:
+        request_deployment(master, user, "site", {})
+    with master.database.write() as session:
+        session.add(Fileset(id="f-1", name="maps", kind=FilesetKind.PUBLIC.value, owner_id=user.id))
+    with pytest.raises(Unavailable, match="No filestore holds the fileset maps") as unheld:
+        request_deployment(master, user, "site", {})
+    for refused in (unknown.value, unheld.value):
+        assert (refused.field, bool(refused.remedy)) == ("fileset", True)
     with master.database.read() as session:
         assert session.query(Deployment).count() == session.query(Instance).count() == 0
 

@@ -149,4 +149,5 @@ class Endpoint(Frozen):
     @property
     def url(self) -> str:
         """The endpoint as the start of a URL."""
-        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"

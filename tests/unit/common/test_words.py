@@ -74,3 +74,8 @@ def test_a_report_has_numbers_that_fit_into_a_row(changes: dict[str, object]) ->
     read_report(json.dumps(good))
     with pytest.raises(ValidationError):
         read_report(json.dumps({**good, **changes}))
+
+
+def test_an_ipv6_address_stands_in_brackets_in_a_url() -> None:
+    assert Endpoint(host="2001:db8::7", port=8090, tls=True).url == "https://[2001:db8::7]:8090"
+    assert Endpoint(host="127.0.0.1", port=8090).url == "http://127.0.0.1:8090"

@@ -41,7 +41,10 @@ class Settings(BaseSettings):
     web_port: int = Field(8080, ge=1, le=65535)
     redis_port: int = Field(6390, ge=1, le=65535)
     metrics_port: int = Field(
-        9464, ge=0, le=65535, description="First of the master's metrics ports; 0: none."
+        9464,
+        ge=0,
+        le=65535,
+        description="Metrics: the scheduler's one port further, the lifecycle's two; 0: none.",
     )
     redis_url: str = Field("", description="An own Redis; empty: start one under the state directory.")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite under the state directory.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.support.platform import RunningPlatform, running_platform
+from tests.support.platform import RunningPlatform, metrics_ports, running_platform
 from tests.support.redis import RedisServer, run_redis
 
 # No test says how fast something has to be; what hangs is ended by pytest's own limit.
@@ -34,5 +34,8 @@ def redis_server(shared_redis: RedisServer) -> RedisServer:
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     """The whole platform with the sample applications, as `make run` starts it. Tests share it."""
-    with running_platform(tmp_path_factory.mktemp("platform"), "--demo") as running:
+    directory, (box, master) = tmp_path_factory.mktemp("platform"), metrics_ports()
+    with running_platform(
+        directory, "--demo", box=f"metrics_port = {box}\n", metrics_port=str(master)
+    ) as running:
         yield running

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 import redis
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from common.logs import get_logger
-from common.metrics import INSTANCES, QUEUE_DEPTH
 from common.names import (
     EPOCH,
     EPOCH_READY,
-    LIFECYCLE_QUEUE,
     PLACE_WAITING,
     RECONCILE_LOCK,
     SCHEDULER_QUEUE,
     SILENT,
-    report_queue,
     role_queue,
     status_key,
 )
@@ -69,7 +66,6 @@ class Reconciler:
             self._mend_reservations()
             self._mend_wish_lists()
             self._resend()
-            self._measure()
         finally:
             try:
                 lock.release()
@@ -209,22 +205,3 @@ class Reconciler:
         box, subject, generation = str(instance.box_id), instance.id, instance.generation
         if self._redis.llen(role_queue(Role.COMPUTE, box)) < 2:  # a box that is away collects no pile
             after_commit(session, lambda: self._writer.wake(box, Role.COMPUTE, subject, generation))
-
-    def _measure(self) -> None:
-        with self._context.database.read() as session:
-            counts: Counter[str] = Counter()
-            for state, number in session.execute(
-                select(Instance.state, func.count()).group_by(Instance.state)
-            ):
-                counts[state] = number
-            boxes = list(session.execute(select(Box.id, Box.roles)))
-        for state in S:
-            INSTANCES.labels(state.value).set(counts[state.value])
-        queues = [SCHEDULER_QUEUE, LIFECYCLE_QUEUE]
-        queues += [report_queue(box) for box, _ in boxes]
-        queues += [role_queue(Role(role), box) for box, roles in boxes for role in roles]
-        pipe = self._redis.pipeline(transaction=False)
-        for queue in queues:
-            pipe.llen(queue)
-        for queue, depth in zip(queues, pipe.execute(), strict=True):
-            QUEUE_DEPTH.labels(queue).set(depth)

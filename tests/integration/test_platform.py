@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -245,6 +246,22 @@ def test_a_box_filled_with_frozen_fetches_still_answers_export_and_stop(
         finally:
             master.redis.srem(names.BOXES, "box-9")
             frozen.go_silent()
+
+
+def test_every_process_tells_how_it_goes(platform: RunningPlatform) -> None:
+    deployment = platform.start("site")
+    platform.wait(deployment, "running")
+    platform.stop(deployment)
+    master = int(platform.environment["OPENRAAS_METRICS_PORT"])
+    box = tomllib.loads((platform.state_dir / "box/box.toml").read_text())["metrics_port"]
+    told = {
+        f"{platform.url}/metrics": 'openraas_queue_depth{queue="scheduler"}',
+        f"http://127.0.0.1:{master + 1}/metrics": 'openraas_placements_total{outcome="placed",policy="nearest"}',
+        f"http://127.0.0.1:{master + 2}/metrics": 'openraas_step_seconds_count{step="launch"}',
+        f"http://127.0.0.1:{box}/metrics": 'openraas_step_seconds_count{step="launch"}',
+    }
+    for url, line in told.items():
+        assert line in platform.http.get(url).text, url
 
 
 def test_a_second_start_in_the_same_place_is_refused(platform: RunningPlatform) -> None:

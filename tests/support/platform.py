@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from common.needs import is_free
 from tests.support.engine import run_engine
 from tests.support.redis import free_port
 
@@ -71,6 +72,13 @@ class RunningPlatform:
         """Stop a deployment and wait until it has."""
         self.call("POST", f"/deployments/{deployment}/stop")
         return self.wait(deployment, "stopped")
+
+
+def metrics_ports() -> tuple[int, int]:
+    """A free port for a box's metrics, and one whose two next ones are free for the master's."""
+    while not all(is_free("127.0.0.1", (first := free_port()) + offset) for offset in (1, 2)):
+        pass
+    return free_port(), first
 
 
 @contextmanager

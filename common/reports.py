@@ -18,7 +18,9 @@ StepName = Literal[
     "offer", "fetch", "export", "network", "mount", "create", "launch", "ready", "stop", "unmount"
 ]
 # `no-room`: place it elsewhere; everything else ends the instance.
-Reason = Literal["no-room", "no-source", "bad-image", "no-mount", "engine", "not-ready", "exited", "refused"]
+Reason = Literal[
+    "no-room", "no-source", "bad-image", "no-mount", "engine", "not-ready", "exited", "interrupted", "refused"
+]
 
 
 class _Report(Frozen):

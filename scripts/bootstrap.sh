@@ -69,7 +69,8 @@ install_packages() {
 
 # Runs pip quietly and, for people, counts how far it is.
 pip_install() {
-    .venv/bin/python -m pip install -qq --disable-pip-version-check --log .venv/install.log "$@" &
+    .venv/bin/python -m pip install -qq --progress-bar off --disable-pip-version-check --log .venv/install.log "$@" \
+        >/dev/null 2>&1 &
     pip=$!
     while [ -t 2 ] && kill -0 "$pip" 2>/dev/null; do
         printf '\r  %s of %s packages' "$(grep -c ' Collecting ' .venv/install.log 2>/dev/null)" \

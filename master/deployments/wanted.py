@@ -12,7 +12,7 @@ from common.words import Coordinate, MountMode
 from master.catalogue.manifest import FilledService, Manifest, fill
 from master.deployments.models import Instance, Mount
 from master.filesets.models import Fileset, FilesetKind
-from master.filesets.services import find, home_of
+from master.filesets.services import find, holders, home_of
 from master.images.models import Image
 from master.scheduling.request import FilesetNeed, Layer, PlacementRequest
 
@@ -83,7 +83,8 @@ def _need(session: Session, instance: Instance, mount: WantedMount) -> FilesetNe
         fileset=fileset.id,
         version=fileset.version,
         mode=mount.mode,
-        held_by=tuple(copy.box_id for copy in fileset.copies) if is_home else None,
+        name=fileset.name,
+        held_by=tuple(copy.box_id for copy in fileset.copies) if is_home else tuple(holders(fileset)) or None,
         room_bytes=fileset.size_limit_bytes or 0,
         writer=active_writer(session, fileset, besides=instance.id)
         if mount.mode is MountMode.READ_WRITE

@@ -39,6 +39,8 @@ from master.lifecycle.subjects import fileset_of_subject, image_of_subject
 log = get_logger(__name__)
 
 KEYS_KEPT = 2
+# An instance that its box keeps interrupting is not tried for ever.
+MOST_TRIES = 5
 COUNTED, IGNORED = "counted", "ignored"
 
 
@@ -212,6 +214,8 @@ class Reports:
             self._steps.over(session, instance, S.STOPPED, "stopped", report.message, at=report.at)
         elif report.reason == "no-room":
             self._steps.again(session, instance, report.message, without=box)
+        elif report.reason == "interrupted" and instance.generation < MOST_TRIES:
+            self._steps.again(session, instance, report.message)
         else:
             instance.error = report.message
             self._steps.over(session, instance, S.FAILED, "failed", report.message, at=report.at)

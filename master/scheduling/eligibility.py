@@ -54,7 +54,7 @@ def _reaches_files(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
     for need in request.filesets:
         sources = filestores(need, fleet)
         passes = np.full(len(fleet), bool(sources.any()))
-        name = "home" if need.mode is MountMode.READ_WRITE else f"fileset {need.fileset}"
+        name = "home" if need.mode is MountMode.READ_WRITE else f"fileset {need.name or need.fileset}"
         rules.append(Rule(passes, _always(f"no filestore that is up holds the {name}")))
     return rules
 

@@ -58,8 +58,9 @@ def _compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int, 
         for layer in request.layers
     }
     missing = int(fleet.missing_bytes(request.layers)[row])
-    reason = f"{compute} of {choices} eligible: {policy.reason(request, fleet, row)}"
-    reason += f"; {show_size(missing)} of layers to fetch." if missing else "; all layers are there."
+    among = f"of {choices} eligible boxes" if choices > 1 else "and the only eligible box"
+    layers = f"{show_size(missing)} of layers to fetch" if missing else "all layers are there"
+    reason = f"{compute} is {policy.reason(request, fleet, row)} {among}; {layers}."
     return Placement(compute, stores, modes, depositories, missing, reason)
 
 
@@ -71,8 +72,5 @@ def _waits_for(left_out: tuple[LeftOut, ...]) -> str:
     # A box without the role says little; tell what keeps back those that could compute.
     telling = [item for item in left_out if item.why != "has not the compute role"] or list(left_out)
     best = max(telling, key=lambda item: counts[item.why.split(",")[0]])
-    return (
-        f"No box can take it now: {best.box} {best.why} (and {len(left_out) - 1} others)."
-        if len(left_out) > 1
-        else f"No box can take it now: {best.box} {best.why}."
-    )
+    others = f" ({len(left_out) - 1} more cannot either)" if len(left_out) > 1 else ""
+    return f"No box can take it now: {best.box} {best.why}{others}."

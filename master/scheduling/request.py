@@ -22,9 +22,9 @@ class Layer:
 class FilesetNeed:
     """A fileset that the instance mounts.
 
-    `held_by` are the boxes of a home, as SQL knows them: empty if it lies nowhere yet, so that any filestore
-    with `room_bytes` will do; none for other filesets, whose holders the fleet knows. `writer` is the compute
-    box that may write it now; elsewhere it can only be read.
+    `held_by` are its boxes, as SQL knows them. A home that lies nowhere yet has none, and any filestore with
+    `room_bytes` will do; with `held_by` None the fleet's own knowledge counts. `writer` is the compute box
+    that may write it now; elsewhere it can only be read. `name` is for people.
     """
 
     fileset: str
@@ -33,6 +33,7 @@ class FilesetNeed:
     held_by: tuple[str, ...] | None = None
     room_bytes: int = 0
     writer: str | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from common.logs import get_logger
 from common.reports import Failed, Reason, Stopped
 from common.wishes import ComputeWish
 from common.words import Access
+from workers.compute.engine import ContainerFacts
 from workers.compute.errors import EngineError
 from workers.compute.images import Images
 from workers.compute.instances import InstanceRow, Stage
@@ -19,6 +20,8 @@ from workers.compute.tools import Tools
 log = get_logger(__name__)
 
 MESSAGE_CHARACTERS = 1000
+# What engines give as the exit code of a container that died with them.
+FOUND_DEAD = 255
 
 
 class Ending:
@@ -28,6 +31,7 @@ class Ending:
         self._tools = tools
         self._images = images
         self._mounting = mounting
+        self._born = time.time()
 
     def stop(self, wish: ComputeWish, row: InstanceRow | None) -> None:
         """The wish says that nothing of it is to be here."""
@@ -51,17 +55,26 @@ class Ending:
         if facts is not None and wish.service.access is Access.JOB:
             self._tools.instances.end(row, exit_code=facts.exit_code)
             return True
+        reason: Reason = "exited"
         if facts is None:
             message = "Somebody removed its container."
         elif facts.out_of_memory:
             message = "It needed more memory than its limit." + self.last_words(wish, row)
+        elif self._was_interrupted(facts):
+            reason = "interrupted"
+            message = "It ended with its box or the box's container engine."
         else:
             message = f"It ended by itself with exit code {facts.exit_code}." + self.last_words(wish, row)
         exit_code = facts.exit_code if facts is not None else None
         self._tools.instances.end(
-            row, exit_code=exit_code, reason="exited", message=message[:MESSAGE_CHARACTERS]
+            row, exit_code=exit_code, reason=reason, message=message[:MESSAGE_CHARACTERS]
         )
         return True
+
+    def _was_interrupted(self, facts: ContainerFacts) -> bool:
+        """It ended while nobody watched, or an engine that was killed found it dead when it came back."""
+        unwatched = facts.ended_at is not None and facts.ended_at < self._born
+        return unwatched or facts.exit_code == FOUND_DEAD
 
     def last_words(self, wish: ComputeWish, row: InstanceRow) -> str:
         """The end of its output, for people; without its secrets."""

@@ -55,6 +55,7 @@ class ContainerFacts:
     running: bool
     exit_code: int | None = None
     out_of_memory: bool = False
+    ended_at: float | None = None
     addresses: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -25,7 +25,7 @@ class Policy(Protocol):
         """The rows of `eligible` (ascending, shape (n,)), best first. Must be a pure function of its arguments."""
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
-        """Why this box, in half a sentence: "the nearest of 4 eligible boxes"."""
+        """What the box is among the eligible ones: "the nearest to you (3 ms)"."""
 
 
 def load_policy(name: str) -> Policy:

@@ -25,4 +25,4 @@ class First:
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""
-        return "it is the first that can"
+        return "the first by name"

@@ -28,4 +28,4 @@ class Nearest:
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""
-        return f"it is the nearest to you ({fleet.distance_ms(request.near)[row]:.0f} ms)"
+        return f"the nearest to you ({fleet.distance_ms(request.near)[row]:.0f} ms)"

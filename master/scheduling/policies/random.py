@@ -26,4 +26,4 @@ class Random:
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""
-        return "it was drawn among those that can"
+        return "drawn by chance"

@@ -17,7 +17,7 @@ from master.deployments.models import Deployment, Instance
 from master.deployments.services import queue_place, request_deployment, stop_deployment
 from master.filesets.models import Fileset, FilesetKind
 from master.lifecycle.reconcile import Reconciler
-from master.lifecycle.reports import Reports
+from master.lifecycle.reports import MOST_TRIES, Reports
 from master.scheduler.service import Scheduler
 from tests.support.master import (
     GIB,
@@ -131,6 +131,20 @@ def test_files_are_exported_to_the_instances_own_key_before_it_is_launched(maste
         assert holder.wishes()[f"filestore/{instance.id}.{key}"].wanted == "ended"
         assert tell(master, holder, Ended(subject=f"{instance.id}.{key}", generation=1)) == [True]
     assert compute.wishes() == store.wishes() == {}
+
+
+def test_what_ended_with_its_box_is_tried_again_but_not_for_ever(master: MasterContext) -> None:
+    box = FakeBox(master, "box-1")
+    box.hold(image_digests(add_image(master, "site:1")))
+    add_application(master, "site", "site:1")
+    deployment = request_deployment(master, add_user(master), "site", {})
+    identity = deployment.instances[0].id
+    for generation in range(1, MOST_TRIES + 1):
+        assert Scheduler(master).place(identity, generation) == "placed"
+        about = {"subject": identity, "generation": generation}
+        cut = Failed(**about, reason="interrupted", message="It ended with its box.")
+        assert tell(master, box, Running(**about), cut) == [True, True]
+        assert state(master, deployment) == ("failed" if generation == MOST_TRIES else "requested")
 
 
 def test_an_export_that_fails_ends_the_instance_and_says_why(master: MasterContext) -> None:

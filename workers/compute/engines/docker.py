@@ -6,6 +6,7 @@ import itertools
 import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -334,5 +335,6 @@ def _facts(answer: Mapping[str, Any]) -> ContainerFacts:
         running=bool(state["Running"]),
         exit_code=None if state["Running"] else int(state["ExitCode"]),
         out_of_memory=bool(state.get("OOMKilled")),
+        ended_at=None if state["Running"] else datetime.fromisoformat(state["FinishedAt"]).timestamp(),
         addresses={name: entry.get("IPAddress", "") for name, entry in networks.items()},
     )

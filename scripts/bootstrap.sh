@@ -13,7 +13,7 @@ say() { printf '%s\n' "$*" >&2; }
 NEEDED="redis-server:redis-server nginx:nginx-light sshd:openssh-server sshfs:sshfs bwrap:bubblewrap
 iptables:iptables ip:iproute2 setpriv:util-linux mmdebstrap:mmdebstrap"
 # With --tests also what the tests drive: other people's clients.
-[ "${1:-}" != --tests ] || NEEDED="$NEEDED skopeo:skopeo chromium:chromium"
+[ "${1:-}" != --tests ] || NEEDED="$NEEDED skopeo:skopeo chromium:chromium pg_ctlcluster:postgresql"
 
 python_is_good() {
     "$1" -c "import sys; sys.exit(sys.version_info < ($PYTHON_MINIMUM))" 2>/dev/null

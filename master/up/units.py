@@ -21,7 +21,6 @@ SYSTEMCTL_S = 30.0
 # instances have processes in the same control group, which must outlive a restart as their containers do.
 _TEMPLATE = """[Unit]
 Description={description}
-Documentation=https://github.com/openraas/openraas
 After=network-online.target docker.service
 Wants=network-online.target
 

@@ -264,6 +264,20 @@ def test_every_process_tells_how_it_goes(platform: RunningPlatform) -> None:
         assert line in platform.http.get(url).text, url
 
 
+@pytest.mark.long
+def test_the_notebook_opens_with_the_persons_home(
+    platform: RunningPlatform, containers: docker.DockerClient
+) -> None:
+    platform.verb("samples", "publish", "notebook", limit_s=900)
+    deployment = platform.start("notebook")
+    instance = platform.wait(deployment, "running", limit_s=180)["id"]
+    status, body = page(platform, deployment, "/lab")
+    assert (status, b"JupyterLab" in body) == (200, True)
+    inside = containers.containers.list(filters={"label": f"openraas.instance={instance}"})[0]
+    assert inside.exec_run(["/bin/sh", "-c", "touch ~/kept && stat -c %m ~"]).exit_code == 0
+    platform.stop(deployment)
+
+
 def test_a_second_start_in_the_same_place_is_refused(platform: RunningPlatform) -> None:
     done = subprocess.run(
         [*platform.process.args[:3], "up"],

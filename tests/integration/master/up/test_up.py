@@ -16,7 +16,7 @@ import redis
 
 from common.redis_client import connect
 from tests.support.platform import RunningPlatform, running_platform
-from tests.support.redis import free_port, wait_until
+from tests.support.redis import RedisServer, free_port, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the box beside the master needs root")
 
@@ -144,6 +144,14 @@ def test_a_second_start_knows_its_box_and_people(tmp_path: Path) -> None:
     with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False) as running:
         assert (running.state_dir / "secrets" / "admin.password").read_text() == password
         assert [box["id"] for box in running.call("GET", "/boxes")["boxes"]] == ["box-1"]
+
+
+def test_a_redis_of_ones_own_is_used_and_left_alone(tmp_path: Path, redis_server: RedisServer) -> None:
+    given = {"redis_url": redis_server.url}
+    with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False, **given) as running:
+        assert [box["up"] for box in running.call("GET", "/boxes")["boxes"]] == [True]
+        assert '"name": "redis", "good": true' in " ".join(running.verb("status", "--json").split())
+    assert redis_server.process.poll() is None
 
 
 def test_a_port_in_use_is_named_with_its_setting(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+import redis
 from flask import Flask, Response, redirect, render_template, request, url_for
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException
@@ -31,6 +32,7 @@ class ErrorAnswer(BaseModel):
 def register(app: Flask) -> None:
     """Answer every error of this application."""
     app.register_error_handler(OpenRaaSError, _on_own)
+    app.register_error_handler(redis.RedisError, _on_redis)
     app.register_error_handler(HTTPException, _on_http)
     app.register_error_handler(Exception, _on_unexpected)
 
@@ -62,6 +64,12 @@ def _on_own(error: OpenRaaSError) -> BaseResponse:
     if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request failed", path=request.path, error=str(error))
     return _answer(error.http_status, error.message, error.field, error.remedy)
+
+
+def _on_redis(error: redis.RedisError) -> BaseResponse:
+    """Whoever needs Redis for an answer and does not say more of its own."""
+    log.warning("request failed", path=request.path, error=f"Redis: {error}")
+    return _answer(503, "Redis does not answer.", None, "Try again in a moment.")
 
 
 def _on_http(error: HTTPException) -> BaseResponse:

@@ -277,3 +277,6 @@ def test_without_redis_a_request_is_still_refused_in_words(
     made = ada("POST", "/deployments", json=GOOD, status=202)
     set_running(context, made["id"])
     assert ada("POST", f"/deployments/{made['id']}/ticket", status=503)["error"] == "unavailable"
+    monkeypatch.setattr(context.redis, "smembers", gone)
+    assert ada("POST", "/deployments", json=GOOD, status=503)["error"] == "unavailable"
+    assert len(ada("GET", "/deployments")["deployments"]) == 1

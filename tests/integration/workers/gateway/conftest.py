@@ -188,8 +188,8 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
         yield made
     finally:
         application.hold.set()  # type: ignore[attr-defined]
-        nginx.terminate()
-        nginx.wait(10)
+        made.nginx.terminate()
+        made.nginx.wait(10)
         for server in (application, front):
             server.shutdown()
             server.server_close()

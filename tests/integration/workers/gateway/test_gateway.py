@@ -6,14 +6,16 @@ import json
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from typing import Any
 
 from common.redis_client import is_loopback
 from common.signing import Signer
 from common.tickets import OpenTicket, issue
 from tests.integration.workers.gateway.conftest import Gateway
+from tests.support.redis import wait_until
 from workers.box.config import BoxConfig, BoxPaths
-from workers.gateway.nginx import instance_suffix, render
+from workers.gateway.nginx import instance_suffix, render, server_command
 
 
 def seen(body: bytes) -> Any:
@@ -249,3 +251,22 @@ def test_off_loopback_the_gateway_speaks_tls_only(gateway: Gateway) -> None:
     file.write_text(text)
     checked = subprocess.run(["nginx", "-t", "-c", file], capture_output=True, text=True, check=False)
     assert "syntax is ok" in checked.stderr
+
+
+def test_after_nginx_was_killed_the_next_one_has_the_port(gateway: Gateway) -> None:
+    cookie = gateway.enter()
+    gateway.nginx.kill()
+    gateway.nginx.wait(10)
+    with gateway.log.open("wb") as output:
+        gateway.nginx = subprocess.Popen(
+            server_command(gateway.config, gateway.paths), stdout=output, stderr=output
+        )
+
+    def answers() -> bool:
+        assert gateway.nginx.poll() is None, gateway.log.read_text()
+        with suppress(OSError):
+            return gateway.ask("GET", "/x", Cookie=cookie)[0] == 200
+        return False
+
+    wait_until(answers, 10, "the next nginx")
+    assert "bind()" not in gateway.log.read_text()

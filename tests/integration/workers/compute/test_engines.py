@@ -307,9 +307,24 @@ def test_addresses_that_are_in_use_are_refused(engine: Engine, network: NetworkS
 def test_layers_of_our_images_are_counted_with_their_sizes(
     engine: Engine, reference: str, registry: Registry
 ) -> None:
-    layers = engine.image_layers(f"127.0.0.1:{registry.port}")
-    assert max(layer.size_bytes for layer in layers) > 500_000
-    assert engine.image_layers("127.0.0.1:1") == []
+    stored = engine.images(f"127.0.0.1:{registry.port}")
+    assert max(layer.size_bytes for image in stored for layer in image.layers) > 500_000
+    assert reference in {name for image in stored for name in image.names}
+    assert engine.images("127.0.0.1:1") == []
+
+
+def test_an_image_goes_unless_a_container_uses_it(
+    engine: Engine, spec: ContainerSpec, reference: str, registry: Registry
+) -> None:
+    engine.remove(spec.name)
+    container = engine.create(spec)
+    assert engine.remove_image(reference) is False
+    assert engine.has_image(reference)
+    engine.remove(container)
+    assert engine.remove_image(reference) is True
+    assert not engine.has_image(reference)
+    assert engine.remove_image(reference) is True  # it is gone, which is what was wanted
+    engine.pull(reference).wait()
 
 
 def test_without_an_engine_the_error_names_what_was_tried_and_the_remedy() -> None:

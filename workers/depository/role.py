@@ -144,7 +144,7 @@ class Depository:
         context = self._context
         user = f"hold.{wish.subject}"
         try:
-            self._client.hold(wish.image, user, unwanted=lambda: context.wishes.is_stale(wish))
+            self._client.hold(wish.image, user, unwanted=lambda: self._is_unwanted(wish))
         except Cancelled:
             log.info("fetch cancelled", image=wish.image.name)
         except Unavailable as error:
@@ -156,6 +156,11 @@ class Depository:
             context.jobs.submit(
                 Lane.SHORT, (self.role, wish.subject), lambda: self._converge_again(wish.subject)
             )
+
+    def _is_unwanted(self, wish: HoldWish) -> bool:
+        """Whether nobody wants the image here any more; one that is asked for again is still wanted."""
+        now = self._context.wishes.current(self.role, wish.subject)
+        return not isinstance(now, HoldWish) or now.wanted != "held"
 
     def _fail(self, wish: HoldWish, reason: Literal["no-room", "no-source"], message: str) -> None:
         log.warning("image not held", image=wish.image.name, reason=reason, error=message)

@@ -19,6 +19,7 @@ from common.logs import get_logger
 from common.oci.store import ContentStore
 from common.reports import Failed, FilesetHeld
 from common.wishes import FilesetWish
+from common.words import Role
 from workers.box.jobs import Lane
 from workers.box.lent_space import LentSpace
 from workers.box.role import BoxContext
@@ -33,6 +34,8 @@ log = get_logger(__name__)
 # A copy that failed is not tried again at once; a fact that was reported may have been lost.
 RETRY_S = 15.0
 REPEAT_S = 60.0
+# So that launches on this box always find a thread for their own fetches.
+MOST_COPIES = 1
 _SCHEMA = """CREATE TABLE IF NOT EXISTS fileset_followed (
     fileset TEXT PRIMARY KEY, as_of REAL NOT NULL, mark TEXT NOT NULL,
     size_bytes INTEGER NOT NULL, files INTEGER NOT NULL)"""
@@ -60,6 +63,7 @@ class Copies:
         self._holdings = Holdings(context.table, ContentStore(context.paths.store))
         self._retry_at: dict[str, float] = {}
         self._told_at: dict[str, float] = {}
+        self._busy: set[str] = set()
         context.table.create(_SCHEMA)
 
     def recover(self) -> None:
@@ -94,15 +98,32 @@ class Copies:
         """The fileset was removed here."""
         self._context.table.write("DELETE FROM fileset_followed WHERE fileset = ?", (fileset,))
 
+    def _is_unwanted(self, wish: FilesetWish) -> bool:
+        """Whether the master wants something else; a copy that is asked for again is still wanted."""
+        now = self._context.wishes.current(Role.FILESTORE, wish.subject)
+        return (
+            not isinstance(now, FilesetWish)
+            or (now.wanted, now.follows) != (wish.wanted, wish.follows)
+            or now.fileset_version != wish.fileset_version
+        )
+
     def _submit(self, wish: FilesetWish, work: Callable[[FilesetWish], None]) -> None:
-        if self._retry_at.get(wish.fileset, 0.0) > time.monotonic():
+        waits = self._retry_at.get(wish.fileset, 0.0) > time.monotonic()
+        if waits or wish.fileset in self._busy or len(self._busy) >= MOST_COPIES:
             return
-        self._context.jobs.submit(Lane.LONG, ("copy", wish.fileset), lambda: self._try(wish, work))
+        self._busy.add(wish.fileset)
+        if not self._context.jobs.submit(Lane.LONG, ("copy", wish.fileset), lambda: self._run(wish, work)):
+            self._busy.discard(wish.fileset)
+
+    def _run(self, wish: FilesetWish, work: Callable[[FilesetWish], None]) -> None:
+        try:
+            if not self._is_unwanted(wish):
+                self._try(wish, work)
+        finally:
+            self._busy.discard(wish.fileset)
 
     def _try(self, wish: FilesetWish, work: Callable[[FilesetWish], None]) -> None:
         """A copy that does not come is no disaster: it is said, and tried again."""
-        if self._retry_at.get(wish.fileset, 0.0) > time.monotonic() or self._context.wishes.is_stale(wish):
-            return
         self._retry_at[wish.fileset] = time.monotonic() + RETRY_S
         try:
             work(wish)
@@ -130,7 +151,7 @@ class Copies:
             authority=self._context.paths.authority,
             rate_bps=config.replicate_bps,
             timeout_s=config.source_timeout_s,
-            unwanted=lambda: self._context.wishes.is_stale(wish),
+            unwanted=lambda: self._is_unwanted(wish),
         ) as content:
             yield content
 
@@ -145,7 +166,7 @@ class Copies:
                 raise Unavailable("The source said that nothing has changed, and nothing is here.")
             uid = self._volumes.uid(wish.fileset)
             unpacked = archive.unpack(content.pieces, handle, uid=uid, limit_bytes=self._room_bytes())
-            if self._context.wishes.is_stale(wish):
+            if self._is_unwanted(wish):
                 raise Unwanted("This copy is not wanted any more.")
             self._volumes.add(
                 wish.fileset,
@@ -193,7 +214,7 @@ class Copies:
                 unpacked = archive.unpack(pieces, handle, uid=uid, limit_bytes=room)
             finally:
                 os.close(handle)
-            if self._context.wishes.is_stale(wish):
+            if self._is_unwanted(wish):
                 raise Unwanted("This copy is not wanted any more.")
         return unpacked.size_bytes, unpacked.files
 

@@ -117,6 +117,19 @@ def test_no_page_has_anything_inline(client: FlaskClient) -> None:
         assert "//" not in "".join(part.split('"')[0] for part in answer.text.split('src="')[1:])
 
 
+def test_layers_show_who_holds_what_and_a_box_that_is_full_says_so(
+    client: FlaskClient, context: MasterContext
+) -> None:
+    full = FakeBox(context, "full", alert="1.0 GiB of the lent 4.0 GiB should be free.")
+    page = client.get("/layers").text
+    assert "notebook:1" in page
+    assert "There should be 2 copies of each" in page
+    assert "1.0 GiB of the lent 4.0 GiB should be free." in page
+    assert "1.0 GiB of the lent 4.0 GiB should be free." in client.get("/boxes").text
+    full.go_silent()
+    assert "should be free." not in client.get("/layers").text
+
+
 def test_boxes_show_who_is_up_and_who_is_silent(client: FlaskClient, context: MasterContext) -> None:
     FakeBox(context, "omega").go_silent()
     page = client.get("/boxes").text

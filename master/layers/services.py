@@ -149,7 +149,8 @@ def evict(
     """Let a box drop an image or a blob as soon as nothing there needs it, and give it up as a copy.
 
     Raises NotFound if the box has nothing of it, and Conflict while it is pinned there or, without `force`,
-    while fewer than `copies` other boxes that are up hold each of its blobs.
+    while too few other boxes that are up hold each of its blobs: `copies` where the box is to hold the image,
+    one where it only has it.
     """
     find_box(session, box)
     digest, blobs = _target(session, name)
@@ -164,14 +165,16 @@ def evict(
             remedy=f"Unpin it first: openraas layer unpin {name} --box {box}.",
         )
     fewest = min(sum(blob in found for other, found in holding.items() if other != box) for blob in blobs)
-    if fewest < copies and not force:
+    held = session.get(ImageHolding, (digest, box))
+    is_meant = held is not None and held.wanted == HELD
+    least = copies if is_meant else 1
+    if fewest < least and not force:
         raise Conflict(
-            f"Only {fewest} other boxes that are up hold all of {name}, and there should be {copies}.",
+            f"Only {fewest} other boxes that are up hold all of {name}, and there should be {least}.",
             field="force",
             remedy="Wait until it has been copied, or do it with --force.",
         )
-    held = session.get(ImageHolding, (digest, box))
-    if held is not None and held.wanted == HELD:
+    if held is not None and is_meant:
         held.wanted = REMOVED
         held.version += 1
     _write(session, user, box, digest, blobs, EVICTED)

@@ -30,8 +30,9 @@ def spare_lists(
 ) -> dict[str, frozenset[str]]:
     """What each box may drop now.
 
-    `wanted` are the blobs of images that can be started: of each of these `copies` boxes keep theirs (all, where
-    there are fewer), best those whose wishes say so, then fixed ones. What no image needs may go everywhere.
+    `wanted` are the blobs of images that can be started: what wishes let somebody keep stays there, and every
+    other copy may go. Where no box is wished to keep a blob, `copies` boxes keep theirs (all, where there are
+    fewer), fixed ones first. What no image needs may go everywhere.
     `before` are the lists in force: who is on one takes part in keeping only after it was taken off.
     """
     boxes = sorted(holders, key=lambda item: item.box)
@@ -41,8 +42,10 @@ def spare_lists(
         for digest in item.holds & wanted:
             having.setdefault(digest, []).append(item)
     for digest, found in having.items():
-        keeping = sorted(found, key=lambda item: _rank(item, digest, before))[:copies]
-        if not _is_safe(digest, keeping, before, copies):
+        meant = [item for item in found if digest in item.firm and item.offers]
+        needed = 1 if meant else copies
+        keeping = meant or sorted(found, key=lambda item: _rank(item, digest, before))[:copies]
+        if sum(_is_sure(item, digest, before) for item in keeping) < needed:
             continue  # the keepers' own permissions are withdrawn first; the others get theirs the next time
         for item in found:
             if item not in keeping:
@@ -50,15 +53,11 @@ def spare_lists(
     return {box: frozenset(digests) for box, digests in lists.items()}
 
 
-def _rank(
-    item: Holder, digest: str, before: Mapping[str, frozenset[str]]
-) -> tuple[bool, bool, bool, bool, str]:
+def _rank(item: Holder, digest: str, before: Mapping[str, frozenset[str]]) -> tuple[bool, bool, bool, str]:
     """Who keeps a blob best: smaller is better."""
-    allowed = digest in before.get(item.box, frozenset())
-    return (not item.offers, digest not in item.firm, allowed, not item.fixed, item.box)
+    return (not item.offers, digest in before.get(item.box, frozenset()), not item.fixed, item.box)
 
 
-def _is_safe(digest: str, keeping: list[Holder], before: Mapping[str, frozenset[str]], copies: int) -> bool:
-    """Whether enough boxes keep the blob that no list in force lets drop it, and that others can fetch from."""
-    sure = [item for item in keeping if item.offers and digest not in before.get(item.box, frozenset())]
-    return len(sure) >= copies
+def _is_sure(item: Holder, digest: str, before: Mapping[str, frozenset[str]]) -> bool:
+    """Whether others can fetch the blob from this box, and no list in force lets the box drop it."""
+    return item.offers and digest not in before.get(item.box, frozenset())

@@ -23,6 +23,12 @@ def test_those_keep_it_whose_wishes_say_so() -> None:
     assert spare_lists(holders, WANTED, {}, copies=2) == {"a": {"x"}, "b": {"x"}, "c": set(), "d": set()}
 
 
+def test_a_copy_beside_the_depository_that_is_to_hold_it_may_go() -> None:
+    """Else a fleet with one depository would fill its compute boxes for good."""
+    holders = [Holder("cache", frozenset("x")), Holder("dep", frozenset("x"), firm=frozenset("x"))]
+    assert spare_lists(holders, WANTED, {}, copies=2) == {"cache": {"x"}, "dep": set()}
+
+
 def test_what_too_few_hold_nobody_may_drop() -> None:
     holders = [Holder("a", frozenset("x")), Holder("b", frozenset("x"))]
     assert spare_lists(holders, WANTED, {}, copies=2) == {"a": set(), "b": set()}
@@ -49,7 +55,11 @@ def test_a_box_that_offers_nothing_to_others_is_no_copy() -> None:
 
 
 moves = st.one_of(
-    st.tuples(st.just("plan"), st.lists(st.sampled_from(BOXES), unique=True), st.permutations(BOXES)),
+    st.tuples(
+        st.just("plan"),
+        st.tuples(st.lists(st.sampled_from(BOXES), unique=True), st.frozensets(st.sampled_from(BOXES))),
+        st.permutations(BOXES),
+    ),
     st.tuples(st.just("read"), st.sampled_from(BOXES), st.none()),
     st.tuples(st.just("evict"), st.sampled_from(BOXES), st.sampled_from(BLOBS)),
     st.tuples(st.just("fetch"), st.sampled_from(BOXES), st.sampled_from(BLOBS)),
@@ -71,8 +81,11 @@ def test_boxes_that_evict_by_the_list_in_force_never_drop_a_last_copy(
     had = {blob for blobs in holds.values() for blob in blobs}
     for what, box, detail in steps:
         if what == "plan":
-            up = [name for name in BOXES if name in box]  # type: ignore[operator]
-            holders = [Holder(name, frozenset(holds[name])) for name in up]
+            up, firm = box  # type: ignore[misc]
+            holders = [
+                Holder(name, frozenset(holds[name]), firm=WANTED if name in firm else frozenset())
+                for name in up
+            ]
             before = {name: lists[name] for name in up if name in lists}
             written = spare_lists(holders, WANTED, before, copies=copies)
             for name in detail:  # type: ignore[attr-defined]

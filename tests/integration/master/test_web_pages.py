@@ -106,7 +106,7 @@ def test_what_people_write_is_shown_as_text(client: FlaskClient, context: Master
 def test_no_page_has_anything_inline(client: FlaskClient) -> None:
     where = launch(client)
     paths = ["/sign-in", "/applications", "/applications/notebook", where, "/deployments", "/boxes"]
-    for path in [*paths, "/account", "/about", "/nothing"]:
+    for path in [*paths, "/layers", "/account", "/about", "/nothing"]:
         answer = client.get(path, follow_redirects=True)
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]

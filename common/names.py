@@ -53,6 +53,16 @@ def layers_key(box: str) -> str:
     return f"layers:{box}"
 
 
+def timers_key(box: str) -> str:
+    """The sorted set of blob digests by when their timers were reset (Unix time), as the box says."""
+    return f"timers:{box}"
+
+
+def spare_key(box: str) -> str:
+    """The signed list of blobs that a box may drop, because enough others keep them; written by the master."""
+    return f"spare:{box}"
+
+
 def wish_key(box: str) -> str:
     """The hash `<role>/<subject>` → signed wish: what a box is to do."""
     return f"wish:{box}"
@@ -84,7 +94,7 @@ def redis_rules(box: str) -> list[str]:
     another type than expected would end every pass over all boxes with an error.
     """
     rules = [f"~{key}" for key in transport_options(box).values()]
-    rules += [f"%R~{wish_key(box)}", f"%R~{EPOCH}", f"%R~{EPOCH_READY}"]
+    rules += [f"%R~{wish_key(box)}", f"%R~{spare_key(box)}", f"%R~{EPOCH}", f"%R~{EPOCH_READY}"]
     queues = " ".join(f"~{role_queue(role, box)}" for role in Role)
     # kombu emulates priorities with queues of the same name and a suffix.
     queues += "".join(f" ~{role_queue(role, box)}\x06\x16*" for role in Role)
@@ -93,6 +103,7 @@ def redis_rules(box: str) -> list[str]:
         f"(+lpush %W~{report_queue(box)})",
         f"(+get +set ~{status_key(box)})",
         f"(+sadd +srem +del %W~{layers_key(box)})",
+        f"(+zadd +del %W~{timers_key(box)})",
     ]
     # kombu frees its mutex with a script of its own; what a script does is checked against these rules too.
     return ["resetkeys", "resetchannels", "-@all", *rules, "&celery*",

@@ -114,6 +114,9 @@ class FilesetHeld(_Report):
     fileset_version: int = Field(ge=0, le=MOST)
     size_bytes: int = Field(ge=0, le=MOST)
     files: int = Field(ge=0, le=MOST)
+    as_of: float | None = Field(
+        None, description="Unix time at which a copy of a home was read; none: it is no copy of a home."
+    )
 
 
 Report = StepDone | Preparing | KeyMade | Exported | Ended | Running | Stopped | Failed | Held | FilesetHeld

@@ -80,6 +80,17 @@ class Settings(BaseSettings):
     prepare_s: Duration = Field(900.0, description="Limit from placement to running.")
     redis_timeout_s: Duration = Field(5.0, description="Socket timeout towards Redis.")
 
+    copies: int = Field(2, ge=1, le=16, description="How many boxes hold each image, fileset and home.")
+    replicate_after_s: Duration = Field(
+        60.0, description="A box that is silent for so long does not count as holding anything."
+    )
+    replicate_retry_s: Duration = Field(
+        60.0, description="A copy that has not come within this is asked for again."
+    )
+    home_copy_every_s: Duration = Field(
+        300.0, description="How often the copy of a home is brought up to date."
+    )
+
     home_limit_bytes: Size = Field(2 * 2**30, description="Size limit of a person's home.")
     max_upload_bytes: Size = Field(20 * 2**30, description="Largest fileset that may be put.")
 

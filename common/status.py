@@ -17,9 +17,14 @@ class DiskUse(Frozen):
     filesets_bytes: int = Field(0, ge=0, le=MOST)
 
     @property
+    def raw_free_bytes(self) -> int:
+        """What is left of the lent space; negative where more lies there than was lent."""
+        return self.lent_bytes - self.blobs_bytes - self.engine_bytes - self.filesets_bytes
+
+    @property
     def free_bytes(self) -> int:
         """What is left of the lent space; never negative."""
-        return max(0, self.lent_bytes - self.blobs_bytes - self.engine_bytes - self.filesets_bytes)
+        return max(0, self.raw_free_bytes)
 
 
 class FilesetHolding(Frozen):
@@ -50,8 +55,13 @@ class BoxStatus(Frozen):
     load: float = Field(0.0, ge=0, description="Run queue over one minute, per core.")
     temperature_c: float | None = None
     disk: DiskUse
+    alert: str = Field(
+        "", max_length=500, description="Why the box has closed itself to new placements; empty: it has not."
+    )
     instances: int = Field(0, ge=0)
     layers_sequence: int = Field(0, ge=0, description="Grows with every change of the set `layers:<box>`.")
+    layer_timer_s: float = Field(86400.0, gt=0, description="A layer that nobody uses for so long goes.")
+    offers_layers: bool = Field(True, description="Whether other boxes may fetch its layers.")
     filesets: list[FilesetHolding] = Field(default_factory=list)
     front: Endpoint | None = Field(None, description="Gateway and blob server.")
     filestore: Endpoint | None = Field(None, description="Where filesets are exported.")

@@ -11,6 +11,7 @@ with the higher (generation, version) counts; the box never goes back.
 | filestore | `fileset.<fileset>` | held, removed |
 | depository | instance id | offered, released |
 | depository | `image.<first 12 hex of its digest>` | held, removed |
+| depository | `layers.<first 12 hex of a digest>` | kept, evicted |
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ UNDONE = {
     "FilesetWish": "removed",
     "OfferWish": "released",
     "HoldWish": "removed",
+    "LayersWish": "kept",  # it has no lease; what somebody pinned is not dropped by a clock
 }
 
 
@@ -134,14 +136,29 @@ class ExportWish(_Wish):
     size_limit_bytes: int | None = Field(None, description="Set for a home; made empty if it is not there.")
 
 
+class FilesetSource(Frozen):
+    """A filestore from which the content of a fileset can be had, and the ticket that says so."""
+
+    box: BoxId
+    endpoint: Endpoint
+    ticket: str = Field(description="A FilesetTicket to get this version from this box.")
+
+
 class FilesetWish(_Wish):
-    """Hold a fileset, or remove it."""
+    """Hold a fileset (fetching it where there is a source), follow a home as its copy, or remove it."""
 
     role: Literal["filestore"] = "filestore"
     kind: Literal["fileset"] = "fileset"
     wanted: Literal["held", "removed"]
     fileset: FilesetId
     fileset_version: int
+    source: FilesetSource | None = Field(None, description="None: what is there was put there.")
+    follows: bool = Field(
+        False,
+        description="A copy of a home that is written elsewhere: read it from the source again and again.",
+    )
+    size_limit_bytes: int | None = Field(None, description="Set for a home.")
+    every_s: float = Field(0.0, ge=0, description="How often a home that is followed is read again.")
 
 
 class OfferWish(_Wish):
@@ -162,9 +179,21 @@ class HoldWish(_Wish):
     image: ImageSource
 
 
+class LayersWish(_Wish):
+    """Keep blobs whatever their timers say (kept: a pin), or drop them now (evicted).
+
+    Every box with layers follows it, whatever its roles; it is read with the wish list and sent by no task.
+    """
+
+    role: Literal["depository"] = "depository"
+    kind: Literal["layers"] = "layers"
+    wanted: Literal["kept", "evicted"]
+    blobs: list[Digest]
+
+
 FilestoreWish = Annotated[ExportWish | FilesetWish, Field(discriminator="kind")]
-DepositoryWish = Annotated[OfferWish | HoldWish, Field(discriminator="kind")]
-Wish = ComputeWish | ExportWish | FilesetWish | OfferWish | HoldWish
+DepositoryWish = Annotated[OfferWish | HoldWish | LayersWish, Field(discriminator="kind")]
+Wish = ComputeWish | ExportWish | FilesetWish | OfferWish | HoldWish | LayersWish
 _ADAPTER: TypeAdapter[Wish] = TypeAdapter(
     Annotated[ComputeWish | FilestoreWish | DepositoryWish, Field(discriminator="role")]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from enum import StrEnum
@@ -137,6 +138,11 @@ class Coordinate(Frozen):
     x_ms: float = 0.0
     y_ms: float = 0.0
     height_ms: float = Field(0.0, ge=0, description="The access link's own share, added to every distance.")
+
+
+def distance_ms(one: Coordinate, other: Coordinate) -> float:
+    """The round trip between two places: plane distance plus both heights (Vivaldi)."""
+    return math.hypot(one.x_ms - other.x_ms, one.y_ms - other.y_ms) + one.height_ms + other.height_ms
 
 
 class Endpoint(Frozen):

@@ -17,7 +17,16 @@ from sqlalchemy.orm import Session
 from common.errors import BadInput, Conflict, Forbidden, NotFound, Unauthorized, Unavailable
 from common.join import JoinAnswer, JoinRequest, JoinToken
 from common.logs import get_logger
-from common.names import BOXES, layers_key, report_queue, role_queue, status_key, wish_key
+from common.names import (
+    BOXES,
+    layers_key,
+    report_queue,
+    role_queue,
+    spare_key,
+    status_key,
+    timers_key,
+    wish_key,
+)
 from common.redis_client import is_loopback
 from common.status import BoxStatus
 from common.words import Endpoint, InstanceState, Role
@@ -27,8 +36,10 @@ from master.boxes.authority import Authority
 from master.boxes.models import Box, JoinSecret
 from master.context import MasterContext, redis_url
 from master.deployments.models import Instance, Mount
+from master.filesets.loss import homes_lost
 from master.filesets.models import Fileset, FilesetCopy
 from master.images.models import ImageHolding
+from master.layers.models import LayerOrder
 
 log = get_logger(__name__)
 
@@ -225,6 +236,8 @@ def remove(session: Session, client: redis.Redis, box: Box, *, force: bool = Fal
             remedy="Get or remove the fileset first, or remove the box with --force.",
         )
     session.execute(delete(ImageHolding).where(ImageHolding.box_id == box.id))
+    session.execute(delete(LayerOrder).where(LayerOrder.box_id == box.id))
+    homes_lost(session, box.id)
     session.execute(delete(FilesetCopy).where(FilesetCopy.box_id == box.id))
     session.execute(update(Fileset).where(Fileset.writer_box_id == box.id).values(writer_box_id=None))
     box.removed_at = time.time()
@@ -233,7 +246,10 @@ def remove(session: Session, client: redis.Redis, box: Box, *, force: bool = Fal
     try:
         redis_users.dismiss(client, box.id)
         queues = [role_queue(role, box.id) for role in Role]
-        client.delete(status_key(box.id), layers_key(box.id), wish_key(box.id), report_queue(box.id), *queues)
+        keys = [
+            make(box.id) for make in (status_key, layers_key, timers_key, spare_key, wish_key, report_queue)
+        ]
+        client.delete(*keys, *queues)
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer, so the box stays.", remedy="Try again.") from error
 
@@ -249,13 +265,17 @@ def _needed_by(session: Session, box: str) -> str | None:
 
 
 def _only_copy(session: Session, box: str) -> str | None:
-    elsewhere = select(FilesetCopy.fileset_id).where(FilesetCopy.box_id != box, FilesetCopy.version > 0)
+    # The copy of a home is behind by some minutes: only somebody who says so gives up the home itself.
+    elsewhere = select(FilesetCopy.fileset_id).where(
+        FilesetCopy.box_id != box, FilesetCopy.version > 0, FilesetCopy.follows.is_(False)
+    )
     return session.scalar(
         select(Fileset.name)
         .join(FilesetCopy, FilesetCopy.fileset_id == Fileset.id)
         .where(
             FilesetCopy.box_id == box,
             FilesetCopy.version > 0,
+            FilesetCopy.follows.is_(False),
             Fileset.removed_at.is_(None),
             Fileset.id.not_in(elsewhere),
         )

@@ -29,6 +29,8 @@ class BoxCard:
             return "silent"
         if self.box.cordoned:
             return "cordoned"
+        if self.status.alert:
+            return "full"
         return "open" if self.status.open else "closed"
 
 

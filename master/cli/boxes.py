@@ -53,6 +53,7 @@ def show(box: str, as_json: bool) -> None:
     values: dict[str, object] = {
         "Box": item["id"],
         "State": _state(item),
+        "Alert": status["alert"] if status else None,
         "Kind": item["kind"],
         "Roles": ", ".join(item["roles"]),
         "Runs others' containers": "yes" if item["open"] else "no",
@@ -135,6 +136,8 @@ def _cordon(box: str, cordoned: bool, message: str, *, as_json: bool) -> None:
 
 def _state(item: dict[str, Any]) -> str:
     state = "up" if item["up"] else "silent"
+    if item["status"] and item["status"]["alert"]:
+        state += ", full"
     return f"{state}, cordoned" if item["cordoned"] else state
 
 

@@ -114,6 +114,7 @@ def list_command(as_json: bool) -> None:
             "VERSION": lambda item: item["version"],
             "SIZE": lambda item: size(item["size_bytes"]),
             "BOXES": lambda item: ",".join(item["boxes"]) or "-",
+            "COPIES": lambda item: ", ".join(_copy(*copy) for copy in item["copies"].items()) or "-",
             "OWN": lambda item: "yes" if item["own"] else "no",
             "AGE": lambda item: age(item["created_at"]),
         },
@@ -130,6 +131,11 @@ def remove(name: str, as_json: bool) -> None:
     with Client() as client:
         client.send("DELETE", f"/filesets/{part(name)}")
     done(f"The fileset {name} is removed.", {"removed": name}, as_json=as_json)
+
+
+def _copy(box: str, at: float | None) -> str:
+    """A box that follows a home, and how old what it has is."""
+    return f"{box} (on its way)" if at is None else f"{box} ({age(at)} old)"
 
 
 def _path(begun: dict[str, Any]) -> str:

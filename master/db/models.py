@@ -7,8 +7,9 @@ from master.db.base import Base
 from master.deployments.models import Deployment, Instance, Mount, TimelineRow
 from master.filesets.models import Fileset, FilesetCopy
 from master.images.models import BlobChunks, Image, ImageHolding, Tag
+from master.layers.models import LayerOrder
 
 __all__ = [
     "ApiToken", "Application", "Base", "BlobChunks", "Box", "Deployment", "Fileset", "FilesetCopy", "Image",
-    "ImageHolding", "Instance", "JoinSecret", "Mount", "Tag", "TimelineRow", "User", "WebSession",
+    "ImageHolding", "Instance", "JoinSecret", "LayerOrder", "Mount", "Tag", "TimelineRow", "User", "WebSession",
 ]  # fmt: skip

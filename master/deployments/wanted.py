@@ -84,12 +84,17 @@ def _need(session: Session, instance: Instance, mount: WantedMount) -> FilesetNe
         version=fileset.version,
         mode=mount.mode,
         name=fileset.name,
-        held_by=tuple(copy.box_id for copy in fileset.copies) if is_home else tuple(holders(fileset)) or None,
+        held_by=_written_on(fileset) if is_home else tuple(holders(fileset)) or None,
         room_bytes=fileset.size_limit_bytes or 0,
         writer=active_writer(session, fileset, besides=instance.id)
         if mount.mode is MountMode.READ_WRITE
         else None,
     )
+
+
+def _written_on(home: Fileset) -> tuple[str, ...]:
+    """The filestores of a home itself; nobody is let into a copy that follows it."""
+    return tuple(copy.box_id for copy in home.copies if not copy.follows)
 
 
 def active_writer(session: Session, fileset: Fileset, *, besides: str) -> str | None:

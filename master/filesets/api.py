@@ -34,6 +34,9 @@ class FilesetAnswer(BaseModel):
     size_bytes: int
     size_limit_bytes: int | None
     boxes: list[str] = Field(description="Filestores on which the newest version lies whole.")
+    copies: dict[str, float | None] = Field(
+        description="Boxes that follow a home, with the Unix time as of which their copy is."
+    )
     created_at: float
 
 
@@ -167,5 +170,6 @@ def _answer(fileset: Fileset, user: User) -> FilesetAnswer:
         size_bytes=fileset.size_bytes,
         size_limit_bytes=fileset.size_limit_bytes,
         boxes=services.holders(fileset),
+        copies={copy.box_id: copy.copied_at for copy in fileset.copies if copy.follows},
         created_at=fileset.created_at,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from enum import StrEnum
 
 from sqlalchemy import BigInteger, ForeignKey, String, UniqueConstraint
@@ -49,4 +50,18 @@ class FilesetCopy(Base):
     box_id: Mapped[str] = mapped_column(ForeignKey("boxes.id"), primary_key=True)
     version: Mapped[int] = mapped_column(default=0, doc="What lies there whole; a home has only version 1.")
     wanted: Mapped[str] = mapped_column(String(16), default="held", doc="held or removed, as in its wish.")
+    planned: Mapped[bool] = mapped_column(
+        default=False, server_default="0", doc="Chosen to have enough copies, so it may be given up again."
+    )
+    asked_at: Mapped[float] = mapped_column(
+        default=time.time, server_default="0", doc="When the box was last asked to fetch it."
+    )
+    follows: Mapped[bool] = mapped_column(
+        default=False,
+        server_default="0",
+        doc="A copy of a home: it is brought up to date, and never mounted.",
+    )
+    copied_at: Mapped[float | None] = mapped_column(
+        doc="As of when a copy of a home is; none: it never came."
+    )
     fileset: Mapped[Fileset] = relationship(back_populates="copies")

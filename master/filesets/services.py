@@ -254,8 +254,37 @@ def holders(fileset: Fileset) -> list[str]:
     return sorted(
         copy.box_id
         for copy in fileset.copies
-        if copy.wanted == HELD and copy.version == fileset.version and copy.version > 0
+        if copy.wanted == HELD and not copy.follows and copy.version == fileset.version and copy.version > 0
     )
+
+
+@dataclass(frozen=True)
+class HomeCopy:
+    """A home, for lists: whose it is, where it is written, and its copies with the time as of which they are."""
+
+    fileset: str
+    owner: str
+    boxes: list[str]
+    copies: list[tuple[str, float | None]]
+
+
+def home_copies(session: Session) -> list[HomeCopy]:
+    """All homes, by their owners."""
+    homes = (
+        select(Fileset, User.name)
+        .join(User, User.id == Fileset.owner_id)
+        .where(Fileset.kind == FilesetKind.HOME.value, Fileset.removed_at.is_(None))
+        .order_by(User.name)
+    )
+    return [
+        HomeCopy(
+            fileset=home.id,
+            owner=owner,
+            boxes=sorted(copy.box_id for copy in home.copies if not copy.follows and copy.wanted == HELD),
+            copies=sorted((copy.box_id, copy.copied_at) for copy in home.copies if copy.follows),
+        )
+        for home, owner in session.execute(homes)
+    ]
 
 
 def may_change(user: User, fileset: Fileset) -> bool:
@@ -314,7 +343,7 @@ def record_fileset_held(session: Session, box: str, report: FilesetHeld) -> None
     fileset = session.get(Fileset, report.fileset)
     copy = session.get(FilesetCopy, (report.fileset, box))
     if copy is None and fileset is not None and _is_writing_home(fileset, box):
-        copy = FilesetCopy(fileset_id=fileset.id, box_id=box, version=0, wanted=HELD)
+        copy = FilesetCopy(fileset_id=fileset.id, box_id=box, version=0, wanted=HELD, follows=False)
         session.add(copy)
     if fileset is None or copy is None or copy.wanted != HELD:
         log.warning("fileset report refused", box=box, fileset=report.fileset, error="it is not wanted there")
@@ -322,7 +351,16 @@ def record_fileset_held(session: Session, box: str, report: FilesetHeld) -> None
     if not 0 < report.fileset_version <= fileset.offered_version:
         log.warning("fileset report refused", box=box, fileset=report.fileset, error="unknown version")
         return
+    if copy.follows != (report.as_of is not None):
+        log.warning(
+            "fileset report refused", box=box, fileset=report.fileset, error="it is no copy of a home"
+        )
+        return
     copy.version = max(copy.version, report.fileset_version)
+    if copy.follows:
+        copy.copied_at = max(copy.copied_at or 0.0, report.as_of or 0.0)
+        session.flush()
+        return
     if report.fileset_version >= fileset.version:
         fileset.version, fileset.size_bytes = report.fileset_version, report.size_bytes
     session.flush()

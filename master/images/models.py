@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, String
@@ -42,7 +43,13 @@ class ImageHolding(Base):
     box_id: Mapped[str] = mapped_column(ForeignKey("boxes.id"), primary_key=True)
     held_at: Mapped[float | None]
     wanted: Mapped[str] = mapped_column(String(16), default="held", doc="held or removed, as in its wish.")
-    version: Mapped[int] = mapped_column(default=0, doc="Of the wish that the box got.")
+    version: Mapped[int] = mapped_column(BigInteger, default=0, doc="Of the wish that the box got.")
+    planned: Mapped[bool] = mapped_column(
+        default=False, server_default="0", doc="Chosen to have enough copies, so it may be given up again."
+    )
+    asked_at: Mapped[float] = mapped_column(
+        default=time.time, server_default="0", doc="When the box was last asked to fetch it."
+    )
 
 
 class BlobChunks(Base):

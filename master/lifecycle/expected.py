@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common.names import BOXES, layers_key
-from common.wishes import FilesetWish, HoldWish, wish_field
-from common.words import Role
+from common.names import layers_key
+from common.status import BoxStatus
+from common.tickets import FilesetTicket, issue
+from common.wishes import FilesetSource, FilesetWish, HoldWish, LayersWish, wish_field
+from common.words import Coordinate, Role, distance_ms
+from master.boxes.services import statuses
 from master.context import MasterContext
 from master.deployments.models import Instance, Mount
 from master.filesets.models import FilesetCopy
+from master.filesets.services import HELD, REMOVED
 from master.images.models import Image, ImageHolding
 from master.images.services import blobs_of
+from master.layers.models import LayerOrder
 from master.lifecycle.states import ON_A_BOX
-from master.lifecycle.subjects import fileset_subject, image_subject
+from master.lifecycle.subjects import fileset_subject, image_subject, layers_subject
 from master.lifecycle.wishes import (
     BoxWish,
     compute_wish,
@@ -52,7 +58,8 @@ def expected_wishes(session: Session, context: MasterContext) -> list[Expected]:
     mounted = select(Mount).where(Mount.state.in_(("exporting", "exported", "ending")))
     found += [_export(session, mount) for mount in session.scalars(mounted)]
     found += [_hold(session, context, holding) for holding in session.scalars(select(ImageHolding))]
-    found += [_ready(_fileset(copy)) for copy in session.scalars(select(FilesetCopy))]
+    found += [_fileset(context, copy) for copy in session.scalars(select(FilesetCopy))]
+    found += [_ready(_order(order)) for order in session.scalars(select(LayerOrder))]
     return found
 
 
@@ -90,16 +97,18 @@ def _hold(session: Session, context: MasterContext, holding: ImageHolding) -> Ex
             generation=0,
             version=holding.version,
             wanted="held" if holding.wanted == "held" else "removed",
-            image=image_source(session, context, image, _holders(context, image), holding.box_id),
+            image=image_source(
+                session, context, image, _holders(context, image, holding.box_id), holding.box_id
+            ),
         )
         return BoxWish(holding.box_id, wish)
 
     return Expected(holding.box_id, wish_field(Role.DEPOSITORY, subject), (0, holding.version), derive)
 
 
-def _holders(context: MasterContext, image: Image) -> dict[str, list[str]]:
-    """Which boxes hold each blob of an image now."""
-    boxes = sorted(str(box) for box in context.redis.smembers(BOXES))
+def _holders(context: MasterContext, image: Image, target: str) -> dict[str, list[str]]:
+    """Which other boxes offer each blob of an image now, the nearest first."""
+    boxes = nearest_first(statuses(context.redis), target)
     digests = [blob.digest for blob in blobs_of(image)]
     pipe = context.redis.pipeline(transaction=False)
     for box in boxes:
@@ -108,14 +117,75 @@ def _holders(context: MasterContext, image: Image) -> dict[str, list[str]]:
     return {digest: [box for box in boxes if answers[box][row]] for row, digest in enumerate(digests)}
 
 
-def _fileset(copy: FilesetCopy) -> BoxWish:
-    removed = copy.wanted == "removed"
-    wish = FilesetWish(
-        subject=fileset_subject(copy.fileset_id),
-        generation=0,
-        version=copy.fileset.offered_version + removed,
-        wanted="removed" if removed else "held",
-        fileset=copy.fileset_id,
-        fileset_version=copy.fileset.version,
+def nearest_first(known: Mapping[str, BoxStatus], target: str) -> list[str]:
+    """Boxes from which layers can be fetched, other than `target`, by their distance from it."""
+    here = known[target].coordinate if target in known else Coordinate()
+    others = [item for box, item in known.items() if box != target and item.offers_layers]
+    return [
+        item.box for item in sorted(others, key=lambda item: (distance_ms(here, item.coordinate), item.box))
+    ]
+
+
+def _fileset(context: MasterContext, copy: FilesetCopy) -> Expected:
+    subject, fileset = fileset_subject(copy.fileset_id), copy.fileset
+    removed = copy.wanted == REMOVED
+    # A copy that is asked for again gets a new ticket; what somebody puts is announced by `offered_version`.
+    version = fileset.offered_version + int(copy.asked_at) + removed
+
+    def derive() -> BoxWish:
+        wish = FilesetWish(
+            subject=subject,
+            generation=0,
+            version=version,
+            wanted="removed" if removed else "held",
+            fileset=copy.fileset_id,
+            fileset_version=fileset.version,
+            source=None if removed else fileset_source(context, copy),
+            follows=copy.follows,
+            size_limit_bytes=fileset.size_limit_bytes,
+            every_s=context.settings.home_copy_every_s if copy.follows else 0.0,
+        )
+        return BoxWish(copy.box_id, wish)
+
+    return Expected(copy.box_id, wish_field(Role.FILESTORE, subject), (0, version), derive)
+
+
+def fileset_source(context: MasterContext, copy: FilesetCopy) -> FilesetSource | None:
+    """The nearest box that is up from which a copy can be fetched; a home is read from where it is written."""
+    fileset, known = copy.fileset, statuses(context.redis)
+    here = known[copy.box_id].coordinate if copy.box_id in known else Coordinate()
+    able = [
+        status
+        for other in fileset.copies
+        if other.box_id != copy.box_id
+        and other.wanted == HELD
+        and not other.follows
+        and 0 < other.version == fileset.version
+        and (status := known.get(other.box_id)) is not None
+        and status.front is not None
+    ]
+    if not able or (copy.version == fileset.version and not copy.follows):
+        return None
+    best = min(able, key=lambda status: (distance_ms(here, status.coordinate), status.box))
+    ticket = FilesetTicket(
+        user=f"box.{copy.box_id}",
+        box=best.box,
+        fileset=fileset.id,
+        version=fileset.version,
+        action="get",
+        size_limit_bytes=fileset.size_limit_bytes or context.settings.max_upload_bytes,
+        expires_at=time.time() + context.settings.fileset_ticket_s,
     )
-    return BoxWish(copy.box_id, wish)
+    assert best.front is not None  # noqa: S101 - only such boxes are able
+    return FilesetSource(box=best.box, endpoint=best.front, ticket=issue(context.signer, ticket))
+
+
+def _order(order: LayerOrder) -> BoxWish:
+    wish = LayersWish(
+        subject=layers_subject(order.digest),
+        generation=0,
+        version=order.version,
+        wanted="kept" if order.wanted == "kept" else "evicted",
+        blobs=order.blobs,
+    )
+    return BoxWish(order.box_id, wish)

@@ -34,6 +34,7 @@ from master.deployments.wanted import filled_service
 from master.images.services import drop_unused
 from master.lifecycle.expected import expected_wishes
 from master.lifecycle.instances import Steps, current_mounts
+from master.lifecycle.replicate import Replicator
 from master.lifecycle.states import ON_A_BOX, WAITING
 from master.lifecycle.wishes import WishWriter
 from master.scheduler.reservations import Reservation, Reservations
@@ -53,6 +54,7 @@ class Reconciler:
         self._steps = Steps(context)
         self._writer = WishWriter(context)
         self._reservations = Reservations(context.redis)
+        self._replicator = Replicator(context)
 
     def run(self) -> bool:
         """One round; returns False if another process is at it. Raises redis.RedisError, Unavailable."""
@@ -64,6 +66,7 @@ class Reconciler:
             self._look_for_lost_boxes()
             self._rebuild_epoch()
             self._mend_reservations()
+            self._replicator.run()
             self._mend_wish_lists()
             self._resend()
         finally:

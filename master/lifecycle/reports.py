@@ -32,9 +32,16 @@ from master.deployments.models import Instance, Mount, TimelineRow
 from master.filesets.services import record_fileset_held, record_fileset_removed
 from master.images.services import record_held
 from master.images.services import record_removed as record_image_removed
+from master.layers.services import record_evicted
 from master.lifecycle.instances import Steps, current_mounts
 from master.lifecycle.states import WANTED
-from master.lifecycle.subjects import fileset_of_subject, image_of_subject
+from master.lifecycle.subjects import (
+    FILESET,
+    IMAGE,
+    fileset_of_subject,
+    image_of_subject,
+    layer_order_of_subject,
+)
 
 log = get_logger(__name__)
 
@@ -179,6 +186,9 @@ class Reports:
         if (fileset := fileset_of_subject(report.subject)) is not None:
             record_fileset_removed(session, box, fileset)
             return True
+        if (order := layer_order_of_subject(session, box, report.subject)) is not None:
+            record_evicted(session, box, order)
+            return True
         mounts = [mount for mount in self._mount(session, box, report) if mount.state == "ending"]
         for mount in mounts:
             self._steps.mount_ended(session, mount, report.at)
@@ -207,6 +217,10 @@ class Reports:
     def _failed(self, session: Session, box: str, report: Failed) -> bool:
         if mounts := self._mount(session, box, report):
             return self._export_failed(session, mounts[0].instance, report)
+        if report.subject.startswith((IMAGE, FILESET)):
+            # The copy is asked for again after a while; until then it counts as one that is to come.
+            log.warning("copy not made", reason=report.reason, error=report.message)
+            return True
         instance = self._placed(session, box, report)
         if instance is None or S(instance.state).is_over:
             return False

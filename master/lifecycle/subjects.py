@@ -6,14 +6,20 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from master.images.models import Image
+from master.layers.models import LayerOrder
 
-IMAGE, FILESET = "image.", "fileset."
+IMAGE, FILESET, LAYERS = "image.", "fileset.", "layers."
 DIGITS = 12
 
 
 def image_subject(digest: str) -> str:
     """The subject under which a depository holds an image."""
     return IMAGE + digest.removeprefix("sha256:")[:DIGITS]
+
+
+def layers_subject(digest: str) -> str:
+    """The subject under which a box keeps or drops blobs because an operator said so."""
+    return LAYERS + digest.removeprefix("sha256:")[:DIGITS]
 
 
 def fileset_subject(fileset: str) -> str:
@@ -34,3 +40,14 @@ def image_of_subject(session: Session, subject: str) -> str | None:
 def fileset_of_subject(subject: str) -> str | None:
     """The fileset that a subject names, if it names one."""
     return subject.removeprefix(FILESET) if subject.startswith(FILESET) else None
+
+
+def layer_order_of_subject(session: Session, box: str, subject: str) -> str | None:
+    """The digest that an operator's order for a box is about, if the subject names one."""
+    if not subject.startswith(LAYERS):
+        return None
+    prefix = "sha256:" + subject.removeprefix(LAYERS)
+    orders = select(LayerOrder.digest).where(
+        LayerOrder.box_id == box, LayerOrder.digest.startswith(prefix, autoescape=True)
+    )
+    return session.scalar(orders.limit(1))

@@ -25,6 +25,7 @@ from common.wishes import (
     ComputeWish,
     ExportWish,
     ImageSource,
+    LayersWish,
     MountWish,
     OfferWish,
     Wish,
@@ -199,6 +200,8 @@ class WishWriter:
                 pipe.hset(wish_key(item.box), wish_field(item.wish.role, item.wish.subject), token)
             pipe.execute()
             for item, _ in signed:
+                if isinstance(item.wish, LayersWish):
+                    continue  # also for boxes that consume no depository's queue: they read their list
                 self.wake(item.box, Role(item.wish.role), item.wish.subject, item.wish.generation)
         except (redis.RedisError, OperationalError) as error:
             log.warning("wishes not written", boxes=sorted({item.box for item in wishes}), error=str(error))

@@ -60,9 +60,12 @@ def _reaches_files(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
 
 
 def _reaches_layers(request: PlacementRequest, fleet: Fleet) -> Rule:
-    nowhere = [layer for layer in request.layers if not len(fleet.layers.get(layer.digest, ()))]
-    passes = np.full(len(fleet), not nowhere)
-    return Rule(passes, _always(f"no box that is up holds {len(nowhere)} of the image's layers"))
+    """A layer that nobody offers is no obstacle to a box that has it itself."""
+    nowhere = [layer for layer in request.layers if not len(fleet.offering(layer.digest))]
+    return Rule(
+        fleet.missing_bytes(nowhere) <= 0,
+        _always(f"no box that is up holds {len(nowhere)} of the image's layers"),
+    )
 
 
 def filestores(need: FilesetNeed, fleet: Fleet) -> Bools:
@@ -83,6 +86,7 @@ def rules(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
     excluded = np.array([name in request.excluded for name in fleet.names], dtype=bool).reshape(len(fleet))
     return [
         Rule(fleet.roles[Role.COMPUTE], _always("has not the compute role")),
+        Rule(~fleet.full, _always("has too little free space and closed itself")),
         Rule(fleet.open, _always("is closed")),
         Rule(fleet.fixed, _always("is unstable")),
         Rule(~fleet.cordoned, _always("takes no new placements")),

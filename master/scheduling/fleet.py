@@ -54,12 +54,14 @@ class Fleet:
     names: tuple[str, ...]
     roles: Mapping[Role, Bools]
     open: Bools
+    full: Bools  # closed by itself, for lack of room
     fixed: Bools
     cordoned: Bools
     architecture: NDArray[np.str_]
     capacity: Floats
     reserved: Floats
     places: Floats  # (boxes, 3): x, y, height in milliseconds
+    offers: Bools  # whether other boxes may fetch layers there
     layers: Mapping[str, Indices]
     filesets: Mapping[tuple[str, int], Indices]
 
@@ -82,6 +84,7 @@ class Fleet:
             names=tuple(box.status.box for box in facts),
             roles={role: np.array([role in box.status.roles for box in facts], dtype=bool) for role in Role},
             open=np.array([box.status.open for box in facts], dtype=bool),
+            full=np.array([bool(box.status.alert) for box in facts], dtype=bool),
             fixed=np.array([box.status.fixed for box in facts], dtype=bool),
             cordoned=np.array([box.cordoned for box in facts], dtype=bool),
             architecture=np.array([box.status.architecture for box in facts], dtype=np.str_),
@@ -93,6 +96,7 @@ class Fleet:
                 [[c.x_ms, c.y_ms, c.height_ms] for c in (box.status.coordinate for box in facts)],
                 dtype=np.float64,
             ).reshape(len(facts), 3),
+            offers=np.array([box.status.offers_layers for box in facts], dtype=bool),
             layers={digest: np.array(rows, dtype=np.intp) for digest, rows in layers.items()},
             filesets={key: np.array(rows, dtype=np.intp) for key, rows in filesets.items()},
         )
@@ -114,6 +118,12 @@ class Fleet:
             if (holders := self.layers.get(layer.digest)) is not None:
                 missing[holders] -= layer.size_bytes
         return missing
+
+    def offering(self, digest: str) -> Indices:
+        """The boxes from which a layer can be fetched."""
+        rows = self.layers.get(digest, np.zeros(0, dtype=np.intp))
+        found: Indices = rows[self.offers[rows]]
+        return found
 
     def holds_fileset(self, fileset: str, version: int) -> Bools:
         """Which boxes hold a fileset at this version, shape (boxes,)."""

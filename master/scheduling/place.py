@@ -54,7 +54,7 @@ def _compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int, 
         elsewhere = need.writer is not None and need.writer != compute
         modes[need.fileset] = MountMode.READ_ONLY if elsewhere else need.mode
     depositories = {
-        layer.digest: tuple(fleet.names[int(holder)] for holder in fleet.layers[layer.digest])
+        layer.digest: tuple(fleet.names[int(holder)] for holder in fleet.offering(layer.digest))
         for layer in request.layers
     }
     missing = int(fleet.missing_bytes(request.layers)[row])

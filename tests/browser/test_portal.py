@@ -203,7 +203,15 @@ def test_nothing_sticks_out_on_any_screen(browser: Browser, portal: Portal, widt
     page = context.new_page()
     sign_in(page, portal)
     start(page, portal)
-    others = ("/applications", "/applications/notebook", "/deployments", "/boxes", "/account", "/about")
+    others = (
+        "/applications",
+        "/applications/notebook",
+        "/deployments",
+        "/boxes",
+        "/layers",
+        "/account",
+        "/about",
+    )
     for path in (page.url, *(portal.address + other for other in others)):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path

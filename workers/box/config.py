@@ -41,6 +41,10 @@ class BoxConfig(Frozen):
     upload_timer_s: Duration = Field(
         1800.0, gt=0, description="A push that nobody goes on with is forgotten."
     )
+    offer_layers: bool = Field(True, description="Let other boxes fetch the layers that are here.")
+    replicate_bps: Rate = Field(
+        100_000_000, gt=0, description="Limit of the bandwidth at which copies of filesets are fetched."
+    )
     cpu: float | None = Field(None, gt=0, description="Lent cores; none: all that are detected.")
     memory_bytes: Size | None = Field(None, description="Lent memory; none: what is detected, less a tenth.")
     bandwidth_bps: Rate = Field(300_000_000, description="Lent bandwidth.")

@@ -44,6 +44,7 @@ class RoleFacts:
     engine_bytes: int = 0
     filesets_bytes: int = 0
     filesets: tuple[FilesetHolding, ...] = ()
+    alert: str = ""  # why the box should take nothing new
 
 
 class RoleWorker(Protocol):

@@ -15,14 +15,17 @@ from typing import Protocol
 import redis
 
 from common.logs import get_logger
-from common.names import EPOCH, layers_key, status_key
+from common.names import EPOCH, layers_key, status_key, timers_key
 from common.redis_client import is_loopback
 from common.status import BoxStatus, DiskUse
 from common.words import Endpoint, Resources, Role
 from workers.box import capacity
 from workers.box.role import BoxContext, RoleFacts, RoleWorker
+from workers.depository.holdings import Timer
 
 log = get_logger(__name__)
+
+TIMERS_EVERY_S = 60.0
 
 
 class Layers(Protocol):
@@ -33,6 +36,9 @@ class Layers(Protocol):
 
     def sequence(self) -> int:
         """Grows with every blob that comes or goes."""
+
+    def timers(self) -> list[Timer]:
+        """When each was last used."""
 
 
 class Heartbeat:
@@ -48,6 +54,7 @@ class Heartbeat:
         self._redis_epoch: str | None = None
         self._sent: set[str] = set()
         self._layers_sequence = -1
+        self._timers_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
@@ -78,6 +85,7 @@ class Heartbeat:
         epoch = str(client.get(EPOCH) or "")
         self._sync_layers(everything=epoch != self._redis_epoch)
         self._redis_epoch = epoch
+        self._send_timers()
         record = self.record(epoch)
         client.set(status_key(config.box), record.model_dump_json(), ex=max(1, round(config.status_ttl_s)))
         self._sequence += 1
@@ -99,10 +107,24 @@ class Heartbeat:
         pipe.execute()
         self._sent, self._layers_sequence = now, sequence
 
+    def _send_timers(self) -> None:
+        """For people only, so once a minute is enough."""
+        if time.monotonic() - self._timers_at < TIMERS_EVERY_S:
+            return
+        key = timers_key(self._context.config.box)
+        timers = {item.digest: item.used_at for item in self._layers.timers()}
+        pipe = self._context.redis.pipeline(transaction=True)
+        pipe.delete(key)
+        if timers:
+            pipe.zadd(key, timers)
+        pipe.execute()
+        self._timers_at = time.monotonic()
+
     def record(self, redis_epoch: str) -> BoxStatus:
         """The box as it is now."""
         config = self._context.config
         facts = [role.facts() for role in self._roles]
+        alert = " ".join(fact.alert for fact in facts if fact.alert)
         return BoxStatus(
             box=config.box,
             epoch=self._epoch,
@@ -111,7 +133,8 @@ class Heartbeat:
             at=time.time(),
             roles=config.roles,
             kind=config.kind,
-            open=config.open,
+            open=config.open and not alert,
+            alert=alert[:500],
             fixed=config.fixed,
             architecture=capacity.architecture(),
             labels=config.labels,
@@ -123,6 +146,8 @@ class Heartbeat:
             disk=self._disk(facts),
             instances=sum(fact.instances for fact in facts),
             layers_sequence=max(0, self._layers_sequence),
+            layer_timer_s=config.layer_timer_s,
+            offers_layers=config.offer_layers or Role.DEPOSITORY in config.roles,
             filesets=[holding for fact in facts for holding in fact.filesets],
             front=self._endpoint(config.front_port, tls=not is_loopback(config.address)),
             filestore=self._endpoint(config.filestore_port) if Role.FILESTORE in config.roles else None,

@@ -15,9 +15,10 @@ from workers.compute.engine import ContainerFacts
 from workers.compute.errors import EngineError
 from workers.compute.instances import InstanceRow, Stage
 from workers.compute.labels import LABEL_BOX, LABEL_GENERATION, LABEL_INSTANCE
-from workers.compute.launch import registry
 from workers.compute.tools import Tools
+from workers.compute.unpacked import UnpackedImages
 from workers.compute.watching import Watching
+from workers.depository.keeping import Keeper
 
 log = get_logger(__name__)
 
@@ -26,14 +27,18 @@ DISK_EVERY_S = 30.0
 
 
 class Caretaking:
-    """Finds what no wish names, renews keys, enforces disk limits, keeps networks ready."""
+    """Finds what no wish names, renews keys, looks after the disk, keeps networks ready."""
 
-    def __init__(self, tools: Tools, ending: Ending, watching: Watching) -> None:
+    def __init__(
+        self, tools: Tools, ending: Ending, watching: Watching, keeper: Keeper, unpacked: UnpackedImages
+    ) -> None:
         self._tools = tools
         self._ending = ending
         self._watching = watching
+        self._keeper = keeper
+        self._unpacked = unpacked
         self._disk_at = 0.0
-        self.engine_bytes = 0
+        self._held: set[str] = set()
 
     def look(self) -> None:
         """One round. An engine that is away is logged: the next round comes soon."""
@@ -46,7 +51,9 @@ class Caretaking:
             return
         self._submit("networks", self._refill)
         self._submit("keys", self._renew_keys)
-        if time.monotonic() - self._disk_at >= DISK_EVERY_S:
+        held = {row.instance for row in self._tools.instances.held()}
+        one_has_gone, self._held = bool(self._held - held), held
+        if one_has_gone or time.monotonic() - self._disk_at >= DISK_EVERY_S:
             self._disk_at = time.monotonic()
             self._submit("disk", self._measure_disk)
 
@@ -86,14 +93,10 @@ class Caretaking:
 
     def _measure_disk(self) -> None:
         try:
-            self._measure_images()
+            self._keeper.keep(self._unpacked)
             self._enforce_limits()
         except EngineError as error:
             log.warning("disk not measured", error=str(error))
-
-    def _measure_images(self) -> None:
-        layers = self._tools.engine.image_layers(registry(self._tools.context.config.loopback_port))
-        self.engine_bytes = sum({layer.key: layer.size_bytes for layer in layers}.values())
 
     def _enforce_limits(self) -> None:
         if self._tools.engine.limits_disk():

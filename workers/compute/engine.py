@@ -78,6 +78,15 @@ class ImageLayer:
     size_bytes: int
 
 
+@dataclass(frozen=True)
+class StoredImage:
+    """An image in the engine: its names (`<registry>/<repository>@<digest>`) and what it is made of."""
+
+    id: str
+    names: tuple[str, ...]
+    layers: tuple[ImageLayer, ...]
+
+
 class Pull(Protocol):
     """An image on its way into the engine."""
 
@@ -101,8 +110,11 @@ class Engine(Protocol):
     def pull(self, reference: str) -> Pull:
         """Begin to fetch an image."""
 
-    def image_layers(self, registry: str) -> list[ImageLayer]:
-        """All layers of the images that came from `registry` (host and port), as often as they are used."""
+    def images(self, registry: str) -> list[StoredImage]:
+        """The images that came from `registry` (host and port), each with its names there."""
+
+    def remove_image(self, name: str) -> bool:
+        """Take a name from an image; it goes with its last one. False: a container uses it, so it stays."""
 
     def create(self, spec: ContainerSpec) -> str:
         """Make a container and return its id; one of the same name that is left over is replaced.

@@ -15,6 +15,7 @@ from workers.compute.errors import ComputeError, PullCancelled
 from workers.compute.instances import InstanceRow
 from workers.compute.launch import image_reference
 from workers.compute.tools import Tools
+from workers.compute.unpacked import UnpackedImages
 
 log = get_logger(__name__)
 
@@ -32,8 +33,10 @@ class _Fetch:
 class Images:
     """Which images the engine has, and those on their way."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, unpacked: UnpackedImages) -> None:
         self._tools = tools
+        self._unpacked = unpacked
+        unpacked.on_removed = self.lost
         self._lock = threading.Lock()
         self._present: set[str] = set()
         self._under_way: dict[str, _Fetch] = {}
@@ -45,6 +48,7 @@ class Images:
     def have(self, wish: ComputeWish, row: InstanceRow) -> bool:
         """Whether the image is there; if not, it is fetched and the instance woken. Raises EngineError."""
         digest = wish.image.manifest
+        self._unpacked.used(wish.image)
         with self._lock:
             if digest in self._present:
                 return True

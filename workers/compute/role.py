@@ -17,6 +17,7 @@ from workers.compute.firewall import Firewall
 from workers.compute.images import Images
 from workers.compute.instances import InstanceRow, Instances, Stage
 from workers.compute.labels import LABEL_BOX
+from workers.compute.launch import registry
 from workers.compute.logs import LogKeeper
 from workers.compute.mounting import Mounting
 from workers.compute.mounts import Mounts
@@ -24,6 +25,7 @@ from workers.compute.networks import NetworkPool
 from workers.compute.outbox import Outbox
 from workers.compute.starting import Starting
 from workers.compute.tools import Layers, Mounter, Tools
+from workers.compute.unpacked import UnpackedImages
 from workers.compute.watching import Watching
 from workers.depository.client import LayersClient
 from workers.depository.holdings import Holdings
@@ -76,11 +78,18 @@ class Compute:
             outbox=Outbox(context.reporter),
             wake=self._wake,
         )
-        images, mounting = Images(self._tools), Mounting(self._tools)
+        unpacked = UnpackedImages(
+            engine,
+            context.table,
+            self._holdings,
+            self._keeper.space,
+            registry=registry(config.loopback_port),
+        )
+        images, mounting = Images(self._tools, unpacked), Mounting(self._tools)
         self._watching = Watching(config.box, engine, self._instances, self._wake)
         self._ending = Ending(self._tools, images, mounting)
         self._starting = Starting(self._tools, images, mounting, self._ending, capacity.detect(config))
-        self._caretaking = Caretaking(self._tools, self._ending, self._watching)
+        self._caretaking = Caretaking(self._tools, self._ending, self._watching, self._keeper, unpacked)
 
     def converge(self, wish: Wish) -> None:
         """Take one instance a step towards its wish, or report the fact again."""
@@ -122,11 +131,13 @@ class Compute:
     def facts(self) -> RoleFacts:
         """What the instances here hold, and what their images take in the engine."""
         held = self._instances.held()
+        blobs_bytes = self._holdings.size_bytes()
         return RoleFacts(
             used=sum((row.resources for row in held), Resources()),
             instances=len(held),
-            blobs_bytes=0 if self._is_depository else self._holdings.size_bytes(),
-            engine_bytes=self._caretaking.engine_bytes,
+            blobs_bytes=0 if self._is_depository else blobs_bytes,
+            engine_bytes=self._keeper.space.use(blobs_bytes).engine_bytes,
+            alert=self._keeper.space.alert(),
         )
 
     def tidy(self) -> None:

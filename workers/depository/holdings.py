@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.logs import get_logger
@@ -18,7 +18,6 @@ from common.oci.store import ContentStore
 from common.reports import BlobHeld
 from common.wishes import ChunkList
 from workers.box.table import Table
-from workers.depository.eviction import Kept, choose
 
 log = get_logger(__name__)
 
@@ -52,6 +51,16 @@ class Blob:
     digest: str
     size_bytes: int
     media_type: str
+
+
+@dataclass(frozen=True)
+class Timer:
+    """A blob's timer; times are Unix times."""
+
+    digest: str
+    size_bytes: int
+    used_at: float
+    pinned_until: float
 
 
 class Holdings:
@@ -168,18 +177,10 @@ class Holdings:
                 self.store.remove(digest)
             self._write_index(connection)
 
-    def expire(self, needed: Collection[str], *, timer_s: float, room_bytes: int | None = None) -> list[str]:
-        """Drop what nobody used for `timer_s`, and the longest unused until all fit into `room_bytes`.
-
-        `needed` and what is pinned stays whatever happens. Returns what was dropped.
-        """
+    def timers(self) -> list[Timer]:
+        """When each blob was last used, and until when it is pinned."""
         rows = self._table.all("SELECT digest, size_bytes, used_at, pinned_until FROM blobs")
-        kept = [Kept(row["digest"], row["size_bytes"], row["used_at"], row["pinned_until"]) for row in rows]
-        gone = choose(kept, needed, now=time.time(), timer_s=timer_s, room_bytes=room_bytes)
-        if gone:
-            self.drop(gone)
-            log.info("layers dropped", blobs=len(gone))
-        return gone
+        return [Timer(row["digest"], row["size_bytes"], row["used_at"], row["pinned_until"]) for row in rows]
 
     def held(self, digests: Iterable[str]) -> list[BlobHeld]:
         """What the master is told of these blobs; what is not held is left out."""

@@ -3,65 +3,150 @@
 from __future__ import annotations
 
 import time
-from typing import TypeGuard
+from typing import Protocol
 
 from redis.exceptions import RedisError
 
 from common.logs import get_logger
-from common.names import EPOCH, status_key
-from common.reports import Held
-from common.status import BoxStatus
-from common.wishes import ComputeWish, HoldWish, OfferWish, Wish
+from common.names import EPOCH
+from common.reports import Ended, Held
+from common.wishes import ComputeWish, HoldWish, LayersWish, OfferWish, Wish
+from workers.box.lent_space import LentSpace
 from workers.box.role import BoxContext
-from workers.depository.holdings import Holdings
+from workers.depository.eviction import Blob, Plan, Unpacked, explain, plan
+from workers.depository.holdings import Holdings, Timer
+from workers.depository.permits import Permits
 
 log = get_logger(__name__)
 
 # The subject of reports about blobs that no wish asked for: pushed ones, and those fetched for a launch.
 BLOBS_SUBJECT = "blobs"
 
+# Who needs what may not go, as it is told to people.
+INSTANCES = "for instances"
+OFFERS = "offered to instances elsewhere"
+HOLDS = "of images to be held"
+PINS = "pinned"
+LAST = "without enough copies elsewhere"
 
-def needed(context: BoxContext, without: str = "") -> set[str]:
-    """The blobs that a wish in force names, other than the depository's wish of the subject `without`."""
-    digests: set[str] = set()
+
+class EngineImages(Protocol):
+    """The images that lie unpacked in the engine of this box."""
+
+    def measure(self, keepers: dict[str, str]) -> list[Unpacked]:
+        """All of them, with who needs each; `keepers` are the manifests' digests with their reasons."""
+
+    def remove(self, name: str) -> None:
+        """Remove one; the engine keeps what a container uses. Raises an OpenRaaSError."""
+
+
+def needed(context: BoxContext, without: str = "") -> dict[str, str]:
+    """The blobs that a wish in force names, with who needs each.
+
+    `without` is the subject of a depository's wish that does not count.
+    """
+    digests: dict[str, str] = {}
     for wish in context.wishes.all():
-        if isinstance(wish, OfferWish) and wish.wanted == "offered":
-            digests.update(wish.blobs)
-        elif _keeps_image(wish, without):
-            digests.update(blob.digest for blob in wish.image.blobs)
+        if wish.role == "depository" and wish.subject == without:
+            continue
+        reason, named = _named(wish)
+        for digest in named:
+            digests.setdefault(digest, reason)
     return digests
 
 
-def _keeps_image(wish: Wish, without: str) -> TypeGuard[HoldWish | ComputeWish]:
-    if isinstance(wish, HoldWish):
-        return wish.wanted == "held" and wish.subject != without
-    return isinstance(wish, ComputeWish) and wish.wanted == "running"
+def _named(wish: Wish) -> tuple[str, list[str]]:
+    if isinstance(wish, OfferWish) and wish.wanted == "offered":
+        return OFFERS, list(wish.blobs)
+    if isinstance(wish, LayersWish) and wish.wanted == "kept":
+        return PINS, list(wish.blobs)
+    if isinstance(wish, HoldWish) and wish.wanted == "held":
+        return HOLDS, [blob.digest for blob in wish.image.blobs]
+    if isinstance(wish, ComputeWish) and wish.wanted == "running":
+        return INSTANCES, [blob.digest for blob in wish.image.blobs]
+    return "", []
+
+
+def needed_unpacked(context: BoxContext) -> dict[str, str]:
+    """Manifests of the images that have to stay unpacked in the engine, with who needs each."""
+    found: dict[str, str] = {}
+    for wish in context.wishes.all():
+        if isinstance(wish, ComputeWish) and wish.wanted == "running":
+            found[wish.image.manifest] = INSTANCES
+        elif isinstance(wish, LayersWish) and wish.wanted == "kept":
+            found.update(dict.fromkeys(wish.blobs, PINS))
+    return found
 
 
 class Keeper:
-    """Called every few seconds by one role of a box (the depository, else compute)."""
+    """The rules of one box's layers. `tidy` is for one role of a box, `keep` for the one that knows the engine."""
 
     def __init__(self, context: BoxContext, holdings: Holdings) -> None:
         self._context = context
         self._holdings = holdings
+        self._permits = Permits(context)
+        self.space = LentSpace(context.config, context.table)
 
     def tidy(self) -> None:
-        """Report new blobs, drop unused ones, and unfinished downloads that nobody goes on with."""
+        """Report new blobs, drop what the master says, and unfinished downloads that nobody goes on with."""
         self.report_new()
-        timer_s = self._context.config.layer_timer_s
-        self._holdings.expire(needed(self._context), timer_s=timer_s, room_bytes=self._room_bytes())
+        self._obey()
         self._drop_unfinished("*.upload", self._context.config.upload_timer_s)
-        self._drop_unfinished("*", timer_s)
+        self._drop_unfinished("*", self._context.config.layer_timer_s)
+
+    def keep(self, engine: EngineImages | None = None) -> None:
+        """Drop what expired and, if too little of the lent space is free, more; else close the box and say why."""
+        use = self.space.use(self._holdings.size_bytes())
+        wanted = self.space.keep_free_bytes
+        images = engine.measure(needed_unpacked(self._context)) if engine else []
+        decision = self._plan(images, use.raw_free_bytes, wanted)
+        for name in decision.images:
+            if engine is not None:
+                engine.remove(name)
+        self._drop(decision)
+        if decision.images and engine is not None:
+            engine.measure({})
+        message = explain(
+            decision,
+            lent_bytes=use.lent_bytes,
+            wanted_bytes=wanted,
+            filesets_bytes=use.filesets_bytes,
+        )
+        self.space.raise_alert(message)
 
     def make_room(self, size_bytes: int) -> int:
-        """Drop unused layers until `size_bytes` more fit; returns how many bytes are still too many."""
-        room = self._room_bytes()
-        if room is None:
-            room = self._context.config.lent_bytes
-        left = max(0, room - size_bytes)
+        """Drop unneeded layers until `size_bytes` more fit; returns how many bytes are still too many."""
+        use = self.space.use(self._holdings.size_bytes())
+        decision = self._plan([], use.raw_free_bytes, self.space.keep_free_bytes + size_bytes)
+        self._drop(decision)
+        return max(0, decision.short_bytes - 1)
+
+    def _plan(self, images: list[Unpacked], free_bytes: int, wanted_bytes: int) -> Plan:
+        reasons, spare, now = needed(self._context), self._permits.spare(), time.time()
+        blobs = [
+            Blob(item.digest, item.size_bytes, item.used_at, _keeper(item, reasons, spare, now))
+            for item in self._holdings.timers()
+        ]
         timer_s = self._context.config.layer_timer_s
-        self._holdings.expire(needed(self._context), timer_s=timer_s, room_bytes=left)
-        return max(0, self._holdings.size_bytes() + size_bytes - room)
+        return plan(blobs, images, now=now, timer_s=timer_s, free_bytes=free_bytes, wanted_bytes=wanted_bytes)
+
+    def _drop(self, decision: Plan) -> None:
+        if decision.blobs:
+            self._holdings.drop(decision.blobs)
+            log.info("layers dropped", blobs=len(decision.blobs))
+
+    def _obey(self) -> None:
+        """Drop what somebody told the master to have dropped here; what is needed stays, and so does the wish."""
+        for wish in self._context.wishes.all():
+            if not isinstance(wish, LayersWish) or wish.wanted != "evicted":
+                continue
+            here = self._holdings.digests().intersection(wish.blobs)
+            free = here - needed(self._context).keys()
+            if free:
+                self._holdings.drop(free)
+                log.info("layers evicted", blobs=len(free))
+            if free == here:
+                self._context.reporter.send(Ended(subject=wish.subject, generation=wish.generation))
 
     def report_new(self) -> None:
         """Tell the master of blobs that it was not told of since its Redis began anew."""
@@ -75,19 +160,6 @@ class Keeper:
                 return  # the next turn reports them
             self._holdings.mark_reported([blob.digest for blob in blobs], epoch)
 
-    def _room_bytes(self) -> int | None:
-        """What blobs may take so that enough of the lent space stays free; none while that is unknown."""
-        config = self._context.config
-        try:
-            text = self._context.redis.get(status_key(config.box))
-        except RedisError:
-            return None
-        if not text:
-            return None
-        disk = BoxStatus.model_validate_json(str(text)).disk
-        others = disk.engine_bytes + disk.filesets_bytes
-        return max(0, config.lent_bytes - config.free_bytes - others)
-
     def _drop_unfinished(self, pattern: str, idle_s: float) -> None:
         before = time.time() - idle_s
         for path in (self._holdings.store.root / "ingest").glob(pattern):
@@ -96,3 +168,12 @@ class Keeper:
                     path.unlink()
             except FileNotFoundError:
                 continue  # it was finished meanwhile
+
+
+def _keeper(blob: Timer, reasons: dict[str, str], spare: frozenset[str], now: float) -> str:
+    """Who needs a blob; empty if it may go."""
+    if reason := reasons.get(blob.digest):
+        return reason
+    if blob.pinned_until > now:
+        return PINS
+    return "" if blob.digest in spare else LAST

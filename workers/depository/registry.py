@@ -41,6 +41,7 @@ class Registry:
         answer = Identity.load(config.state_dir).answer
         self._accel = accel
         self._is_depository = Role.DEPOSITORY in config.roles
+        self._offers = self._is_depository or config.offer_layers
         self._holdings = Holdings(table, ContentStore(paths.store))
         self._access = Access(verifier, box=config.box, realm=f"{answer.master.url}/v2/token")
         self._tags = TagClient(answer.master, authority=paths.authority)
@@ -161,6 +162,10 @@ class Registry:
 
     def _find(self, exchange: Exchange, where: Where, code: str) -> Blob:
         ticket = self._access.check(exchange, where, "pull")
+        if not self._offers:
+            raise RegistryError(
+                403, "DENIED", "The owner of this box does not lend its layers (offer_layers)."
+            )
         # A LayerTicket names the blobs themselves; everybody else reads within a repository.
         repository = None if isinstance(ticket, LayerTicket) else where.repository
         blob = self._holdings.find(where.reference, repository)

@@ -52,6 +52,7 @@ class Depository:
         self._holdings = Holdings(context.table, ContentStore(context.paths.store))
         self._keeper = Keeper(context, self._holdings)
         self._client = LayersClient(context.paths)
+        self._computes = Role.COMPUTE in context.config.roles
         self._echoes: dict[str, _Echo] = {}
         self._fetching: set[str] = set()
 
@@ -71,12 +72,15 @@ class Depository:
         self._echoes.pop(subject, None)
 
     def facts(self) -> RoleFacts:
-        """The blobs' bytes; compute leaves them out on a box that is a depository."""
-        return RoleFacts(blobs_bytes=self._holdings.size_bytes())
+        """The blobs' bytes; compute leaves them out on a box that is a depository, and tells of an alert."""
+        alert = "" if self._computes else self._keeper.space.alert()
+        return RoleFacts(blobs_bytes=self._holdings.size_bytes(), alert=alert)
 
     def tidy(self) -> None:
-        """Report new blobs; drop what is unused, when it is time or when room is short."""
+        """Report new blobs; drop what is unused, unless compute does: it knows what lies in the engine too."""
         self._keeper.tidy()
+        if not self._computes:
+            self._keeper.keep()
 
     def _offer(self, wish: OfferWish) -> None:
         began = time.monotonic()
@@ -140,7 +144,7 @@ class Depository:
         context = self._context
         user = f"hold.{wish.subject}"
         try:
-            self._client.hold(wish.image, user, unwanted=lambda: context.wishes.is_stale(wish))
+            self._client.hold(wish.image, user, unwanted=lambda: self._is_unwanted(wish))
         except Cancelled:
             log.info("fetch cancelled", image=wish.image.name)
         except Unavailable as error:
@@ -152,6 +156,11 @@ class Depository:
             context.jobs.submit(
                 Lane.SHORT, (self.role, wish.subject), lambda: self._converge_again(wish.subject)
             )
+
+    def _is_unwanted(self, wish: HoldWish) -> bool:
+        """Whether nobody wants the image here any more; one that is asked for again is still wanted."""
+        now = self._context.wishes.current(self.role, wish.subject)
+        return not isinstance(now, HoldWish) or now.wanted != "held"
 
     def _fail(self, wish: HoldWish, reason: Literal["no-room", "no-source"], message: str) -> None:
         log.warning("image not held", image=wish.image.name, reason=reason, error=message)
@@ -166,7 +175,7 @@ class Depository:
 
     def _remove(self, wish: HoldWish) -> None:
         own = {blob.digest for blob in wish.image.blobs}
-        unneeded = own & self._holdings.digests() - needed(self._context, without=wish.subject)
+        unneeded = own & self._holdings.digests() - needed(self._context, without=wish.subject).keys()
         if unneeded:
             self._holdings.drop(unneeded)
         if self._is_due(wish):

@@ -6,12 +6,14 @@ being unpacked; symlinks themselves are kept as they are.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from common.errors import BadInput
@@ -264,6 +266,21 @@ def _forget(parent: int, name: str) -> None:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
         return
+
+
+def mark(tree: Path) -> str:
+    """A word that changes with every change in a tree: names, sizes, owners, and times of the kernel."""
+    hashed = hashlib.sha256()
+    for folder, folders, files in os.walk(tree):
+        folders.sort()
+        for name in sorted([".", *folders, *files]):
+            try:
+                facts = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - names that are not text
+            except FileNotFoundError:
+                continue
+            parts = (facts.st_mode, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+            hashed.update(os.fsencode(f"{folder}/{name}") + repr(parts).encode())
+    return hashed.hexdigest()
 
 
 def pack(directory: int) -> Iterator[bytes]:

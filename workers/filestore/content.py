@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import secrets
 from pathlib import Path
 
 from common.errors import BadInput, Forbidden, NotFound, OpenRaaSError
@@ -16,7 +14,7 @@ from common.words import LABEL
 from workers.box.config import BoxConfig, BoxPaths
 from workers.box.front import Exchange
 from workers.box.table import Table
-from workers.filestore import archive, programs
+from workers.filestore import archive
 from workers.filestore.errors import AlreadyHeld
 from workers.filestore.volumes import Volumes
 
@@ -74,19 +72,10 @@ class Content:
             )
         room = max(0, self._config.lent_bytes - self._volumes.used_bytes())
         limit = min(ticket.size_limit_bytes, room)
-        path = top / f".put-{secrets.token_hex(6)}"
-        path.mkdir(parents=True, mode=0o700)
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # so that the role knows that this put is under way
+        with self._volumes.preparing(ticket.fileset) as (path, handle):
             uid = self._volumes.uid(ticket.fileset)
-            os.fchown(handle, uid, uid)
-            os.fchmod(handle, 0o755)
             unpacked = archive.unpack(exchange.body(), handle, uid=uid, limit_bytes=limit)
             self._appear(path, ticket, unpacked)
-        finally:
-            os.close(handle)
-            programs.remove_tree(str(path))
         log.info("fileset put", fileset=ticket.fileset, version=ticket.version, size=unpacked.size_bytes)
         answer = {
             "fileset": ticket.fileset,
@@ -106,9 +95,15 @@ class Content:
 
     def _get(self, exchange: Exchange, ticket: FilesetTicket) -> None:
         with self._volumes.reading(ticket.fileset, ticket.version) as tree:
+            # Taken before the files are read: what changes meanwhile has another mark the next time.
+            mark = f'"{archive.mark(tree)}"' if self._volumes.is_home(ticket.fileset) else ""
+            if mark and exchange.headers.get("If-None-Match") == mark:
+                exchange.answer(304, headers={"ETag": mark})
+                return
+            headers = {"Content-Type": TAR} | ({"ETag": mark} if mark else {})
             handle = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                exchange.stream(200, archive.pack(handle), headers={"Content-Type": TAR})
+                exchange.stream(200, archive.pack(handle), headers=headers)
             except OSError as error:
                 if isinstance(error, ConnectionError | TimeoutError):
                     raise

@@ -16,8 +16,10 @@ from common.reports import Ended, Exported, Failed, FilesetHeld, StepDone
 from common.status import FilesetHolding
 from common.wishes import ExportWish, FilesetWish, Wish
 from common.words import Endpoint, MountMode, Role
+from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.role import BoxContext, RoleFacts
 from workers.filestore import programs, protocols
+from workers.filestore.copies import Copies
 from workers.filestore.errors import MissingFileset, NotPossibleHere, Refused
 from workers.filestore.exports import Exports, fileset_of
 from workers.filestore.volumes import Version, Volumes
@@ -42,8 +44,10 @@ class Filestore:
         self._volumes = Volumes(context.paths, context.table)
         self._server = protocols.server(protocols.DEFAULT, context.config, context.paths)
         self._exports = Exports(context.table, self._server)
+        self._copies = Copies(context, self._volumes)
         self._host_key = ""
         self._locks: defaultdict[str, Lock] = defaultdict(Lock)
+        self._space = LentSpace(context.config, context.table)
         self._facts = RoleFacts()
 
     def start(self) -> None:
@@ -57,6 +61,7 @@ class Filestore:
             programs.path_of(need)
         self._server.prepare()
         self._host_key = self._server.host_key()
+        self._copies.recover()
         self._reopen_homes()
         self._exports.restore()
         self._refresh_facts()
@@ -151,6 +156,7 @@ class Filestore:
             self._volumes.close_home(fileset)
 
     def _hold(self, wish: FilesetWish) -> None:
+        self._copies.converge(wish)
         for version in self._volumes.versions():
             if (version.fileset, version.version) == (wish.fileset, wish.fileset_version):
                 self._tell(version, wish.generation)
@@ -158,6 +164,7 @@ class Filestore:
     def _remove(self, wish: FilesetWish) -> None:
         self._exports.end_all(wish.fileset)
         self._volumes.remove_all(wish.fileset)
+        self._copies.forget(wish.fileset)
         self._send(Ended(subject=wish.subject, generation=wish.generation))
 
     def _tell(self, version: Version, generation: int) -> None:
@@ -194,7 +201,9 @@ class Filestore:
         holdings = tuple(
             FilesetHolding(fileset=item.fileset, version=item.version) for item in self._volumes.versions()
         )
-        self._facts = RoleFacts(filesets_bytes=self._volumes.used_bytes(), filesets=holdings)
+        used = self._volumes.used_bytes()
+        self._space.note(FILESETS, used)
+        self._facts = RoleFacts(filesets_bytes=used, filesets=holdings)
 
     def _send(self, report: StepDone | Exported | Ended | Failed | FilesetHeld) -> None:
         self._context.reporter.send(report)

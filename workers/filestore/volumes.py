@@ -4,6 +4,8 @@
 filesets/<fileset>/<version>/   a version, whole; it appears by one rename
 filesets/<fileset>/.put-…/      a version on its way in
 filesets/<fileset>/home.img     a home: a sparse ext4 image, so that the kernel enforces the limit
+filesets/<fileset>/copy.img     a whole copy of a home that is written on another box
+filesets/<fileset>/.copy-….img  the next such copy, on its way in
 filesets/<fileset>/lock         held while somebody reads a home (shared) or mounts or unmounts it (exclusive)
 exports/homes/<fileset>/        where a home is mounted while it is used; its files are in `data`
 ```
@@ -16,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -100,6 +103,26 @@ class Volumes:
         """Whether a home of this id lies here."""
         return self._image(fileset).exists()
 
+    def has(self, fileset: str, version: int) -> bool:
+        """Whether a version, or a home, lies here whole."""
+        return self.is_home(fileset) or (self.directory(fileset) / str(version)).is_dir()
+
+    @contextmanager
+    def preparing(self, fileset: str) -> Iterator[tuple[Path, int]]:
+        """A new directory for a version on its way in, and its open handle; gone afterwards unless it was added."""
+        path = self.directory(fileset) / f".put-{secrets.token_hex(6)}"
+        path.mkdir(parents=True, mode=0o700)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # so that the role knows that it is under way
+            uid = self.uid(fileset)
+            os.fchown(handle, uid, uid)
+            os.fchmod(handle, 0o755)
+            yield path, handle
+        finally:
+            os.close(handle)
+            programs.remove_tree(str(path))
+
     def add(self, fileset: str, version: int, prepared: Path, *, size_bytes: int, files: int) -> None:
         """Let a prepared directory appear as a version in one step; raises OSError if it exists already."""
         programs.run(["sync", "-f", str(prepared)], limit_s=SYNC_LIMIT_S)
@@ -163,7 +186,8 @@ class Volumes:
 
     def used_bytes(self) -> int:
         """Disk space of all filesets."""
-        return sum(version.size_bytes for version in self.versions())
+        copies = sum(path.stat().st_blocks * 512 for path in self._root.glob("*/*copy*.img"))
+        return copies + sum(version.size_bytes for version in self.versions())
 
     def open_home(self, fileset: str, limit_bytes: int) -> Path:
         """Mount a home, made empty if it is not there, made larger if its limit grew; returns its files."""
@@ -194,6 +218,46 @@ class Volumes:
         return [path.name for path in self._homes.glob("*") if path.is_mount()]
 
     @contextmanager
+    def new_copy(self, fileset: str, limit_bytes: int, point: Path) -> Iterator[Path]:
+        """An empty copy of a home, mounted at `point`: it replaces the last one if all goes well, else it goes."""
+        image = self.directory(fileset) / f".copy-{secrets.token_hex(6)}.img"
+        image.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        point.mkdir(parents=True, mode=0o700)
+        try:
+            _make_file_system(image, limit_bytes)
+            programs.run(["mount", "-t", "ext4", "-o", HOME_OPTIONS, str(image), str(point)])
+            try:
+                yield self._make_data(fileset, point)
+            finally:
+                programs.run(["umount", "--no-canonicalize", str(point)], limit_s=SYNC_LIMIT_S)
+            with self._locked(fileset, fcntl.LOCK_EX):
+                if self.is_home(fileset):
+                    raise StillThere(f"The home {fileset} lies here itself.")
+                image.rename(self._copy(fileset))
+        finally:
+            image.unlink(missing_ok=True)
+            point.rmdir()
+
+    def promote_copy(self, fileset: str) -> bool:
+        """Let the copy of a home be the home; returns False if there is none, or a home already."""
+        if self.is_home(fileset) or not self._copy(fileset).exists():
+            return False
+        with self._locked(fileset, fcntl.LOCK_EX):
+            return self._promote(fileset)
+
+    def _promote(self, fileset: str) -> bool:
+        if self.is_home(fileset) or not self._copy(fileset).exists():
+            return False
+        self._copy(fileset).rename(self._image(fileset))
+        self.record(fileset, HOME_VERSION, size_bytes=0, files=0)
+        return True
+
+    def sweep_copies(self) -> None:
+        """Remove copies that were on their way in when the box went down."""
+        for path in self._root.glob("*/.copy-*.img"):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
     def reading(self, fileset: str, version: int) -> Iterator[Path]:
         """The files of a version or of a home, which stay there for as long as this lasts."""
         if not self.is_home(fileset):
@@ -213,17 +277,16 @@ class Volumes:
     def _image(self, fileset: str) -> Path:
         return self.directory(fileset) / "home.img"
 
+    def _copy(self, fileset: str) -> Path:
+        return self.directory(fileset) / "copy.img"
+
     def _make_image(self, fileset: str, limit_bytes: int) -> None:
         image = self._image(fileset)
-        if image.exists():
+        if image.exists() or self._promote(fileset):
             return
         image.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = image.with_name(".home.img")
-        with new.open("wb") as file:
-            file.truncate(max(limit_bytes, LEAST_HOME_BYTES))
-            new.chmod(0o600)
-        command = [programs.path_of(programs.MKFS), "-q", "-F", "-m", "0", "-L", "openraas-home"]
-        programs.run([*command, "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", str(new)])
+        _make_file_system(new, limit_bytes)
         new.rename(image)
 
     def _mount_image(self, fileset: str, limit_bytes: int) -> None:
@@ -233,12 +296,16 @@ class Volumes:
         if released and image.stat().st_size < limit_bytes:
             _grow(image, limit_bytes)
         programs.run(["mount", "-t", "ext4", "-o", HOME_OPTIONS, str(image), str(point)])
-        data = point / "data"
-        if not data.exists():
-            # Beside `lost+found`, which is the file system's and not the person's.
-            data.mkdir(mode=0o700)
-            os.chown(data, self.uid(fileset), self.uid(fileset))
+        if not (point / "data").exists():
+            self._make_data(fileset, point)
             self.record(fileset, HOME_VERSION, size_bytes=0, files=0)
+
+    def _make_data(self, fileset: str, point: Path) -> Path:
+        """The person's files lie beside `lost+found`, which is the file system's."""
+        data = point / "data"
+        data.mkdir(mode=0o700)
+        os.chown(data, self.uid(fileset), self.uid(fileset))
+        return data
 
     @contextmanager
     def _locked(self, fileset: str, kind: int, *, limit_s: float = LOCK_LIMIT_S) -> Iterator[None]:
@@ -255,6 +322,14 @@ class Volumes:
                         raise StillThere(f"The fileset {fileset} is in use.", remedy="Try again.") from None
                     time.sleep(LOCK_POLL_S)
             yield
+
+
+def _make_file_system(image: Path, limit_bytes: int) -> None:
+    with image.open("wb") as file:
+        file.truncate(max(limit_bytes, LEAST_HOME_BYTES))
+        image.chmod(0o600)
+    command = [programs.path_of(programs.MKFS), "-q", "-F", "-m", "0", "-L", "openraas-home"]
+    programs.run([*command, "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", str(image)])
 
 
 def _wait_released(image: Path) -> bool:

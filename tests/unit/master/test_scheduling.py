@@ -66,6 +66,7 @@ def test_nearest_takes_the_box_closest_to_the_person() -> None:
     ("status", "why"),
     [
         ({"open": False}, "is closed"),
+        ({"open": False, "alert": "Full."}, "has too little free space and closed itself"),
         ({"fixed": False}, "is unstable"),
         ({"roles": frozenset({Role.FILESTORE})}, "has not the compute role"),
         ({"architecture": "arm64"}, "is arm64, the image is for amd64"),
@@ -101,6 +102,13 @@ def test_every_box_that_holds_a_layer_is_its_depository_also_closed_and_unstable
     ])  # fmt: skip
     placement = decide(fleet, ask(layers=(A, B))).placements[0]
     assert placement.depositories == {A.digest: ("closed", "unstable"), B.digest: ("closed",)}
+
+
+def test_a_box_whose_owner_keeps_its_layers_is_nobodys_depository_but_its_own() -> None:
+    fleet = Fleet.build([box("own", layers={A.digest}, offers_layers=False), box("other")])
+    decision = decide(fleet, ask(layers=(A,)))
+    assert [(item.compute, item.depositories) for item in decision.placements] == [("own", {A.digest: ()})]
+    assert [item.box for item in decision.left_out] == ["other"]
 
 
 def test_the_filestore_is_the_fixed_holder_nearest_to_the_compute_box() -> None:

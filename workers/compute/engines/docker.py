@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import DeviceRequest, IPAMConfig, IPAMPool, LogConfig, Mount, Ulimit
 
-from workers.compute.engine import ContainerFacts, ContainerSpec, ImageLayer, NetworkSpec, Pull
+from workers.compute.engine import ContainerFacts, ContainerSpec, ImageLayer, NetworkSpec, Pull, StoredImage
 from workers.compute.engines.pull import StreamedPull
 from workers.compute.errors import BadImage, EngineError, ImageMissing, NetworkTaken
 
@@ -70,7 +69,7 @@ class DockerEngine:
             self._api: Any = docker.APIClient(
                 base_url=url, version="auto", timeout=TIMEOUT_S, max_pool_size=CONNECTIONS
             )
-        self._layers: dict[str, list[ImageLayer]] = {}
+        self._layers: dict[str, tuple[ImageLayer, ...]] = {}
         self._limits_disk: bool | None = None
         self._has_init = True
 
@@ -96,14 +95,34 @@ class DockerEngine:
         target = "/images/create?" + urlencode({"fromImage": reference})
         return StreamedPull(self._url, target, reference)
 
-    def image_layers(self, registry: str) -> list[ImageLayer]:
+    def images(self, registry: str) -> list[StoredImage]:
         """See Engine. A layer's key is its line of the image's history: engines do not tell sizes by digest."""
+        found = []
         with _translated("Listing images"):
-            images = [image["Id"] for image in self._api.images() if _came_from(image, registry)]
-            for image in images:
-                if image not in self._layers:
-                    self._layers[image] = [_layer(line) for line in self._api.history(image)]
-            return [layer for image in images for layer in self._layers[image]]
+            for entry in self._api.images():
+                names = _names_at(entry, registry)
+                if names and (layers := self._layers_of(entry["Id"])) is not None:
+                    found.append(StoredImage(entry["Id"], names, layers))
+        self._layers = {image.id: image.layers for image in found}
+        return found
+
+    def _layers_of(self, image: str) -> tuple[ImageLayer, ...] | None:
+        if image in self._layers:
+            return self._layers[image]
+        with _absent_is_fine():
+            return tuple(_layer(line) for line in self._api.history(image))
+        return None  # it was removed meanwhile
+
+    def remove_image(self, name: str) -> bool:
+        """See Engine."""
+        with _translated("Removing an image"), _absent_is_fine():
+            try:
+                self._api.remove_image(name)
+            except APIError as error:
+                if error.status_code == requests.codes.conflict or "in use" in str(error.explanation):
+                    return False
+                raise
+        return True
 
     # Containers
 
@@ -317,9 +336,8 @@ def _label_filter(labels: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in labels.items()]
 
 
-def _came_from(image: Mapping[str, Any], registry: str) -> bool:
-    names = itertools.chain(image.get("RepoDigests") or (), image.get("RepoTags") or ())
-    return any(name.startswith(f"{registry}/") for name in names)
+def _names_at(image: Mapping[str, Any], registry: str) -> tuple[str, ...]:
+    return tuple(name for name in image.get("RepoDigests") or () if name.startswith(f"{registry}/"))
 
 
 def _layer(line: Mapping[str, Any]) -> ImageLayer:

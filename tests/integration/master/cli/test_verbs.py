@@ -18,6 +18,7 @@ import pytest
 from common.names import wish_key
 from common.words import InstanceState
 from master.accounts.models import UserRole
+from master.accounts.services import create_user, issue_api_token
 from master.cli import users
 from master.deployments.models import Instance
 from master.images.models import ImageHolding
@@ -69,6 +70,33 @@ def test_bad_input_exits_with_2_and_everything_else_with_1(world: World) -> None
     assert "does not answer" in shell.fails(1, "ps")
     shell.server = "http://192.0.2.1:8080"
     assert "only reached with TLS" in shell.fails(2, "ps")
+
+
+def test_layers_are_listed_pinned_and_evicted(world: World) -> None:
+    image = Image(300_000)
+    path = layout(world.directory / "layout", image)
+    world.operator.ok("image", "push", str(path), "demo/site:1")
+    for box in world.boxes:
+        box.report()
+    rows = world.operator.json("layer", "list", "--image", "demo/site:1")
+    assert isinstance(rows, list)
+    assert {row["digest"] for row in rows} == set(image.by_digest)
+    assert [holder["box"] for holder in rows[0]["holders"]] == ["attic", "cellar"]
+    assert "attic, cellar" in world.operator.ok("layer", "pin", "demo/site:1")
+    assert "attic (pinned, kept), cellar (pinned, kept)" in world.operator.ok("layer", "list")
+    assert "pinned on attic" in world.operator.fails(1, "layer", "evict", "demo/site:1", "--box", "attic")
+    world.operator.ok("layer", "unpin", "demo/site:1", "--box", "attic")
+    refused = world.operator.fails(1, "layer", "evict", "demo/site:1", "--box", "attic")
+    assert "Only 1 other boxes" in refused
+    assert "--force" in refused
+    world.operator.ok("layer", "evict", "demo/site:1", "--box", "attic", "--force")
+    world.operator.fails(2, "layer", "pin", "demo/nothing:1")
+    with world.context.database.write() as session:
+        user, _ = create_user(session, "mina", UserRole.USER)
+        token = issue_api_token(session, user, "test", None)
+    person = world.shell(token)
+    assert "role operator" in person.fails(1, "layer", "pin", "demo/site:1")
+    assert "demo/site:1" in person.ok("layer", "list")
 
 
 def test_an_image_is_pushed_to_two_depositories_and_removed_again(world: World) -> None:

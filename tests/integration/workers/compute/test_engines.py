@@ -26,6 +26,7 @@ from workers.compute.errors import (
     PullCancelled,
     PullFailed,
 )
+from workers.compute.launch import image_reference
 from workers.compute.log_source import LiveOutput, open_output
 
 pytestmark = pytest.mark.engine
@@ -307,9 +308,26 @@ def test_addresses_that_are_in_use_are_refused(engine: Engine, network: NetworkS
 def test_layers_of_our_images_are_counted_with_their_sizes(
     engine: Engine, reference: str, registry: Registry
 ) -> None:
-    layers = engine.image_layers(f"127.0.0.1:{registry.port}")
-    assert max(layer.size_bytes for layer in layers) > 500_000
-    assert engine.image_layers("127.0.0.1:1") == []
+    stored = engine.images(f"127.0.0.1:{registry.port}")
+    assert max(layer.size_bytes for image in stored for layer in image.layers) > 500_000
+    assert reference in {name for image in stored for name in image.names}
+    assert engine.images("127.0.0.1:1") == []
+
+
+def test_an_image_goes_unless_a_container_uses_it(
+    engine: Engine, spec: ContainerSpec, registry: Registry
+) -> None:
+    image = make_image("goes")  # of this test alone: an engine gives up one of several names at any time
+    registry.images.append(image)
+    name = image_reference(image.source(), registry.port)
+    engine.pull(name).wait()
+    container = engine.create(dataclasses.replace(spec, image=name))
+    assert engine.remove_image(name) is False
+    assert engine.has_image(name)
+    engine.remove(container)
+    assert engine.remove_image(name) is True
+    assert not engine.has_image(name)
+    assert engine.remove_image(name) is True  # it is gone, which is what was wanted
 
 
 def test_without_an_engine_the_error_names_what_was_tried_and_the_remedy() -> None:

@@ -22,10 +22,12 @@ from tests.support.redis import RedisServer, wait_until
 from tests.support.registry import Registry, make_image, run_registry
 from workers.box.config import BoxConfig
 from workers.box.leftovers import clean
+from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.worker import BoxWorker
 from workers.compute.engine import Engine
 from workers.compute.engines import find_engine
 from workers.compute.instances import Stage
+from workers.compute.launch import image_reference
 from workers.compute.role import Compute
 
 pytestmark = pytest.mark.engine
@@ -149,6 +151,30 @@ def test_a_wish_becomes_a_container_that_answers(running: Running) -> None:
     assert kinds[0] == "preparing"
     assert {"step:network", "step:fetch", "step:create", "step:launch"} <= set(kinds)
     assert kinds[-1] == "running"
+
+
+def test_an_image_that_nothing_runs_goes_from_the_engine_after_a_stop_when_room_is_short(
+    running: Running,
+) -> None:
+    image = make_image("unused")
+    running.registry.images.append(image)
+    wish = running.want(running.wish(image=image.source()))
+    running.box.reports.wait_for("i-1", "running")
+    reference = image_reference(wish.image, running.registry.port)
+    lent = running.box.context.config.lent_bytes
+    LentSpace(running.box.context.config, running.box.context.table).note(FILESETS, lent)
+    running.role.tidy()
+    running.role._caretaking._measure_disk()
+    assert "for instances" in running.role.facts().alert
+    assert running.engine.has_image(reference)
+    running.stop(wish)
+    running.box.drop(Role.COMPUTE, "i-1")
+    running.driver.converge_all()
+    wait_until(lambda: not running.driver.roles[Role.COMPUTE]._instances.held(), what="nothing running")  # type: ignore[attr-defined]
+    running.role.tidy()
+    wait_until(lambda: not running.engine.has_image(reference), what="the image's end")
+    running.want(running.wish("i-2", image=image.source()))  # it comes again when it is wanted again
+    running.box.reports.wait_for("i-2", "running")
 
 
 def test_the_bytes_of_a_fetch_are_reported_with_where_they_came_from(running: Running) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from common.oci.digest import digest_of
 from common.tickets import LayerTicket, OpenTicket, issue
+from common.words import Role
 from tests.support.depository import CONFIG_TYPE, MANIFEST_TYPE, FakeBox, FakeMaster, Image
 from tests.support.redis import wait_until
 
@@ -258,6 +259,18 @@ def test_a_layer_ticket_reads_its_blobs_and_nothing_else(
     assert reader("GET", f"/v2/site/blobs/{other}").status == 401
     assert reader("POST", "/v2/site/blobs/uploads/").status == 401
     assert reader("DELETE", f"/v2/site/blobs/{digest}").status == 401
+
+
+@pytest.mark.parametrize("offers", [True, False])
+def test_a_compute_box_gives_what_it_fetched_unless_its_owner_forbids_it(
+    make_box: MakeBox, master: FakeMaster, offers: bool
+) -> None:
+    box, image = make_box("c-1", roles=frozenset({Role.COMPUTE}), offer_layers=offers), Image(1000)
+    box.hold(image)
+    reader = Client(box, master.layer_ticket(image.by_digest))
+    answer = reader("GET", f"/v2/site/manifests/{image.digest}")
+    assert answer.status == (200 if offers else 403)
+    assert Client(box, master.token("site"))("POST", "/v2/site/blobs/uploads/").status == 405
 
 
 def test_a_manifest_is_tagged_by_the_master_with_the_clients_own_token(

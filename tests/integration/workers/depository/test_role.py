@@ -11,8 +11,9 @@ import redis
 
 from common import names
 from common.reports import Ended, Failed, Held, Report, StepDone
-from common.signing import SealKey
-from common.wishes import HoldWish, OfferWish, Wish, sign_wish, wish_field
+from common.signing import SealKey, Signer
+from common.spares import sign_spares
+from common.wishes import HoldWish, LayersWish, OfferWish, Wish, sign_wish, wish_field
 from common.words import Role
 from tests.support.bad_sources import bad_source, silent
 from tests.support.depository import FakeBox, Image, identity
@@ -70,6 +71,12 @@ class Worker:
         self.redis.hset(names.wish_key(self.box.name), wish_field(wish.role, wish.subject), token)
         self.wake(wish.subject)
 
+    def may_drop(self, *images: Image) -> None:
+        """As the master says it of what enough others keep."""
+        blobs = frozenset(digest for image in images for digest in image.by_digest)
+        token = sign_spares(self.box.master.signer, self.box.name, blobs)
+        self.redis.set(names.spare_key(self.box.name), token)
+
     def wake(self, subject: str) -> None:
         current = self.wishes.current(Role.DEPOSITORY, subject)
         assert current is not None
@@ -106,6 +113,7 @@ def test_an_offer_is_reported_with_what_is_there_and_keeps_it(
     box, image = make_box("dep-1", layer_timer_s=0.001), Image(1000, 2000)
     box.hold(image)
     worker = make_worker(box)
+    worker.may_drop(image)
     wish = OfferWish(subject="i-1", generation=3, version=1, wanted="offered",
                      blobs=[*image.by_digest, "sha256:" + "0" * 64])  # fmt: skip
     worker.wish(wish)
@@ -227,8 +235,71 @@ def test_unused_layers_go_by_their_timer_and_used_ones_stay(
     box.hold(new)
     box.table.write("UPDATE blobs SET used_at = ?", (time.time() - 7200,))
     box.holdings.touch(new.by_digest)
-    make_worker(box).role.tidy()
+    worker = make_worker(box)
+    worker.may_drop(old, new)
+    worker.role.tidy()
     assert box.holdings.digests() == set(new.by_digest)
+
+
+def test_what_the_master_does_not_let_go_stays_whatever_its_timer_says(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    """The last copy: no other box has it, or the master has not said so."""
+    box, last, spare = make_box("dep-1", layer_timer_s=3600), Image(1000), Image(2000, seed=2)
+    box.hold(last)
+    box.hold(spare)
+    box.table.write("UPDATE blobs SET used_at = ?", (time.time() - 7200,))
+    worker = make_worker(box)
+    worker.role.tidy()
+    assert box.holdings.digests() == set(last.by_digest) | set(spare.by_digest)
+    forged = sign_spares(Signer(b"x" * 32), box.name, frozenset(last.by_digest))
+    worker.redis.set(names.spare_key(box.name), forged)
+    worker.role.tidy()
+    assert set(last.by_digest) <= box.holdings.digests()
+    worker.may_drop(spare)
+    worker.role.tidy()
+    assert box.holdings.digests() == set(last.by_digest)
+
+
+def test_a_box_that_cannot_have_enough_room_closes_itself_and_says_why(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    box, image = make_box("dep-1", lent_bytes=100_000, free_bytes=25_000), Image(90_000)
+    box.hold(image)
+    worker = make_worker(box)
+    worker.role.tidy()
+    alert = worker.role.facts().alert
+    assert "24.4 KiB of the lent 97.7 KiB should be free" in alert
+    assert "without enough copies elsewhere" in alert
+    worker.may_drop(image)
+    worker.role.tidy()
+    assert worker.role.facts().alert == ""
+    assert box.holdings.digests() < set(image.by_digest)
+
+
+def test_what_an_operator_pinned_stays_and_what_is_to_go_goes_unless_it_is_needed(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    box, pinned, doomed = make_box("dep-1", layer_timer_s=0.001), Image(1000), Image(2000, seed=2)
+    box.hold(pinned)
+    box.hold(doomed)
+    worker = make_worker(box)
+    worker.may_drop(pinned)
+    pin = LayersWish(subject="layers.pin", generation=0, version=1, wanted="kept", blobs=[*pinned.by_digest])
+    evict = LayersWish(
+        subject="layers.bye", generation=0, version=1, wanted="evicted", blobs=[*doomed.by_digest]
+    )
+    worker.wish(pin)
+    worker.wish(hold(box, box, doomed))
+    worker.wish(evict)
+    worker.role.tidy()
+    assert box.holdings.digests() == set(pinned.by_digest) | set(doomed.by_digest)
+    assert worker.reports.of(Ended, "layers.bye") == []
+    worker.redis.hdel(names.wish_key(box.name), f"depository/image.{doomed.digest[7:19]}")
+    worker.wishes.forget(f"depository/image.{doomed.digest[7:19]}")
+    worker.role.tidy()
+    assert box.holdings.digests() == set(pinned.by_digest)
+    assert worker.reports.of(Ended, "layers.bye")
 
 
 def test_the_longest_unused_layers_go_when_room_is_short(make_box: MakeBox, make_worker: MakeWorker) -> None:
@@ -240,21 +311,10 @@ def test_the_longest_unused_layers_go_when_room_is_short(make_box: MakeBox, make
     box.table.write("UPDATE blobs SET used_at = used_at + 100 WHERE digest = ?", (new.digest,))
     box.holdings.touch(new.by_digest)
     worker = make_worker(box)
-    worker.redis.set(names.status_key("dep-1"), status(box).model_dump_json())
+    worker.may_drop(old, new)
     worker.role.tidy()
     assert box.holdings.size_bytes() <= 80_000
     assert set(new.by_digest) <= box.holdings.digests()
-
-
-def status(box: FakeBox) -> Any:
-    from common.status import BoxStatus, DiskUse
-    from common.words import Resources
-
-    return BoxStatus(
-        box=box.name, epoch="b", sequence=0, redis_epoch="e1", at=time.time(), roles=box.config.roles,
-        kind=box.config.kind, open=True, fixed=True, architecture="amd64", capacity=Resources(),
-        used=Resources(), disk=DiskUse(lent_bytes=box.config.lent_bytes),
-    )  # fmt: skip
 
 
 def test_after_a_crash_table_and_disk_agree_again(make_box: MakeBox, make_worker: MakeWorker) -> None:

@@ -1,0 +1,94 @@
+"""`openraas layer list|pin|unpin|evict`: layers on boxes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from common.cli import json_option
+from master.cli.client import Client
+from master.cli.output import age, done, listing, size
+
+_boxes = click.option(
+    "--box", "boxes", multiple=True, metavar="BOX", help="Where; may be repeated. Default: everywhere."
+)
+_name = click.argument("name", metavar="REPO:TAG|DIGEST")
+
+
+@click.group()
+def layer() -> None:
+    """Layers of images: who holds them, and until when."""
+
+
+@layer.command("list")
+@click.option("--image", help="Only the layers of REPO:TAG.")
+@click.option("--box", help="Only what this box holds.")
+@json_option
+def list_layers(image: str | None, box: str | None, as_json: bool) -> None:
+    """Who holds what, when it was last used, and what may go."""
+    with Client() as client:
+        found = client.get("/layers")["layers"]
+    found = [
+        item
+        for item in found
+        if (image is None or image in item["images"])
+        and (box is None or any(holder["box"] == box for holder in item["holders"]))
+    ]
+    listing(
+        found,
+        {
+            "LAYER": lambda item: item["digest"].removeprefix("sha256:")[:12],
+            "SIZE": lambda item: size(item["size_bytes"]),
+            "IMAGES": lambda item: ",".join(dict.fromkeys(item["images"])) or "-",
+            "COPIES": lambda item: len(item["holders"]),
+            "BOXES": lambda item: ", ".join(_holder(holder) for holder in item["holders"]) or "-",
+        },
+        as_json=as_json,
+        empty="No box that is up holds such a layer.",
+    )
+
+
+def _holder(holder: dict[str, Any]) -> str:
+    facts = [word for word, is_so in (("pinned", holder["pinned"]), ("kept", holder["held"])) if is_so]
+    if holder["used_at"] is not None:
+        facts.append(f"used {age(holder['used_at'])} ago")
+    if holder["goes_at"] is not None:
+        left_s = max(0.0, holder["goes_at"] - time.time())
+        facts.append(f"goes in {age(time.time() - left_s)}")
+    return f"{holder['box']} ({', '.join(facts)})" if facts else str(holder["box"])
+
+
+@layer.command()
+@_name
+@_boxes
+@json_option
+def pin(name: str, boxes: tuple[str, ...], as_json: bool) -> None:
+    """Keep an image or a layer on the boxes that hold it, whatever its timer says."""
+    with Client() as client:
+        answer = client.send("POST", "/layers/pin", {"name": name, "boxes": list(boxes)})
+    done(f"{name} is pinned on {', '.join(answer['boxes'])}.", answer, as_json=as_json)
+
+
+@layer.command()
+@_name
+@_boxes
+@json_option
+def unpin(name: str, boxes: tuple[str, ...], as_json: bool) -> None:
+    """Let the timer decide again."""
+    with Client() as client:
+        answer = client.send("POST", "/layers/unpin", {"name": name, "boxes": list(boxes)})
+    done(f"{name} is no longer pinned on {', '.join(answer['boxes'])}.", answer, as_json=as_json)
+
+
+@layer.command()
+@_name
+@click.option("--box", required=True, metavar="BOX", help="Where it is to go.")
+@click.option("--force", is_flag=True, help="Even if too few other boxes hold it, or none.")
+@json_option
+def evict(name: str, box: str, force: bool, as_json: bool) -> None:
+    """Drop an image or a layer on a box, as soon as nothing there needs it."""
+    with Client() as client:
+        client.send("POST", "/layers/evict", {"name": name, "box": box, "force": force})
+    done(f"{box} drops {name}.", {"evicted": name, "box": box}, as_json=as_json)

@@ -1,0 +1,1 @@
+"""Layers: who holds what, what is pinned, what is to go."""

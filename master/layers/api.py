@@ -1,0 +1,138 @@
+"""REST: layers. Everybody may look; pinning and evicting is an operator's business."""
+
+from __future__ import annotations
+
+import redis
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, Field
+
+from common.errors import Unavailable
+from common.signing import Verifier
+from common.words import BoxId, Frozen
+from master.accounts.guard import current_user, requires
+from master.accounts.models import UserRole
+from master.layers import services
+from master.web.current import context, nothing, reply
+
+api = APIBlueprint(
+    "layers_api",
+    __name__,
+    url_prefix="/api/v1",
+    abp_tags=[Tag(name="layers", description="Layers on boxes: who holds what, pins, eviction.")],
+)
+
+
+class HolderAnswer(BaseModel):
+    """A copy of a layer. Times are Unix times."""
+
+    box: str
+    used_at: float | None = Field(description="When its timer was reset; none: not told yet.")
+    goes_at: float | None = Field(description="When it goes if nobody uses it; none: it stays.")
+    pinned: bool
+    held: bool = Field(description="Part of an image that this depository is to hold.")
+
+
+class LayerAnswer(BaseModel):
+    """A blob and who holds it."""
+
+    digest: str
+    size_bytes: int | None
+    media_type: str
+    images: list[str] = Field(description="Names of the images that need it.")
+    holders: list[HolderAnswer]
+
+
+class LayerList(BaseModel):
+    """All layers, by image."""
+
+    layers: list[LayerAnswer]
+
+
+class PinBody(Frozen):
+    """What to pin or unpin, and where."""
+
+    name: str = Field(max_length=300, description="An image (REPO:TAG or digest), or the digest of one blob.")
+    boxes: list[BoxId] = Field(default_factory=list, max_length=1000, description="None: all that hold it.")
+
+
+class PinAnswer(BaseModel):
+    """Where it was done."""
+
+    boxes: list[str]
+
+
+class EvictBody(Frozen):
+    """What to drop, and where."""
+
+    name: str = Field(max_length=300, description="An image (REPO:TAG or digest), or the digest of one blob.")
+    box: BoxId
+    force: bool = Field(False, description="Even if too few other boxes hold it, or none.")
+
+
+@api.get("/layers", summary="List layers", responses={200: LayerList})
+def list_layers() -> Response:
+    """Every layer that an image names or a box that is up holds."""
+    master = context()
+    try:
+        with master.database.read() as session:
+            rows = services.list_layers(session, master.redis, Verifier(master.signer.public_key))
+    except redis.RedisError as error:
+        raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
+    return reply(LayerList(layers=[_answer(row) for row in rows]))
+
+
+@api.post("/layers/pin", summary="Pin layers", responses={200: PinAnswer})
+@requires(UserRole.OPERATOR)
+def pin(body: PinBody) -> Response:
+    """Let boxes keep layers whatever their timers say."""
+    master = context()
+    with master.database.write() as session:
+        boxes = services.pin(session, master.redis, current_user(), body.name, body.boxes)
+    return reply(PinAnswer(boxes=boxes))
+
+
+@api.post("/layers/unpin", summary="Unpin layers", responses={200: PinAnswer})
+@requires(UserRole.OPERATOR)
+def unpin(body: PinBody) -> Response:
+    """Let the timers decide again."""
+    with context().database.write() as session:
+        return reply(PinAnswer(boxes=services.unpin(session, body.name, body.boxes)))
+
+
+@api.post("/layers/evict", summary="Evict layers", responses={204: None})
+@requires(UserRole.OPERATOR)
+def evict(body: EvictBody) -> Response:
+    """Let a box drop layers as soon as nothing there needs them."""
+    master = context()
+    with master.database.write() as session:
+        services.evict(
+            session,
+            master.redis,
+            current_user(),
+            body.name,
+            body.box,
+            copies=master.settings.copies,
+            force=body.force,
+        )
+    return nothing()
+
+
+def _answer(row: services.LayerRow) -> LayerAnswer:
+    return LayerAnswer(
+        digest=row.digest,
+        size_bytes=row.size_bytes,
+        media_type=row.media_type,
+        images=row.images,
+        holders=[
+            HolderAnswer(
+                box=item.box,
+                used_at=item.used_at,
+                goes_at=item.goes_at,
+                pinned=item.pinned,
+                held=item.held,
+            )
+            for item in row.holders
+        ],
+    )

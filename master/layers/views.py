@@ -1,0 +1,70 @@
+"""The page of layers: who holds what, until when, and whether there are enough copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import redis
+from flask import Blueprint, render_template
+
+from common.signing import Verifier
+from common.status import BoxStatus
+from master.boxes.services import statuses
+from master.filesets.services import HomeCopy, home_copies
+from master.layers import services
+from master.layers.services import LayerRow
+from master.web.current import context
+
+views = Blueprint("layers", __name__)
+
+OTHERS = "Of no image"
+
+
+@dataclass
+class Group:
+    """The layers of one image."""
+
+    name: str
+    rows: list[LayerRow] = field(default_factory=list)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of one copy."""
+        return sum(row.size_bytes or 0 for row in self.rows)
+
+    @property
+    def copies(self) -> int:
+        """How many boxes hold the layer that fewest hold."""
+        return min((len(row.holders) for row in self.rows), default=0)
+
+
+@views.get("/layers")
+def layers() -> str:
+    """All layers, image by image, then the copies of homes."""
+    master, problem = context(), ""
+    rows: list[LayerRow] = []
+    alerts: list[BoxStatus] = []
+    with master.database.read() as session:
+        try:
+            rows = services.list_layers(session, master.redis, Verifier(master.signer.public_key))
+            alerts = [status for status in statuses(master.redis).values() if status.alert]
+        except redis.RedisError:
+            problem = "Redis does not answer, so nobody knows what the boxes hold."
+        homes: list[HomeCopy] = home_copies(session)
+    return render_template(
+        "layers.html",
+        groups=_groups(rows),
+        homes=homes,
+        alerts=alerts,
+        problem=problem,
+        wanted=master.settings.copies,
+    )
+
+
+def _groups(rows: list[LayerRow]) -> list[Group]:
+    """A layer that several images share stands with each of them."""
+    groups: dict[str, Group] = {}
+    for row in rows:
+        for name in dict.fromkeys(row.images) or [OTHERS]:
+            groups.setdefault(name, Group(name)).rows.append(row)
+    return sorted(groups.values(), key=lambda group: (group.name == OTHERS, group.name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -14,10 +14,14 @@ from common.oci.store import ContentStore
 from common.wishes import BlobSource, ImageSource
 from workers.box.config import BoxConfig, BoxPaths
 from workers.box.table import Table
+from workers.depository.bandwidth import Bandwidth
 from workers.depository.errors import Cancelled, TransferError
 from workers.depository.facts import TransferFacts
 from workers.depository.holdings import Holdings
+from workers.depository.partial import Partial
+from workers.depository.plan import bits
 from workers.depository.pull import Job, Pull
+from workers.depository.ranges import BlobRanges
 from workers.depository.swarm import Swarm
 
 _SCHEMA = (
@@ -38,6 +42,15 @@ class Span:
     length: int
 
 
+@dataclass(frozen=True)
+class Arrived:
+    """A blob that is on its way; while this is kept, its file stays open."""
+
+    partial: Partial
+    ranges: BlobRanges
+    size_bytes: int
+
+
 class Fetcher:
     """All transfers of a box, in its front process."""
 
@@ -46,7 +59,13 @@ class Fetcher:
         self._table = table
         self._holdings = holdings
         self._making = threading.Lock()
-        self._swarm = Swarm(holdings, authority=paths.authority, timeout_s=config.source_timeout_s)
+        self._swarm = Swarm(
+            holdings,
+            box=config.box,
+            authority=paths.authority,
+            timeout_s=config.source_timeout_s,
+            bandwidth=Bandwidth(config.layers_in_bps),
+        )
         self._swarm.on_end = self._write_down
         self._lock = self._swarm.lock
         table.create(*_SCHEMA)
@@ -151,6 +170,20 @@ class Fetcher:
         if offset < end or length == 0:
             with self._holdings.store.open(blob.digest) as stored:
                 yield Span(stored, offset, end - offset)
+
+    def arriving(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """Which chunks are there of those blobs that are on their way and verified chunk by chunk, as bits."""
+        with self._lock:
+            jobs = [job for digest in digests if (job := self._swarm.jobs.get(digest)) is not None]
+            return {job.digest: bits(job.ranges.there) for job in jobs if job.hashes is not None}
+
+    def arrived(self, digest: str) -> Arrived | None:
+        """A blob that is on its way and verified chunk by chunk; its `ranges` tell what may be read."""
+        with self._lock:
+            job = self._swarm.jobs.get(digest)
+            if job is None or job.hashes is None or job.partial is None:
+                return None
+            return Arrived(job.partial, job.ranges, job.blob.size_bytes)
 
     def _ready(self, job: Job, offset: int) -> tuple[int, BinaryIO | None]:
         """Up to where the blob can be read beyond `offset`, and the file; no file: it is in the store."""

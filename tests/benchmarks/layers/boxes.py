@@ -84,6 +84,7 @@ class Masterly:
                 box: Endpoint(host=address, port=FRONT_PORT, tls=True)
                 for box, address in {**holders, **fetching}.items()
             },
+            fetching=sorted(fetching),
             ticket=issue(self.signer, ticket),
         )
 

@@ -145,7 +145,7 @@ def faults(world: World, runs: int) -> Iterator[Case]:
             bench.ours(two[name], others)
             bench.ours(series[name], seeds, lambda act=act: (time.sleep(2), act())[1])  # type: ignore[misc]
             if name == "frozen":
-                victim.freeze(False)
+                victim.thaw()
     for name, measured in series.items():
         yield case(f"{name} bytes", ratios(measured.bytes_s, two[name].bytes_s), rival="two sources")
         yield case(

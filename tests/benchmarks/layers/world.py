@@ -140,12 +140,21 @@ class Machine:
                 return [int(value) for value in values.split()]
         raise RuntimeError(f"{self.name} has no link")
 
-    def freeze(self, frozen: bool = True) -> None:
-        """Stop (or go on with) the box's servers, which keep their connections."""
-        number = signal.SIGSTOP if frozen else signal.SIGCONT
+    def freeze(self) -> None:
+        """Stop the box's servers, which keep their connections."""
+        for pid in self._servers():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let the servers go on."""
+        # nsenter stops itself when its child is stopped, and then would not even notice its end.
+        for pid in (*self._servers(), self.programs["nginx"].pid):
+            os.kill(pid, signal.SIGCONT)
+
+    def _servers(self) -> list[int]:
         master = self.pid("nginx")
-        for pid in (*Path(f"/proc/{master}/task/{master}/children").read_text().split(), str(master)):
-            os.kill(int(pid), number)
+        workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        return [*map(int, workers), master]
 
     def lie(self, image: Image) -> None:
         """From now on the box sends other bytes."""
@@ -154,7 +163,6 @@ class Machine:
     def kill(self) -> None:
         """The machine loses power."""
         kill_node(self.init)
-        # Its address stays routed to nowhere, as that of a machine without power.
 
     def _listens(self, port: int) -> bool:
         try:

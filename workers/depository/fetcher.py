@@ -28,8 +28,8 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS plans (manifest TEXT PRIMARY KEY, source TEXT NOT NULL, at REAL NOT NULL)",
     "CREATE TABLE IF NOT EXISTS transfers (manifest TEXT PRIMARY KEY, facts TEXT NOT NULL, at REAL NOT NULL)",
 )
-# A reader gives up when not a byte of the blob came for so many source timeouts; by then every source was left.
-STALL_FACTOR = 6
+# A reader gives up when not a byte of the image came for so many source timeouts; by then every source was left.
+STALL_FACTOR = 15
 _WAKE_S = 1.0
 
 
@@ -161,7 +161,7 @@ class Fetcher:
         end = offset + length
         job = self._want(pull, pull.blobs_from(blob.digest)).get(blob.digest)
         while job is not None and offset < end:
-            ready, file = self._ready(job, offset)
+            ready, file = self._ready(pull, job, offset)
             if file is None:
                 break
             take = min(ready, end) - offset
@@ -185,7 +185,7 @@ class Fetcher:
                 return None
             return Arrived(job.partial, job.ranges, job.blob.size_bytes)
 
-    def _ready(self, job: Job, offset: int) -> tuple[int, BinaryIO | None]:
+    def _ready(self, pull: Pull, job: Job, offset: int) -> tuple[int, BinaryIO | None]:
         """Up to where the blob can be read beyond `offset`, and the file; no file: it is in the store."""
         limit_s = STALL_FACTOR * self._config.source_timeout_s
         job.moved_at = time.monotonic()
@@ -196,8 +196,8 @@ class Fetcher:
                 ready = job.ranges.contiguous_bytes
                 if job.hashes is not None and ready > offset:
                     return ready, job.receiving().file
-                if time.monotonic() - job.moved_at > limit_s:
-                    raise TransferError(f"Nothing of blob {job.digest} came for {limit_s:.0f} s.")
+                if time.monotonic() - max(item.moved_at for item in (job, *pull.pending)) > limit_s:
+                    raise TransferError(f"Nothing of {pull.source.name} came for {limit_s:.0f} s.")
                 self._lock.wait(_WAKE_S)
         return 0, None
 

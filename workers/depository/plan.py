@@ -72,7 +72,7 @@ class Giver:
 
     @property
     def rate(self) -> float:
-        """What all its lines give together."""
+        """What all its lines give together; 0 while that is unknown."""
         return 0.0 if self.seconds_per_byte is None else self.lines / max(self.seconds_per_byte, 1e-12)
 
 
@@ -115,27 +115,33 @@ def _free(wanted: Sequence[Arriving], giver: Giver) -> Iterator[tuple[int, int]]
 
 
 def _in_order(wanted: Sequence[Arriving], giver: Giver, others: Sequence[Giver]) -> tuple[int, int] | None:
-    ahead = _ahead(wanted, giver, others)
-    found = list(islice(_free(wanted, giver), ahead + 1))
-    if len(found) > ahead:
-        return found[ahead]
-    # The others will have given all the rest before this source could give one range of it. What only this source
-    # has, or may give, is another matter.
-    return next((item for item in found if not _others_may(wanted[item[0]], item[1], others)), None)
+    first = next(_free(wanted, giver), None)
+    if first is None:
+        return None
+    ahead = _ahead(wanted, giver, [other for other in others if _may(other, wanted[first[0]], first[1])])
+    # None: the others will have given all the rest before this source could give one range of it.
+    return next(islice(_free(wanted, giver), ahead, None), None)
 
 
-def _others_may(blob: Arriving, chunk: int, others: Sequence[Giver]) -> bool:
-    return any(other.holds(blob.digest, chunk) and blob.ranges.may_give(other.box) for other in others)
+def _may(other: Giver, blob: Arriving, chunk: int) -> bool:
+    return other.holds(blob.digest, chunk) and blob.ranges.may_give(other.box)
 
 
 def _ahead(wanted: Sequence[Arriving], giver: Giver, others: Sequence[Giver]) -> int:
-    """How many of the free ranges the others will give before this source gives one."""
+    """How many of the free ranges quicker sources will give before this one gives one.
+
+    Only quicker ones count, so that the quickest never waits for anybody.
+    """
     if giver.seconds_per_byte is None:
         return 0
-    size = max((blob.ranges.chunk_bytes for blob in wanted), default=1)
-    by_others = sum(other.rate for other in others) * giver.needs_s(size) / size
-    in_flight = sum(blob.ranges.in_flight(giver.box) for blob in wanted)
-    return max(0, int(by_others - in_flight))
+    quicker = [other for other in others if _pace(other) < _pace(giver)]
+    by_them = sum(other.rate for other in quicker) * giver.seconds_per_byte
+    boxes = {other.box for other in quicker}
+    return max(0, int(by_them) - sum(blob.ranges.in_flight(boxes) for blob in wanted))
+
+
+def _pace(giver: Giver) -> tuple[float, str]:
+    return (giver.seconds_per_byte or 0.0, giver.box)
 
 
 def _shared(

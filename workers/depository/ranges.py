@@ -7,7 +7,7 @@ only be verified whole, so at any time it comes from one source alone (its `hold
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 # A range is in flight at two sources at most: a third would rarely win and always cost.
@@ -74,9 +74,9 @@ class BlobRanges:
     def _is_free(self, chunk: int) -> bool:
         return not self.there[chunk] and chunk not in self.asked
 
-    def in_flight(self, without: str) -> int:
-        """How many chunks are asked of others than this source."""
-        return sum(1 for askers in self.asked.values() if without not in askers)
+    def in_flight(self, sources: Collection[str]) -> int:
+        """How many chunks these sources owe."""
+        return sum(1 for askers in self.asked.values() for source in askers if source in sources)
 
     def ask(self, chunk: int, source: str, now: float) -> None:
         """`source` is being asked for the chunk."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -197,20 +197,16 @@ def classroom(world: World, runs: int) -> Iterator[Case]:
 
 def start_together(world: World, seed: Machine, readers: list[Machine]) -> list[Times]:
     """All at once; each is told of the others."""
-    found: dict[str, Times] = {}
 
-    def pull(reader: Machine) -> None:
+    def pull(reader: Machine) -> Times:
         others = [machine for machine in readers if machine is not reader]
-        found[reader.name] = pulls.ours(reader, world.place(world.images.whole, reader, [seed], others))
+        return pulls.ours(reader, world.place(world.images.whole, reader, [seed], others))
 
-    threads = [threading.Thread(target=pull, args=(reader,)) for reader in readers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(readers)) as pool:
+        times = list(pool.map(pull, readers))
     for reader in readers:
         reader.forget()
-    return [found[reader.name] for reader in readers]
+    return times
 
 
 def unshaped(world: World, runs: int) -> Iterator[Case]:

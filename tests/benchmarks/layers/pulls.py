@@ -7,7 +7,6 @@ import http.client
 import os
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -85,9 +84,8 @@ def _pull(machine: Machine, reference: str, meter: Meter, meanwhile: Callable[[]
     _, said = process.communicate(timeout=PULL_S)
     times = meter.end()
     if process.returncode:
-        print(f"pull of {reference} failed: {said.decode()}", file=sys.stderr)
-        print((machine.directory / "front.log").read_text()[-3000:], file=sys.stderr)
-        sys.exit(1)
+        log = (machine.directory / "front.log").read_text()[-3000:]
+        raise RuntimeError(f"pull of {reference} failed: {said.decode()}\n{log}")
     return times
 
 

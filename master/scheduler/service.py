@@ -20,8 +20,9 @@ from master.deployments.events import set_state
 from master.deployments.models import Instance, Mount
 from master.deployments.wanted import Wanted, active_writer, placement_request, wanted
 from master.filesets.models import Fileset, FilesetCopy, FilesetKind
+from master.lifecycle.peers import others_fetching
 from master.lifecycle.states import WAITING
-from master.lifecycle.wishes import WishWriter, compute_wish, depository_boxes, offer_wishes
+from master.lifecycle.wishes import BoxWish, WishWriter, compute_wish, depository_boxes, offer_wishes
 from master.scheduler.fleet_reader import FleetReader
 from master.scheduler.reservations import Reservation, Reservations
 from master.scheduling.fleet import Fleet
@@ -139,6 +140,7 @@ class Scheduler:
             )
             wishes = [compute_wish(session, self._context, instance)]
             wishes += offer_wishes(instance, depositories=depository_boxes(session))
+            wishes += self._introduce(session, instance)
             after_commit(session, lambda: self._reservations.confirm(_confirmed(reservation)))
             after_commit(session, lambda: self._writer.write(*wishes))
         return True
@@ -171,6 +173,14 @@ class Scheduler:
                 fence=fileset.fence,
             )
         )
+
+    def _introduce(self, session: Session, instance: Instance) -> list[BoxWish]:
+        """Tell those who fetch the same image already of the one more."""
+        others = others_fetching(session, instance)
+        for other in others:
+            other.wish_version += 1
+        session.flush()
+        return [compute_wish(session, self._context, other) for other in others]
 
     def _queue(self, instance_id: str, generation: int, reason: str, decision: Decision) -> str:
         """No box can take it now: it waits, and says what for."""

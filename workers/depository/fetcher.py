@@ -40,6 +40,8 @@ class Span:
     file: BinaryIO
     offset: int
     length: int
+    # Whoever sends these bytes keeps their file open: a blob may be committed meanwhile.
+    kept: Partial | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Fetcher:
             running = self._swarm.pulls.get(source.manifest)
             if running is not None and not running.is_over:
                 running.update(source)
+                self._swarm.start(running)
             else:
                 running = self._swarm.pulls[source.manifest] = Pull(source)
             running.users.add(user)
@@ -161,11 +164,11 @@ class Fetcher:
         end = offset + length
         job = self._want(pull, pull.blobs_from(blob.digest)).get(blob.digest)
         while job is not None and offset < end:
-            ready, file = self._ready(pull, job, offset)
-            if file is None:
+            ready, partial = self._ready(pull, job, offset)
+            if partial is None:
                 break
             take = min(ready, end) - offset
-            yield Span(file, offset, take)
+            yield Span(partial.file, offset, take, partial)
             offset += take
         if offset < end or length == 0:
             with self._holdings.store.open(blob.digest) as stored:
@@ -185,8 +188,8 @@ class Fetcher:
                 return None
             return Arrived(job.partial, job.ranges, job.blob.size_bytes)
 
-    def _ready(self, pull: Pull, job: Job, offset: int) -> tuple[int, BinaryIO | None]:
-        """Up to where the blob can be read beyond `offset`, and the file; no file: it is in the store."""
+    def _ready(self, pull: Pull, job: Job, offset: int) -> tuple[int, Partial | None]:
+        """Up to where the blob can be read beyond `offset`, and where; nowhere: it is in the store."""
         limit_s = STALL_FACTOR * self._config.source_timeout_s
         job.moved_at = time.monotonic()
         with self._lock:
@@ -195,7 +198,7 @@ class Fetcher:
                     raise job.error
                 ready = job.ranges.contiguous_bytes
                 if job.hashes is not None and ready > offset:
-                    return ready, job.receiving().file
+                    return ready, job.receiving()
                 if time.monotonic() - max(item.moved_at for item in (job, *pull.pending)) > limit_s:
                     raise TransferError(f"Nothing of {pull.source.name} came for {limit_s:.0f} s.")
                 self._lock.wait(_WAKE_S)

@@ -22,7 +22,7 @@ from workers.depository.ranges import BlobRanges
 from workers.depository.source import Line
 
 # A source that went away is asked again after a pause, which doubles up to the limit.
-FIRST_REST_S = 5.0
+FIRST_REST_S = 2.0
 LONGEST_REST_S = 60.0
 # A peer that has nothing new for so long is not waited for.
 PEER_PATIENCE_S = 30.0

@@ -11,7 +11,7 @@ from common.errors import NotFound, Unavailable
 from common.names import EPOCH, EPOCH_READY, reserved_key
 from common.reports import Ended, Exported, Failed, KeyMade, Preparing, Report, Running, StepDone, Stopped
 from common.wishes import ComputeWish, ExportWish, OfferWish
-from common.words import Endpoint, MountMode, Resources
+from common.words import Endpoint, MountMode, Resources, Role
 from master.context import MasterContext
 from master.deployments.models import Deployment, Instance
 from master.deployments.services import queue_place, request_deployment, stop_deployment
@@ -65,6 +65,32 @@ def start(master: MasterContext, box: FakeBox, deployment: Deployment) -> Instan
     about = {"subject": instance.id, "generation": instance.generation}
     assert tell(master, box, Preparing(**about), Running(**about)) == [True, True]
     return instance
+
+
+def test_boxes_that_fetch_the_same_image_are_told_of_each_other(master: MasterContext) -> None:
+    boxes = [FakeBox(master, "box-1"), FakeBox(master, "box-2")]
+    holder = FakeBox(master, "holder", roles=frozenset({Role.DEPOSITORY}))
+    holder.hold(image_digests(add_image(master, "site:1")))
+    add_application(master, "site", "site:1")
+    placed: dict[str, str] = {}
+    for number, box in enumerate(boxes):
+        other = boxes[1 - number]
+        other.beat(open=False)
+        box.beat(open=True)
+        user = add_user(master, f"user-{number}")
+        instance = request_deployment(master, user, "site", {}).instances[0]
+        assert Scheduler(master).place(instance.id, instance.generation) == "placed"
+        placed[box.name] = instance.id
+    for box, other in (boxes, reversed(boxes)):
+        image = compute_wish(box, placed[box.name]).image
+        assert image.fetching == [other.name]
+        assert set(image.endpoints) == {"holder", other.name}
+        assert image.blobs[0].boxes == ["holder"]
+    about = {"subject": placed["box-2"], "generation": 1}
+    assert tell(master, boxes[1], Preparing(**about), Running(**about)) == [True, True]
+    third = request_deployment(master, add_user(master, "third"), "site", {}).instances[0]
+    assert Scheduler(master).place(third.id, third.generation) == "placed"
+    assert compute_wish(boxes[1], third.id).image.fetching == ["box-1"]
 
 
 def test_a_request_is_placed_runs_and_stops_and_leaves_nothing(master: MasterContext) -> None:

@@ -53,6 +53,11 @@ def layers_key(box: str) -> str:
     return f"layers:{box}"
 
 
+def lied_key(box: str) -> str:
+    """The hash box → Unix time: who got bad bytes from this box, and when last. Only the master writes it."""
+    return f"lied:{box}"
+
+
 def wish_key(box: str) -> str:
     """The hash `<role>/<subject>` → signed wish: what a box is to do."""
     return f"wish:{box}"

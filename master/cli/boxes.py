@@ -134,6 +134,8 @@ def _cordon(box: str, cordoned: bool, message: str, *, as_json: bool) -> None:
 
 def _state(item: dict[str, Any]) -> str:
     state = "up" if item["up"] else "silent"
+    if item["accused_by"]:
+        state += f", accused of bad bytes by {', '.join(item['accused_by'])}"
     return f"{state}, cordoned" if item["cordoned"] else state
 
 

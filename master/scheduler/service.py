@@ -14,6 +14,7 @@ from common.logs import get_logger
 from common.metrics import PLACEMENTS
 from common.words import Coordinate, InstanceState, MountMode, Resources
 from master.boxes.models import Box
+from master.boxes.standing import trusted
 from master.context import MasterContext
 from master.db.session import after_commit
 from master.deployments.events import set_state
@@ -120,7 +121,8 @@ class Scheduler:
             assert instance is not None  # noqa: S101 - told to the type checker
             instance.box_id = placement.compute
             instance.depositories = {
-                digest: list(boxes[:HOLDERS_PER_BLOB]) for digest, boxes in placement.depositories.items()
+                digest: trusted(self._context.redis, boxes)[:HOLDERS_PER_BLOB]
+                for digest, boxes in placement.depositories.items()
             }
             instance.reason = placement.reason
             instance.considered = _explain(decision)

@@ -63,6 +63,11 @@ def spare_key(box: str) -> str:
     return f"spare:{box}"
 
 
+def lied_key(box: str) -> str:
+    """The hash box → Unix time: who got bad bytes from this box, and when last. Only the master writes it."""
+    return f"lied:{box}"
+
+
 def wish_key(box: str) -> str:
     """The hash `<role>/<subject>` → signed wish: what a box is to do."""
     return f"wish:{box}"

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from common.wishes import ChunkList
-from common.words import MOST, Digest, Endpoint, FilesetId, Frozen
+from common.words import MOST, BoxId, Digest, Endpoint, FilesetId, Frozen
 
 StepName = Literal[
     "offer", "fetch", "export", "network", "mount", "create", "launch", "ready", "stop", "unmount"
@@ -106,6 +106,13 @@ class Held(_Report):
     blobs: list[BlobHeld]
 
 
+class Lied(_Report):
+    """These boxes sent bytes of a layer that were not those that the master had vouched for."""
+
+    kind: Literal["lied"] = "lied"
+    boxes: list[BoxId] = Field(max_length=100)
+
+
 class FilesetHeld(_Report):
     """A version of a fileset lies whole on this box."""
 
@@ -119,7 +126,9 @@ class FilesetHeld(_Report):
     )
 
 
-Report = StepDone | Preparing | KeyMade | Exported | Ended | Running | Stopped | Failed | Held | FilesetHeld
+Report = (
+    StepDone | Preparing | KeyMade | Exported | Ended | Running | Stopped | Failed | Held | Lied | FilesetHeld
+)
 _ADAPTER: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 
 

@@ -84,6 +84,9 @@ class ImageSource(Frozen):
     manifest: Digest
     blobs: list[BlobSource] = Field(description="Manifest first, then config, then layers.")
     endpoints: dict[BoxId, Endpoint]
+    fetching: list[BoxId] = Field(
+        default_factory=list, description="Boxes among the endpoints that are fetching this image too."
+    )
     ticket: str = Field(description="A LayerTicket for these blobs.")
 
 

@@ -15,9 +15,10 @@ from typing import Any, BinaryIO
 
 from common.errors import NotFound
 from common.files import write_atomically
-from common.oci.chunks import Measured, measure
+from common.oci.chunks import Measured, measure, measure_whole
 from common.oci.digest import BadDigest, hex_of
 from common.oci.manifests import OCI_INDEX
+from common.wishes import ChunkList
 from common.words import is_digest
 
 LAYOUT = {"imageLayoutVersion": "1.0.0"}
@@ -88,12 +89,15 @@ class ContentStore:
         finally:
             path.unlink(missing_ok=True)
 
-    def commit(self, path: Path, digest: str | None) -> Measured:
-        """Verify a file under `ingest/` and move it to its place; raises BadDigest and leaves it otherwise."""
+    def commit(self, path: Path, digest: str | None, chunk_list: ChunkList | None = None) -> Measured:
+        """Verify a file under `ingest/` and move it to its place; raises BadDigest and leaves it otherwise.
+
+        With a `chunk_list` every chunk of which was verified already, only the whole is hashed.
+        """
         if digest is not None:
             hex_of(digest)
         with path.open("rb") as file:
-            measured = measure(file)
+            measured = measure(file) if chunk_list is None else measure_whole(file, chunk_list)
             if digest is not None and measured.digest != digest:
                 raise BadDigest(
                     f"The content has the digest {measured.digest}, not {digest}.", field="digest"

@@ -19,6 +19,7 @@ from master.accounts.models import UserRole
 from master.boxes import services
 from master.boxes.authority import Authority
 from master.boxes.models import Box
+from master.boxes.standing import accusers
 from master.web.current import context, nothing, reply
 
 api = APIBlueprint(
@@ -85,6 +86,9 @@ class BoxAnswer(BaseModel):
     up: bool
     cordoned: bool
     joined_at: float
+    accused_by: list[str] = Field(
+        default_factory=list, description="Boxes that got bad bytes of a layer from it within a day."
+    )
     status: BoxStatus | None = Field(None, description="None: it is not up.")
 
 
@@ -193,5 +197,6 @@ def _answer(box: Box, status: BoxStatus | None) -> BoxAnswer:
         up=status is not None,
         cordoned=box.cordoned,
         joined_at=box.joined_at,
+        accused_by=accusers(context().redis, box.id),
         status=status,
     )

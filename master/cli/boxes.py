@@ -138,6 +138,8 @@ def _state(item: dict[str, Any]) -> str:
     state = "up" if item["up"] else "silent"
     if item["status"] and item["status"]["alert"]:
         state += ", full"
+    if item["accused_by"]:
+        state += f", accused of bad bytes by {', '.join(item['accused_by'])}"
     return f"{state}, cordoned" if item["cordoned"] else state
 
 

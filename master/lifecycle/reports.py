@@ -18,6 +18,7 @@ from common.reports import (
     FilesetHeld,
     Held,
     KeyMade,
+    Lied,
     Preparing,
     Report,
     Running,
@@ -26,6 +27,7 @@ from common.reports import (
     read_report,
 )
 from common.words import InstanceState as S
+from master.boxes.standing import accuse
 from master.context import MasterContext
 from master.deployments.events import add_row, set_state
 from master.deployments.models import Instance, Mount, TimelineRow
@@ -34,6 +36,7 @@ from master.images.services import record_held
 from master.images.services import record_removed as record_image_removed
 from master.layers.services import record_evicted
 from master.lifecycle.instances import Steps, current_mounts
+from master.lifecycle.peers import others_fetching
 from master.lifecycle.states import WANTED
 from master.lifecycle.subjects import (
     FILESET,
@@ -67,6 +70,7 @@ class Reports:
             Stopped: self._stopped,
             Failed: self._failed,
             Held: self._held,
+            Lied: self._lied,
             FilesetHeld: self._fileset_held,
         }
 
@@ -247,6 +251,16 @@ class Reports:
     def _held(self, session: Session, box: str, report: Held) -> bool:
         record_held(session, self._context.redis, box, report)
         return True
+
+    def _lied(self, session: Session, box: str, report: Lied) -> bool:
+        """Only what the box was told to ask can have lied to it."""
+        instance = self._placed(session, box, report)
+        if instance is None:
+            return False
+        named = {name for boxes in instance.depositories.values() for name in boxes}
+        named |= {str(other.box_id) for other in others_fetching(session, instance)}
+        accuse(self._context.redis, named.intersection(report.boxes), by=box)
+        return bool(named.intersection(report.boxes))
 
     def _fileset_held(self, session: Session, box: str, report: FilesetHeld) -> bool:
         record_fileset_held(session, box, report)

@@ -41,6 +41,7 @@ from master.deployments.wanted import filled_service
 from master.filesets.models import Fileset
 from master.images.models import Image
 from master.images.services import blobs_of, build_source
+from master.lifecycle.peers import with_peers
 
 log = get_logger(__name__)
 
@@ -67,6 +68,7 @@ def compute_wish(session: Session, context: MasterContext, instance: Instance) -
     image = session.get_one(Image, instance.image_digest)
     mounts = [mount for mount in instance.mounts if mount.generation == instance.generation]
     stopped = InstanceState(instance.state) in UNWANTED or instance.deployment.wanted != "running"
+    source = image_source(session, context, image, instance.depositories, box.id)
     wish = ComputeWish(
         subject=instance.id,
         generation=instance.generation,
@@ -76,7 +78,7 @@ def compute_wish(session: Session, context: MasterContext, instance: Instance) -
         instance=instance.id,
         deployment=instance.deployment_id,
         service=filled.spec,
-        image=image_source(session, context, image, instance.depositories, box.id),
+        image=with_peers(session, context.redis, instance, source),
         mounts=[mount_wish(mount) for mount in mounts],
         sealed=_sealed(context.seal_key, instance, filled.secrets, box),
     )

@@ -14,14 +14,16 @@ from common.logs import get_logger
 from common.metrics import PLACEMENTS
 from common.words import Coordinate, InstanceState, MountMode, Resources
 from master.boxes.models import Box
+from master.boxes.standing import trusted
 from master.context import MasterContext
 from master.db.session import after_commit
 from master.deployments.events import set_state
 from master.deployments.models import Instance, Mount
 from master.deployments.wanted import Wanted, active_writer, placement_request, wanted
 from master.filesets.models import Fileset, FilesetCopy, FilesetKind
+from master.lifecycle.peers import others_fetching
 from master.lifecycle.states import WAITING
-from master.lifecycle.wishes import WishWriter, compute_wish, depository_boxes, offer_wishes
+from master.lifecycle.wishes import BoxWish, WishWriter, compute_wish, depository_boxes, offer_wishes
 from master.scheduler.fleet_reader import FleetReader
 from master.scheduler.reservations import Reservation, Reservations
 from master.scheduling.place import place
@@ -118,7 +120,8 @@ class Scheduler:
             assert instance is not None  # noqa: S101 - told to the type checker
             instance.box_id = placement.compute
             instance.depositories = {
-                digest: list(boxes[:HOLDERS_PER_BLOB]) for digest, boxes in placement.depositories.items()
+                digest: trusted(self._context.redis, boxes)[:HOLDERS_PER_BLOB]
+                for digest, boxes in placement.depositories.items()
             }
             instance.reason = placement.reason
             instance.considered = _explain(decision)
@@ -138,6 +141,7 @@ class Scheduler:
             )
             wishes = [compute_wish(session, self._context, instance)]
             wishes += offer_wishes(instance, depositories=depository_boxes(session))
+            wishes += self._introduce(session, instance)
             after_commit(session, lambda: self._reservations.confirm(_confirmed(reservation)))
             after_commit(session, lambda: self._writer.write(*wishes))
         return True
@@ -170,6 +174,14 @@ class Scheduler:
                 fence=fileset.fence,
             )
         )
+
+    def _introduce(self, session: Session, instance: Instance) -> list[BoxWish]:
+        """Tell those who fetch the same image already of the one more."""
+        others = others_fetching(session, instance)
+        for other in others:
+            other.wish_version += 1
+        session.flush()
+        return [compute_wish(session, self._context, other) for other in others]
 
     def _queue(self, instance_id: str, generation: int, reason: str, decision: Decision) -> str:
         """No box can take it now: it waits, and says what for."""

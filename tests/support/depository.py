@@ -26,6 +26,7 @@ from common.words import Endpoint, Role
 from workers.box.config import BoxConfig, BoxPaths, Identity
 from workers.box.front import Route, make_server
 from workers.box.table import Table
+from workers.depository.arriving import ArrivingRoute
 from workers.depository.client import SOCKET, LayersClient
 from workers.depository.control import Control
 from workers.depository.fetcher import Fetcher, shared_fetcher
@@ -136,7 +137,8 @@ class FakeBox:
         self.table = Table(self.paths.table)
         self.holdings = Holdings(self.table, ContentStore(self.paths.store))
         arguments = (self.config, self.paths, self.table, self.verifier)
-        self.public = self._serve(("127.0.0.1", 0), Registry(*arguments, accel=False))
+        public = (Registry(*arguments, accel=False), ArrivingRoute(*arguments, accel=False))
+        self.public = self._serve(("127.0.0.1", 0), *public)
         self.loopback = self._serve(("127.0.0.1", 0), Loopback(*arguments))
         self.control = self._serve(self.paths.run / SOCKET, Control(*arguments))
         self.client = LayersClient(self.paths)
@@ -153,8 +155,8 @@ class FakeBox:
     def loopback_port(self) -> int:
         return int(self.loopback.server_address[1])
 
-    def _serve(self, address: Path | tuple[str, int], route: Route) -> ThreadingHTTPServer:
-        server = make_server(address, [route])
+    def _serve(self, address: Path | tuple[str, int], *routes: Route) -> ThreadingHTTPServer:
+        server = make_server(address, list(routes))
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         return server
 
@@ -234,10 +236,12 @@ class Image:
         master: FakeMaster,
         endpoints: dict[str, Endpoint],
         *,
+        fetching: dict[str, Endpoint] | None = None,
         listed: bool = True,
         chunk_bytes: int = 65536,
     ) -> ImageSource:
-        """What a placement says of it."""
+        """What a placement says of it: who holds it, and who is fetching it too."""
+        peers = fetching or {}
         blobs = [
             BlobSource(
                 digest=_digest(data),
@@ -252,7 +256,8 @@ class Image:
             name=f"{self.repository}:1",
             manifest=self.digest,
             blobs=blobs,
-            endpoints=endpoints,
+            endpoints={**endpoints, **peers},
+            fetching=sorted(peers),
             ticket=master.layer_ticket(blob.digest for blob in blobs),
         )
 

@@ -48,6 +48,8 @@ class BoxConfig(Frozen):
     cpu: float | None = Field(None, gt=0, description="Lent cores; none: all that are detected.")
     memory_bytes: Size | None = Field(None, description="Lent memory; none: what is detected, less a tenth.")
     bandwidth_bps: Rate = Field(300_000_000, description="Lent bandwidth.")
+    layers_in_bps: Rate | None = Field(None, description="Limit of fetching layers; none: the line's.")
+    layers_out_bps: Rate | None = Field(None, description="Limit of serving layers; none: the line's.")
     gpu: int | None = Field(None, ge=0)
     labels: dict[str, str] = Field(default_factory=dict)
     owner: Name | None = Field(None, description="Whose box this is; none: who made the token.")
@@ -65,7 +67,7 @@ class BoxConfig(Frozen):
     )
     key_renewal_s: Duration = Field(1800.0, description="How often an instance's filestore key is renewed.")
     source_timeout_s: Duration = Field(
-        5.0, description="A depository that sends nothing for so long is left."
+        2.0, description="A depository that sends nothing for so long is left, and asked again later."
     )
     mount_timeout_s: Duration = Field(10.0, description="Limit of one mount attempt.")
     stop_grace_s: Duration = Field(5.0, description="Between asking a container to end and ending it.")

@@ -25,6 +25,7 @@ from workers.box.table import Table
 Routes = tuple[tuple[str, Role | None], ...]
 PUBLIC_ROUTES: Routes = (
     ("workers.depository.registry:Registry", None),
+    ("workers.depository.arriving:ArrivingRoute", None),
     ("workers.filestore.content:Content", Role.FILESTORE),
     ("workers.gateway.auth:Auth", Role.COMPUTE),
     ("workers.compute.log_route:LogRoute", Role.COMPUTE),

@@ -84,6 +84,10 @@ class Images:
                 fetch = _Fetch(image, self._tools.engine.pull(self.reference(image)))
                 self._under_way[image.manifest] = fetch
             fetch.waiting.setdefault(row.instance, (row, time.monotonic()))
+            news = begun and fetch.image.fetching != image.fetching
+            fetch.image = image
+        if news:
+            self._tools.context.jobs.submit(Lane.SHORT, ("peers", image.manifest), lambda: self._tell(image))
         if not begun:
             # A key of its own: a pull that was cancelled may still be winding down.
             key = ("fetch", image.manifest, id(fetch))
@@ -108,6 +112,13 @@ class Images:
             for position, (row, since) in enumerate(self._finish(fetch, present=True)):
                 self._tools.step(row, "fetch", since, transfer if position == 0 else None)
                 self._tools.wake(row.instance)
+
+    def _tell(self, image: ImageSource) -> None:
+        """Let the transfer know of boxes that have begun to fetch the same image."""
+        try:
+            self._tools.layers.plan(image, USER)
+        except OpenRaaSError as error:
+            log.warning("other boxes not asked", image=image.name, error=str(error))
 
     def _release(self, image: ImageSource) -> None:
         with self._lock:

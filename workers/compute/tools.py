@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from common.metrics import STEP_SECONDS
-from common.reports import KeyMade, StepDone, StepName
+from common.reports import KeyMade, Lied, StepDone, StepName
 from common.wishes import ComputeWish, ImageSource, MountWish
 from common.words import Role
 from workers.box.role import BoxContext
@@ -91,5 +91,11 @@ class Tools:
             took_s=took,
             size_bytes=transfer.size_bytes if transfer else 0,
             sources=transfer.sources if transfer else {},
+            detail=f"{', '.join(transfer.banned)} sent bad bytes"[:500]
+            if transfer and transfer.banned
+            else "",
         )
         self.outbox.send(done, step)
+        if transfer and transfer.banned:
+            lied = Lied(subject=row.instance, generation=row.generation, boxes=transfer.banned)
+            self.outbox.send(lied)

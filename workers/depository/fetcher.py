@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -14,18 +14,22 @@ from common.oci.store import ContentStore
 from common.wishes import BlobSource, ImageSource
 from workers.box.config import BoxConfig, BoxPaths
 from workers.box.table import Table
+from workers.depository.bandwidth import Bandwidth
 from workers.depository.errors import Cancelled, TransferError
 from workers.depository.facts import TransferFacts
 from workers.depository.holdings import Holdings
+from workers.depository.partial import Partial
+from workers.depository.plan import bits
 from workers.depository.pull import Job, Pull
+from workers.depository.ranges import BlobRanges
 from workers.depository.swarm import Swarm
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS plans (manifest TEXT PRIMARY KEY, source TEXT NOT NULL, at REAL NOT NULL)",
     "CREATE TABLE IF NOT EXISTS transfers (manifest TEXT PRIMARY KEY, facts TEXT NOT NULL, at REAL NOT NULL)",
 )
-# A reader gives up when not a byte of the blob came for so many source timeouts; by then every source was left.
-STALL_FACTOR = 6
+# A reader gives up when not a byte of the image came for so many source timeouts; by then every source was left.
+STALL_FACTOR = 15
 _WAKE_S = 1.0
 
 
@@ -36,6 +40,17 @@ class Span:
     file: BinaryIO
     offset: int
     length: int
+    # Whoever sends these bytes keeps their file open: a blob may be committed meanwhile.
+    kept: Partial | None = None
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A blob that is on its way; while this is kept, its file stays open."""
+
+    partial: Partial
+    ranges: BlobRanges
+    size_bytes: int
 
 
 class Fetcher:
@@ -46,7 +61,13 @@ class Fetcher:
         self._table = table
         self._holdings = holdings
         self._making = threading.Lock()
-        self._swarm = Swarm(holdings, authority=paths.authority, timeout_s=config.source_timeout_s)
+        self._swarm = Swarm(
+            holdings,
+            box=config.box,
+            authority=paths.authority,
+            timeout_s=config.source_timeout_s,
+            bandwidth=Bandwidth(config.layers_in_bps),
+        )
         self._swarm.on_end = self._write_down
         self._lock = self._swarm.lock
         table.create(*_SCHEMA)
@@ -70,6 +91,7 @@ class Fetcher:
             running = self._swarm.pulls.get(source.manifest)
             if running is not None and not running.is_over:
                 running.update(source)
+                self._swarm.start(running)
             else:
                 running = self._swarm.pulls[source.manifest] = Pull(source)
             running.users.add(user)
@@ -142,18 +164,32 @@ class Fetcher:
         end = offset + length
         job = self._want(pull, pull.blobs_from(blob.digest)).get(blob.digest)
         while job is not None and offset < end:
-            ready, file = self._ready(job, offset)
-            if file is None:
+            ready, partial = self._ready(pull, job, offset)
+            if partial is None:
                 break
             take = min(ready, end) - offset
-            yield Span(file, offset, take)
+            yield Span(partial.file, offset, take, partial)
             offset += take
         if offset < end or length == 0:
             with self._holdings.store.open(blob.digest) as stored:
                 yield Span(stored, offset, end - offset)
 
-    def _ready(self, job: Job, offset: int) -> tuple[int, BinaryIO | None]:
-        """Up to where the blob can be read beyond `offset`, and the file; no file: it is in the store."""
+    def arriving(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """Which chunks are there of those blobs that are on their way and verified chunk by chunk, as bits."""
+        with self._lock:
+            jobs = [job for digest in digests if (job := self._swarm.jobs.get(digest)) is not None]
+            return {job.digest: bits(job.ranges.there) for job in jobs if job.hashes is not None}
+
+    def arrived(self, digest: str) -> Arrived | None:
+        """A blob that is on its way and verified chunk by chunk; its `ranges` tell what may be read."""
+        with self._lock:
+            job = self._swarm.jobs.get(digest)
+            if job is None or job.hashes is None or job.partial is None:
+                return None
+            return Arrived(job.partial, job.ranges, job.blob.size_bytes)
+
+    def _ready(self, pull: Pull, job: Job, offset: int) -> tuple[int, Partial | None]:
+        """Up to where the blob can be read beyond `offset`, and where; nowhere: it is in the store."""
         limit_s = STALL_FACTOR * self._config.source_timeout_s
         job.moved_at = time.monotonic()
         with self._lock:
@@ -162,9 +198,9 @@ class Fetcher:
                     raise job.error
                 ready = job.ranges.contiguous_bytes
                 if job.hashes is not None and ready > offset:
-                    return ready, job.receiving().file
-                if time.monotonic() - job.moved_at > limit_s:
-                    raise TransferError(f"Nothing of blob {job.digest} came for {limit_s:.0f} s.")
+                    return ready, job.receiving()
+                if time.monotonic() - max(item.moved_at for item in (job, *pull.pending)) > limit_s:
+                    raise TransferError(f"Nothing of {pull.source.name} came for {limit_s:.0f} s.")
                 self._lock.wait(_WAKE_S)
         return 0, None
 

@@ -17,9 +17,15 @@ from common.wishes import BlobSource, ImageSource
 from workers.depository.errors import TransferError
 from workers.depository.facts import TransferFacts
 from workers.depository.partial import Partial
+from workers.depository.plan import Giver
 from workers.depository.ranges import BlobRanges
 from workers.depository.source import Line
 
+# A source that went away is asked again after a pause, which doubles up to the limit.
+FIRST_REST_S = 2.0
+LONGEST_REST_S = 60.0
+# A peer that has nothing new for so long is not waited for.
+PEER_PATIENCE_S = 30.0
 # Who gave the bytes that an earlier run of this process left on the disk is not known.
 UNKNOWN = ""
 
@@ -33,8 +39,8 @@ class Job:
         self.repository = repository
         listed = blob.chunk_list
         usable = listed is not None and fits(listed, blob.digest, blob.size_bytes)
-        self.hashes = listed.chunks if listed is not None and usable else None
-        self._chunk_bytes = listed.chunk_bytes if listed is not None and usable else CHUNK_BYTES
+        self.chunk_list = listed if usable else None
+        self._chunk_bytes = CHUNK_BYTES if self.chunk_list is None else self.chunk_list.chunk_bytes
         self.ranges = self._new_ranges()
         partial = self._new_partial()
         self.partial: Partial | None = partial
@@ -49,6 +55,11 @@ class Job:
     def digest(self) -> str:
         """The blob's digest."""
         return self.blob.digest
+
+    @property
+    def hashes(self) -> list[str] | None:
+        """The sha256 of each chunk, if the master vouched for them."""
+        return None if self.chunk_list is None else self.chunk_list.chunks
 
     @property
     def is_over(self) -> bool:
@@ -75,7 +86,7 @@ class Job:
 
     def withdraw_list(self) -> None:
         """The chunk list cannot be right: begin anew, and believe only the digest of the whole."""
-        self.hashes = None
+        self.chunk_list = None
         self.ranges = self._new_ranges()
         self.renew_partial()
 
@@ -88,14 +99,21 @@ class Job:
 
 @dataclass
 class SourceState:
-    """One depository within one pull."""
+    """One depository (or box that fetches as well) within one pull."""
 
     box: str
+    giver: Giver
     lacks: set[str] = field(default_factory=set)
     left: str | None = None
+    # When it is asked again after it was left, and how long it was left alone the last time.
+    again_at: float = 0.0
+    rest_s: float = 0.0
     # The blob of which it sent bad bytes.
     banned_for: str | None = None
     threads: int = 0
+    # A peer: when it was last asked what it has, and when it last had something new.
+    asked_at: float = 0.0
+    news_at: float = field(default_factory=time.monotonic)
 
     @property
     def banned(self) -> bool:
@@ -106,6 +124,18 @@ class SourceState:
     def is_live(self) -> bool:
         """Whether it is being asked, or could be."""
         return self.left is None and not self.banned
+
+    def rest(self, now: float) -> None:
+        """It is left alone for a while, each time for longer."""
+        self.rest_s = min(self.rest_s * 2, LONGEST_REST_S) if self.rest_s else FIRST_REST_S
+        self.again_at = now + self.rest_s
+
+    def learn(self, chunks: dict[str, bytes | None], now: float) -> None:
+        """What a peer says that it has."""
+        known = {digest: there for digest, there in chunks.items() if digest not in self.lacks}
+        if known != self.giver.chunks:
+            self.giver.chunks = known
+            self.news_at = now
 
 
 class Pull:
@@ -131,7 +161,11 @@ class Pull:
         self.source = source
         self._position = {blob.digest: number for number, blob in enumerate(source.blobs)}
         for box in source.endpoints:
-            self.sources.setdefault(box, SourceState(box))
+            state = self.sources.setdefault(box, SourceState(box, Giver(box)))
+            state.giver.is_peer = box in source.fetching
+            if not state.giver.is_peer:
+                held = {blob.digest for blob in source.blobs if box in blob.boxes} - state.lacks
+                state.giver.chunks = dict.fromkeys(held)
 
     @property
     def pending(self) -> list[Job]:
@@ -155,16 +189,27 @@ class Pull:
         position = self._position.get(digest)
         return None if position is None else self.source.blobs[position]
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether boxes that fetch the image too are among its sources."""
+        return any(state.giver.is_peer and state.is_live for state in self.sources.values())
+
     def can_give(self, state: SourceState, job: Job) -> bool:
-        """Whether this depository may be asked for the blob."""
-        blob = self.blob(job.digest)
-        return (
-            state.is_live
-            and blob is not None
-            and state.box in blob.boxes
-            and state.box in self.source.endpoints
-            and job.digest not in state.lacks
-        )
+        """Whether this source may be asked for the blob, now or soon."""
+        if not state.is_live or state.box not in self.source.endpoints or job.digest in state.lacks:
+            return False
+        if self.blob(job.digest) is None:
+            return False
+        if not state.giver.is_peer:
+            return job.digest in state.giver.chunks
+        # Whoever waits for peers that wait for others waits for ever; bytes in one piece never come from them.
+        return job.hashes is not None and time.monotonic() - state.news_at < PEER_PATIENCE_S
+
+    def lacked(self, state: SourceState, digest: str) -> None:
+        """The source has no such blob; a peer may have it later."""
+        if not state.giver.is_peer:
+            state.lacks.add(digest)
+        state.giver.chunks.pop(digest, None)
 
     def tried(self) -> list[tuple[str, str]]:
         """Each depository with what it did."""

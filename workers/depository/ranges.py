@@ -1,13 +1,13 @@
-"""Which range of a blob to ask of whom: pure bookkeeping without clocks, threads or sockets.
+"""Which ranges of a blob are there, and who was asked for which: pure bookkeeping.
 
 A blob is cut into chunks. A chunk is *there* once it arrived and was verified; until then it may be asked
-of one source, and near the end, when nothing is left to ask, a slow one of a second source too. A blob without
-chunk hashes can only be verified whole, so at any time it comes from one source alone (its `holder`).
+of one source, and a slow one of a second source too (`plan.py` decides). A blob without chunk hashes can
+only be verified whole, so at any time it comes from one source alone (its `holder`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 # A range is in flight at two sources at most: a third would rarely win and always cost.
@@ -56,31 +56,27 @@ class BlobRanges:
         offset = chunk * self.chunk_bytes
         return offset, min(self.chunk_bytes, self.size_bytes - offset)
 
+    def has(self, part: range) -> bool:
+        """Whether all these bytes are there."""
+        chunks = range(part.start // self.chunk_bytes, -(-part.stop // self.chunk_bytes))
+        return 0 <= part.start < part.stop <= self.size_bytes and all(self.there[chunk] for chunk in chunks)
+
     def may_give(self, source: str) -> bool:
         """Whether this source may be asked at all now."""
         return self.verified_by_chunk or self.holder in (None, source)
 
-    def fresh(self, source: str) -> int | None:
-        """The first chunk that is not there and that nobody was asked for."""
-        if not self.may_give(source):
-            return None
-        while self._first_free < self.count and (
-            self.there[self._first_free] or self.asked.get(self._first_free)
-        ):
+    def free(self) -> Iterator[int]:
+        """The chunks that are not there and that nobody was asked for, in order."""
+        while self._first_free < self.count and not self._is_free(self._first_free):
             self._first_free += 1
-        return self._first_free if self._first_free < self.count else None
+        return filter(self._is_free, range(self._first_free, self.count))
 
-    def slow(self, source: str, asked_before: float) -> int | None:
-        """The chunk that another source owes for longest, if it was asked before `asked_before`."""
-        if not self.may_give(source):
-            return None
-        late = [
-            (min(askers.values()), chunk)
-            for chunk, askers in self.asked.items()
-            if askers and source not in askers and len(askers) < MOST_ASKED
-        ]
-        since, chunk = min(late, default=(asked_before, -1))
-        return chunk if since < asked_before else None
+    def _is_free(self, chunk: int) -> bool:
+        return not self.there[chunk] and chunk not in self.asked
+
+    def in_flight(self, sources: Collection[str]) -> int:
+        """How many chunks these sources owe."""
+        return sum(1 for askers in self.asked.values() for source in askers if source in sources)
 
     def ask(self, chunk: int, source: str, now: float) -> None:
         """`source` is being asked for the chunk."""
@@ -150,21 +146,3 @@ class BlobRanges:
         if not askers:
             del self.asked[chunk]
             self._first_free = min(self._first_free, chunk)
-
-
-def pick(
-    blobs: Sequence[BlobRanges], source: str, now: float, patience_s: float, lacking: frozenset[int]
-) -> tuple[int, int] | None:
-    """What to ask of a source next: (index of the blob, chunk), in the order of the blobs.
-
-    Near the end, when every chunk was asked for, the one that another source owes for longer than
-    `patience_s` is asked a second time. `lacking` are the blobs that this source does not have.
-    """
-    able = [(number, blob) for number, blob in enumerate(blobs) if number not in lacking]
-    for number, blob in able:
-        if not blob.is_complete and (chunk := blob.fresh(source)) is not None:
-            return number, chunk
-    for number, blob in able:
-        if not blob.is_complete and (chunk := blob.slow(source, now - patience_s)) is not None:
-            return number, chunk
-    return None

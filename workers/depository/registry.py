@@ -17,10 +17,12 @@ from workers.box.front import Exchange
 from workers.box.table import Table
 from workers.depository.access import Access, bearer
 from workers.depository.addresses import Where, parse_path
+from workers.depository.bandwidth import outgoing
 from workers.depository.errors import RegistryError
 from workers.depository.holdings import Blob, Holdings
 from workers.depository.http_ranges import parse_range
 from workers.depository.pushed import PushedManifests
+from workers.depository.sending import Part, send
 from workers.depository.tags import TagClient
 from workers.depository.upload import Uploads
 
@@ -40,6 +42,7 @@ class Registry:
     ) -> None:
         answer = Identity.load(config.state_dir).answer
         self._accel = accel
+        self._bandwidth = outgoing(config, table)
         self._is_depository = Role.DEPOSITORY in config.roles
         self._offers = self._is_depository or config.offer_layers
         self._holdings = Holdings(table, ContentStore(paths.store))
@@ -180,30 +183,18 @@ class Registry:
         exchange.answer(202)
 
     def _send(self, exchange: Exchange, blob: Blob, content_type: str) -> None:
-        headers = {
-            "Content-Type": content_type,
-            "Docker-Content-Digest": blob.digest,
-            "Accept-Ranges": "bytes",
-            **_VERSION,
-        }
+        headers = {"Content-Type": content_type, "Docker-Content-Digest": blob.digest, **_VERSION}
         if exchange.method == "HEAD":
-            exchange.answer(200, length=blob.size_bytes, headers=headers)
+            exchange.answer(200, length=blob.size_bytes, headers={**headers, "Accept-Ranges": "bytes"})
             return
-        if self._accel:
-            headers["X-Accel-Redirect"] = f"/_store/sha256/{blob.digest.removeprefix('sha256:')}"
-            exchange.answer(200, headers=headers)
-            return
-        part = parse_range(exchange.headers.get("Range"), blob.size_bytes)
-        if part is not None:
-            headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{blob.size_bytes}"
-        wanted = part if part is not None else range(blob.size_bytes)
+        place = f"/_store/sha256/{blob.digest.removeprefix('sha256:')}" if self._accel else None
         try:
             file = self._holdings.store.open(blob.digest)
         except BlobUnknown as error:
             raise RegistryError(404, "BLOB_UNKNOWN", str(error)) from error
         with file:
-            exchange.begin(200 if part is None else 206, len(wanted), headers=headers)
-            exchange.send_file(file, wanted.start, len(wanted))
+            wanted = parse_range(exchange.headers.get("Range"), blob.size_bytes)
+            send(exchange, Part(file, wanted, blob.size_bytes, place), self._bandwidth, headers)
 
 
 def _unsupported(exchange: Exchange) -> RegistryError:

@@ -11,9 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from common.words import Endpoint
+from workers.depository.bandwidth import Bandwidth
 from workers.depository.errors import Abandoned, SourceError, SourceLacks, SourceRefused, SourceSilent
 
 _STEP_BYTES = 256 * 1024
+_MOST_DOCUMENT_BYTES = 4 * 2**20
 
 
 @lru_cache(maxsize=8)
@@ -24,7 +26,10 @@ def _context(authority: Path) -> ssl.SSLContext:
 class Line:
     """A connection to one depository. It reconnects by itself; one thread uses it at a time."""
 
-    def __init__(self, endpoint: Endpoint, ticket: str, *, authority: Path, timeout_s: float) -> None:
+    def __init__(
+        self, endpoint: Endpoint, ticket: str, *, authority: Path, timeout_s: float, bandwidth: Bandwidth
+    ) -> None:
+        self._bandwidth = bandwidth
         self._ticket = ticket
         self._fresh = True
         self._closed = False
@@ -64,16 +69,37 @@ class Line:
 
         Raises SourceLacks, SourceRefused, SourceSilent, Abandoned once `wanted` says no, else SourceError.
         """
+        self._talk(lambda: self._ask(path, offset, len(into), total_bytes, into, wanted))
+
+    def read_document(self, path: str) -> bytes:
+        """A small answer whole. Raises as `read` does."""
+        content = b""
+
+        def ask() -> None:
+            nonlocal content
+            self.connect()
+            self._http.request("GET", path, headers={"Authorization": f"Bearer {self._ticket}"})
+            answer = self._http.getresponse()
+            self._check_status(answer, 200)
+            content = answer.read(_MOST_DOCUMENT_BYTES)
+            if not answer.isclosed():
+                raise SourceRefused("its answer is too long")
+            self._fresh = False
+
+        self._talk(ask)
+        return content
+
+    def _talk(self, ask: Callable[[], None]) -> None:
         try:
             try:
-                self._ask(path, offset, len(into), total_bytes, into, wanted)
+                ask()
             except (ConnectionError, http.client.RemoteDisconnected):
                 if self._fresh:
                     raise
                 # The server closed a connection that had been idle (RFC 9112, section 9.3.1): ask again.
                 self._reset()
                 self.connect()
-                self._ask(path, offset, len(into), total_bytes, into, wanted)
+                ask()
         except SourceLacks:
             raise  # the answer was read to its end: the connection is still good
         except SourceError:
@@ -109,6 +135,7 @@ class Line:
         self._check(answer, offset, length, total_bytes)
         filled = 0
         while filled < length:
+            self._bandwidth.take(min(_STEP_BYTES, length - filled))
             count = answer.readinto(into[filled : filled + _STEP_BYTES])
             if not count:
                 raise SourceError("it ended its answer early")
@@ -118,14 +145,18 @@ class Line:
         answer.read()  # takes the end of the answer, so that the connection can be used again
         self._fresh = False
 
-    def _check(self, answer: http.client.HTTPResponse, offset: int, length: int, total_bytes: int) -> None:
+    @staticmethod
+    def _check_status(answer: http.client.HTTPResponse, *good: int) -> None:
         if answer.status in (404, 410):
             answer.read()
             raise SourceLacks("it does not hold the blob")
         if answer.status in (401, 403):
             raise SourceRefused("it does not accept the ticket")
-        if answer.status not in (200, 206):
+        if answer.status not in good:
             raise SourceError(f"it answered {answer.status}")
+
+    def _check(self, answer: http.client.HTTPResponse, offset: int, length: int, total_bytes: int) -> None:
+        self._check_status(answer, 200, 206)
         whole = offset == 0 and length == total_bytes
         told = answer.getheader("Content-Range", "")
         if answer.status == 206 and told != f"bytes {offset}-{offset + length - 1}/{total_bytes}":

@@ -1,12 +1,12 @@
 """The threads that fetch: two connections to every depository of every image that is wanted now.
 
-All depositories are asked at once. Each thread connects and only then takes the next range in layer order, so
-the first to answer gets the first ranges, and a quick source ends up giving more than a slow one.
+All depositories are asked at once. Each thread (`asking.py`) connects and only then takes a range, so the first to
+answer gets the first ones; which range that is, `plan.py` decides.
 """
 
 from __future__ import annotations
 
-import hashlib
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -15,41 +15,32 @@ from pathlib import Path
 from common.logs import bind, get_logger
 from common.oci.digest import BadDigest
 from common.oci.store import ContentStore
-from workers.depository.errors import (
-    Abandoned,
-    Cancelled,
-    NoSource,
-    SourceError,
-    SourceLacks,
-    SourceRefused,
-    SourceSilent,
-    TransferError,
-)
+from workers.depository.asking import Asking
+from workers.depository.bandwidth import Bandwidth
+from workers.depository.errors import Abandoned, Cancelled, NoSource, SourceError, TransferError
 from workers.depository.holdings import Holdings
 from workers.depository.partial import Partial
+from workers.depository.plan import Giver
 from workers.depository.pull import Job, Pull, SourceState
-from workers.depository.ranges import pick
 from workers.depository.source import Line
 
 log = get_logger(__name__)
 
 LINES_PER_SOURCE = 2
-# A connection that breaks so often without giving a range in between is given up.
-MOST_FAILURES = 2
-# Threads stay for a moment when nothing is left to ask: the engine asks for the layers after the manifest.
-LINGER_S = 2.0
 # Between the moment when the last source was left and the second try of all that did not lie.
 SECOND_ROUND_S = 0.5
-# A range counts as slow when it takes so many times as long as this thread's own ranges.
-SLOW_FACTOR = 1.5
-_FIRST_PACE_S = 0.3
-_LOOK_AGAIN_S = 0.25
 
 
 class Swarm:
     """Fetches the jobs of pulls. `lock` guards all of them and tells whenever something changed."""
 
-    def __init__(self, holdings: Holdings, *, authority: Path, timeout_s: float) -> None:
+    def __init__(
+        self, holdings: Holdings, *, box: str, authority: Path, timeout_s: float, bandwidth: Bandwidth
+    ) -> None:
+        self.box = box
+        # Which of the next ranges a peer is asked for is no secret.
+        self.dice = random.Random(box)  # noqa: S311
+        self._bandwidth = bandwidth
         self._holdings = holdings
         self._store: ContentStore = holdings.store
         self._authority = authority
@@ -68,15 +59,18 @@ class Swarm:
         if not any(state.is_live for state in pull.sources.values()):
             self._revive(pull)
         self._hire(pull, 0.0)
-        self._give_up_if_hopeless(pull)
+        self.give_up_if_hopeless(pull)
 
     def _hire(self, pull: Pull, pause_s: float) -> None:
         useful = sum(job.ranges.count for job in pull.pending)
         for state in pull.sources.values():
             if not any(pull.can_give(state, job) for job in pull.pending):
                 continue
-            while state.threads < min(LINES_PER_SOURCE, max(1, useful)):
+            # With many sources one connection to each is enough to use all links.
+            most = 1 if pull.is_shared else LINES_PER_SOURCE
+            while state.threads < min(most, max(1, useful)):
                 state.threads += 1
+                state.giver.lines = state.threads
                 name = f"fetch-{state.box}-{state.threads}"
                 thread = threading.Thread(
                     target=self._work, args=(pull, state, pause_s), name=name, daemon=True
@@ -88,17 +82,41 @@ class Swarm:
         gone = [state for state in pull.sources.values() if state.left is not None and not state.banned]
         for state in gone:
             state.left = None
+            state.news_at = time.monotonic()
         return bool(gone)
+
+    def wake_rested(self, pull: Pull, now: float) -> None:
+        """Ask those again that went away a while ago; call it with the lock held."""
+        rested = [
+            state
+            for state in pull.sources.values()
+            if state.left is not None and not state.banned and state.again_at <= now
+        ]
+        for state in rested:
+            state.left = None
+            state.news_at = now
+        if rested:
+            self._hire(pull, 0.0)
 
     def _work(self, pull: Pull, state: SourceState, pause_s: float) -> None:
         endpoint = pull.source.endpoints[state.box]
-        line = Line(endpoint, pull.source.ticket, authority=self._authority, timeout_s=self._timeout_s)
+        line = Line(
+            endpoint,
+            pull.source.ticket,
+            authority=self._authority,
+            timeout_s=self._timeout_s,
+            bandwidth=self._bandwidth,
+        )
         with self.lock:
             pull.lines.add(line)
         try:
             with bind(source=state.box, image=pull.source.name):
                 if not pull.cancelled.wait(pause_s):
-                    self._serve(pull, state, line)
+                    Asking(self, pull, state, line).run()
+        except Abandoned:
+            log.debug("a transfer ended", source=state.box)
+        except SourceError as error:
+            self._leave(pull, state, str(error))
         except Exception as error:
             log.exception("fetching failed", source=state.box)
             self._leave(pull, state, f"this box failed: {error}")
@@ -112,89 +130,16 @@ class Swarm:
                     self._hire(pull, 0.0)
                 self.lock.notify_all()
 
-    def _serve(self, pull: Pull, state: SourceState, line: Line) -> None:
-        pace_s, failures = _FIRST_PACE_S, 0
-        buffer = bytearray()
-        try:
-            line.connect()
-            while (task := self._next(pull, state, pace_s)) is not None:
-                job, chunk, partial = task
-                length = job.ranges.span(chunk)[1]
-                if len(buffer) < length:
-                    buffer = bytearray(length)
-                view = memoryview(buffer)[:length]
-                since = time.monotonic()
-                try:
-                    self._read(pull, line, job, chunk, partial, view)
-                except Abandoned:
-                    self._give_back(job, chunk, state)
-                except SourceLacks:
-                    self._lacks(pull, state, job, chunk)
-                except (SourceSilent, SourceRefused):
-                    raise
-                except SourceError:
-                    failures += 1
-                    self._give_back(job, chunk, state)
-                    if failures >= MOST_FAILURES:
-                        raise
-                else:
-                    failures = 0
-                    pace_s = 0.5 * pace_s + 0.5 * (time.monotonic() - since)
-                    self._take(pull, state, job, chunk, partial, view)
-        except Abandoned:
-            return
-        except SourceError as error:
-            self._leave(pull, state, str(error))
-
-    def _next(self, pull: Pull, state: SourceState, pace_s: float) -> tuple[Job, int, Partial] | None:
-        """The next range for a thread; None when it shall end."""
-        idle_until = time.monotonic() + LINGER_S
-        with self.lock:
-            while state.is_live and not pull.cancelled.is_set():
-                pending = pull.pending
-                lacking = frozenset(
-                    number for number, job in enumerate(pending) if not pull.can_give(state, job)
-                )
-                now = time.monotonic()
-                found = pick([job.ranges for job in pending], state.box, now, SLOW_FACTOR * pace_s, lacking)
-                if found is not None:
-                    job = pending[found[0]]
-                    job.ranges.ask(found[1], state.box, now)
-                    return job, found[1], job.receiving()
-                if len(lacking) == len(pending) and now > idle_until:
-                    return None
-                self.lock.wait(_LOOK_AGAIN_S)
-        return None
-
-    @staticmethod
-    def _read(pull: Pull, line: Line, job: Job, chunk: int, partial: Partial, view: memoryview) -> None:
-        offset, _ = job.ranges.span(chunk)
-
-        def wanted() -> bool:
-            job.moved_at = time.monotonic()
-            return (
-                job.partial is partial
-                and not job.is_over
-                and not job.ranges.there[chunk]
-                and not pull.cancelled.is_set()
-            )
-
-        path = f"/v2/{pull.repository}/blobs/{job.digest}"
-        line.read(path, offset, view, job.blob.size_bytes, wanted)
-
-    def _take(
-        self, pull: Pull, state: SourceState, job: Job, chunk: int, partial: Partial, view: memoryview
+    def arrived(
+        self, job: Job, chunk: int, partial: Partial, state: SourceState, size_bytes: int, took_s: float
     ) -> None:
-        """A range came: check it, write it, and commit the blob if it was the last."""
-        hashes = job.hashes
-        if hashes is not None and hashlib.sha256(view).hexdigest() != hashes[chunk]:
-            self._ban(pull, state.box, job, f"chunk {chunk} was bad")
-            return
-        partial.write(chunk, view)
+        """A range was verified and written; the last one of a blob commits it."""
         with self.lock:
+            state.giver.gave(size_bytes, took_s)
+            state.rest_s = 0.0
             if job.partial is not partial or not job.ranges.arrived(chunk, state.box):
                 return
-            job.given[state.box] += len(view)
+            job.given[state.box] += size_bytes
             complete = job.ranges.is_complete and not job.committing
             job.committing = job.committing or complete
             self.lock.notify_all()
@@ -205,7 +150,7 @@ class Swarm:
         """All bytes are there: verify the whole, put it in its place, or begin anew."""
         try:
             partial = job.receiving()
-            measured = self._store.commit(partial.path, job.digest)
+            measured = self._store.commit(partial.path, job.digest, job.chunk_list)
             partial.forget_map()
             self._holdings.add(measured, job.blob.media_type, job.repository)
         except BadDigest as error:
@@ -230,7 +175,7 @@ class Swarm:
             self.lock.notify_all()
             if culprit is not None:
                 for pull in self._users(job):
-                    self._ban(pull, culprit, job, "the whole blob was bad")
+                    self.ban(pull, culprit, job, "the whole blob was bad")
 
     def _users(self, job: Job) -> list[Pull]:
         return [pull for pull in self.pulls.values() if pull.jobs.get(job.digest) is job]
@@ -263,17 +208,19 @@ class Swarm:
                 self.on_end(pull)
         self.lock.notify_all()
 
-    def _give_back(self, job: Job, chunk: int, state: SourceState) -> None:
+    def give_back(self, job: Job, chunk: int, state: SourceState) -> None:
+        """The range did not come from this source: others may be asked."""
         with self.lock:
             job.ranges.failed(chunk, state.box)
             self.lock.notify_all()
 
-    def _lacks(self, pull: Pull, state: SourceState, job: Job, chunk: int) -> None:
+    def lacks(self, pull: Pull, state: SourceState, job: Job, chunk: int) -> None:
+        """The source does not have it."""
         with self.lock:
-            state.lacks.add(job.digest)
+            pull.lacked(state, job.digest)
             job.ranges.failed(chunk, state.box)
             self._release(job, state.box)
-            self._give_up_if_hopeless(pull)
+            self.give_up_if_hopeless(pull)
             self.lock.notify_all()
 
     def _release(self, job: Job, box: str) -> None:
@@ -285,19 +232,21 @@ class Swarm:
             if state.left is None and not pull.cancelled.is_set():
                 log.warning("source left", source=state.box, image=pull.source.name, error=why)
             state.left = state.left or why
+            state.rest(time.monotonic())
             for job in pull.pending:
                 self._release(job, state.box)
-            self._give_up_if_hopeless(pull)
+            self.give_up_if_hopeless(pull)
             self.lock.notify_all()
 
-    def _ban(self, pull: Pull, box: str, job: Job, why: str) -> None:
+    def ban(self, pull: Pull, box: str, job: Job, why: str) -> None:
+        """The source lied: it is not asked again in this transfer."""
         log.warning("source banned", source=box, image=pull.source.name, digest=job.digest, error=why)
         with self.lock:
-            state = pull.sources.setdefault(box, SourceState(box))
+            state = pull.sources.setdefault(box, SourceState(box, Giver(box)))
             state.banned_for = job.digest
         self._leave(pull, state, why)
 
-    def _give_up_if_hopeless(self, pull: Pull) -> None:
+    def give_up_if_hopeless(self, pull: Pull) -> None:
         """End what no depository can give any more, once everything that may still help was tried."""
         while hopeless := [job for job in pull.pending if not self._can_come(job)]:
             if not self._second_round(pull) and not self._without_list(pull, hopeless):

@@ -9,9 +9,21 @@ import pytest
 
 from common.errors import NotFound, Unavailable
 from common.names import EPOCH, EPOCH_READY, reserved_key, wish_key
-from common.reports import Ended, Exported, Failed, KeyMade, Preparing, Report, Running, StepDone, Stopped
+from common.reports import (
+    Ended,
+    Exported,
+    Failed,
+    KeyMade,
+    Lied,
+    Preparing,
+    Report,
+    Running,
+    StepDone,
+    Stopped,
+)
 from common.wishes import ComputeWish, ExportWish, OfferWish
-from common.words import Endpoint, MountMode, Resources
+from common.words import Endpoint, MountMode, Resources, Role
+from master.boxes.standing import accusers
 from master.context import MasterContext
 from master.deployments.models import Deployment, Instance
 from master.deployments.services import queue_place, request_deployment, stop_deployment
@@ -66,6 +78,56 @@ def start(master: MasterContext, box: FakeBox, deployment: Deployment) -> Instan
     about = {"subject": instance.id, "generation": instance.generation}
     assert tell(master, box, Preparing(**about), Running(**about)) == [True, True]
     return instance
+
+
+def test_boxes_that_fetch_the_same_image_are_told_of_each_other(master: MasterContext) -> None:
+    boxes = [FakeBox(master, "box-1"), FakeBox(master, "box-2")]
+    holder = FakeBox(master, "holder", roles=frozenset({Role.DEPOSITORY}))
+    holder.hold(image_digests(add_image(master, "site:1")))
+    add_application(master, "site", "site:1")
+    placed: dict[str, str] = {}
+    for number, box in enumerate(boxes):
+        other = boxes[1 - number]
+        other.beat(open=False)
+        box.beat(open=True)
+        user = add_user(master, f"user-{number}")
+        instance = request_deployment(master, user, "site", {}).instances[0]
+        assert Scheduler(master).place(instance.id, instance.generation) == "placed"
+        placed[box.name] = instance.id
+    for box, other in (boxes, reversed(boxes)):
+        image = compute_wish(box, placed[box.name]).image
+        assert image.fetching == [other.name]
+        assert set(image.endpoints) == {"holder", other.name}
+        assert image.blobs[0].boxes == ["holder"]
+    about = {"subject": placed["box-2"], "generation": 1}
+    assert tell(master, boxes[1], Preparing(**about), Running(**about)) == [True, True]
+    third = request_deployment(master, add_user(master, "third"), "site", {}).instances[0]
+    assert Scheduler(master).place(third.id, third.generation) == "placed"
+    assert compute_wish(boxes[1], third.id).image.fetching == ["box-1"]
+
+
+def test_a_box_that_several_accuse_of_bad_bytes_is_not_named_as_a_source(master: MasterContext) -> None:
+    boxes = [FakeBox(master, f"box-{number}") for number in range(3)]
+    holders = [FakeBox(master, name, roles=frozenset({Role.DEPOSITORY})) for name in ("good", "liar")]
+    digests = image_digests(add_image(master, "site:1"))
+    for holder in holders:
+        holder.hold(digests)
+    add_application(master, "site", "site:1")
+    named: list[list[str]] = []
+    for number, box in enumerate(boxes):
+        for other in boxes:
+            other.beat(open=other is box)
+        user = add_user(master, f"user-{number}")
+        instance = request_deployment(master, user, "site", {}).instances[0]
+        assert Scheduler(master).place(instance.id, instance.generation) == "placed"
+        named.append(compute_wish(box, instance.id).image.blobs[0].boxes)
+        about = {"subject": instance.id, "generation": 1}
+        assert tell(master, box, Lied(boxes=["liar"], **about)) == [number < 2]
+        # What the box was not told to ask cannot have lied to it, nor to one that fetches nothing.
+        assert tell(master, box, Lied(boxes=["stranger"], **about)) == [False]
+        assert tell(master, boxes[number - 1], Lied(boxes=["good"], **about)) == [False]
+    assert named == [["good", "liar"], ["good", "liar"], ["good"]]
+    assert accusers(master.redis, "liar") == ["box-0", "box-1"]
 
 
 def test_a_request_is_placed_runs_and_stops_and_leaves_nothing(master: MasterContext) -> None:

@@ -118,6 +118,23 @@ def test_the_first_bytes_of_a_layer_are_there_before_its_last(
         connection.close()
 
 
+def test_bytes_that_are_being_sent_stay_readable_when_the_layer_is_complete(
+    make_box: MakeBox, master: FakeMaster, image: Image
+) -> None:
+    seed, box = make_box("seed", layers_out_bps=8_000_000), make_box("reader")
+    seed.hold(image)
+    layer = image.layers[1]
+    box.client.plan(image.source(master, {"seed": seed.endpoint}))
+    pull, blob = box.fetcher.planned("site", digest_of(layer))
+    spans = box.fetcher.spans(pull, blob, 0, len(layer))
+    first = next(spans)
+    assert 0 < first.length < len(layer)
+    assert box.fetcher.wait(image.digest, 20).state == "done"
+    rest = list(spans)
+    assert first.file.read(first.length) == layer[: first.length]
+    assert first.length + sum(span.length for span in rest) == len(layer)
+
+
 def test_without_a_source_the_engine_is_told_so_and_does_not_try_again(
     make_box: MakeBox, master: FakeMaster, image: Image
 ) -> None:

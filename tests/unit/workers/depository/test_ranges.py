@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import dataclass
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.depository.ranges import MOST_ASKED, BlobRanges, pick
+from workers.depository.plan import Giver, choose
+from workers.depository.ranges import MOST_ASKED, BlobRanges
 
 SOURCES = ("a", "b", "c")
 GOOD = "good"
-NONE: frozenset[int] = frozenset()
 
 blobs = st.lists(st.tuples(st.integers(0, 500), st.integers(1, 90), st.booleans()), min_size=1, max_size=4)
 events = st.lists(
     st.tuples(st.sampled_from((*SOURCES, GOOD)), st.sampled_from(["ask", "give", "fail", "leave"])),
     max_size=80,
 )
+
+
+@dataclass
+class Blob:
+    """A blob on its way."""
+
+    digest: str
+    ranges: BlobRanges
+
+
+def pick(
+    blobs: list[BlobRanges], source: str, now: float, lacking: frozenset[int] = frozenset()
+) -> tuple[int, int] | None:
+    """What the plan asks of a source that has all but the blobs `lacking`."""
+    wanted = [Blob(f"sha256:{number:064x}", ranges) for number, ranges in enumerate(blobs)]
+    chunks: dict[str, bytes | None] = {
+        blob.digest: None for number, blob in enumerate(wanted) if number not in lacking
+    }
+    return choose(wanted, Giver(source, chunks=chunks), [], now, me="me", dice=random.Random(1))  # noqa: S311
 
 
 class Transfer:
@@ -32,7 +54,7 @@ class Transfer:
         self.now += 1.0
         owed = self.open.setdefault(source, [])
         if event == "ask":
-            found = pick(self.blobs, source, self.now, 0.5, NONE)
+            found = pick(self.blobs, source, self.now)
             if found is None:
                 return False
             self.blobs[found[0]].ask(found[1], source, self.now)
@@ -113,7 +135,7 @@ def test_ranges_are_asked_in_layer_order() -> None:
     layers = [BlobRanges(30, 10, True), BlobRanges(20, 10, True)]
     order = []
     for number in range(5):
-        found = pick(layers, SOURCES[number % 3], 0.0, 1.0, NONE)
+        found = pick(layers, SOURCES[number % 3], 0.0)
         assert found is not None
         layers[found[0]].ask(found[1], SOURCES[number % 3], 0.0)
         order.append(found)
@@ -123,26 +145,26 @@ def test_ranges_are_asked_in_layer_order() -> None:
 def test_a_slow_range_is_asked_a_second_time_only_when_nothing_else_is_left() -> None:
     blob = BlobRanges(30, 10, True)
     blob.ask(0, "a", 0.0)
-    assert pick([blob], "b", 100.0, 1.0, NONE) == (0, 1)
+    assert pick([blob], "b", 100.0) == (0, 1)
     blob.ask(1, "b", 100.0)
     blob.ask(2, "b", 100.0)
-    assert pick([blob], "b", 100.5, 1.0, NONE) == (0, 0)
-    blob.ask(0, "b", 100.5)
-    assert pick([blob], "c", 100.5, 1.0, NONE) is None
-    assert blob.arrived(0, "b")
+    assert pick([blob], "c", 100.1) == (0, 0)
+    blob.ask(0, "c", 100.1)
+    assert pick([blob], "d", 100.1) is None
+    assert blob.arrived(0, "c")
     assert not blob.arrived(0, "a")
 
 
 def test_a_source_is_not_asked_for_what_it_lacks() -> None:
     layers = [BlobRanges(30, 10, True), BlobRanges(20, 10, True)]
-    assert pick(layers, "a", 0.0, 1.0, frozenset({0})) == (1, 0)
-    assert pick(layers, "a", 0.0, 1.0, frozenset({0, 1})) is None
+    assert pick(layers, "a", 0.0, frozenset({0})) == (1, 0)
+    assert pick(layers, "a", 0.0, frozenset({0, 1})) is None
 
 
 def test_a_blob_without_chunk_hashes_comes_from_one_source_at_a_time() -> None:
     blob = BlobRanges(30, 10, verified_by_chunk=False)
     blob.ask(0, "a", 0.0)
-    assert pick([blob], "b", 100.0, 1.0, NONE) is None
-    assert pick([blob], "a", 100.0, 1.0, NONE) == (0, 1)
+    assert pick([blob], "b", 100.0) is None
+    assert pick([blob], "a", 100.0) == (0, 1)
     blob.leave("a")
-    assert pick([blob], "b", 100.0, 1.0, NONE) == (0, 0)
+    assert pick([blob], "b", 100.0) == (0, 0)

@@ -16,6 +16,7 @@ from tests.support.redis import RedisServer, wait_until
 from workers.box.config import BoxConfig
 from workers.box.role import RoleFacts
 from workers.box.status import Heartbeat
+from workers.depository.holdings import Timer
 
 BOX = "b1"
 
@@ -36,6 +37,9 @@ class Layers:
 
     def sequence(self) -> int:
         return self.count
+
+    def timers(self) -> list[Timer]:
+        return [Timer(digest, 1, 1234.5, 0.0) for digest in self.held]
 
 
 class Role:

@@ -25,6 +25,10 @@ FIRST_RANGE_S = 0.3
 NEXT_FEW = 8
 # When sharing: no further ahead than so many ranges, for the engine's sake and the processor's.
 WINDOW = 512
+# What is smaller says more of the round trip than of the rate.
+LEAST_MEASURED_BYTES = 256 * 1024
+# A source that was left out for so long, being too slow, is tried again with the last free range: links change.
+PROBE_S = 2.0
 # How much the newest range counts in a source's rate.
 NEWEST = 0.4
 
@@ -52,6 +56,8 @@ class Giver:
     # What it has, by digest: a bit for each chunk, lowest first; none: the whole blob.
     chunks: dict[str, bytes | None] = field(default_factory=dict)
     seconds_per_byte: float | None = None
+    # When it was last asked for a range.
+    asked_at: float = 0.0
 
     def holds(self, digest: str, chunk: int) -> bool:
         """Whether it has this chunk, as far as is known."""
@@ -62,7 +68,9 @@ class Giver:
 
     def gave(self, size_bytes: int, took_s: float) -> None:
         """One of its lines gave so much in so long."""
-        newest = took_s / max(1, size_bytes)
+        if size_bytes < LEAST_MEASURED_BYTES:
+            return
+        newest = took_s / size_bytes
         before = self.seconds_per_byte
         self.seconds_per_byte = newest if before is None else NEWEST * newest + (1 - NEWEST) * before
 
@@ -94,15 +102,18 @@ def choose(
     me: str,
     dice: random.Random,
 ) -> tuple[int, int] | None:
-    """What to ask of `giver` next: (index in `wanted`, chunk); none: nothing now.
+    """What to ask of `giver` next: (index in `wanted`, chunk), noted in it; none: nothing now.
 
     `others` are the other live sources, `me` the box that fetches, by whose name its part is found when it shares.
     """
     if giver.is_peer or any(other.is_peer for other in others):
         found = _shared(wanted, giver, others, me, dice)
     else:
-        found = _in_order(wanted, giver, others)
-    return found or _second(wanted, giver, [giver, *others], now)
+        found = _in_order(wanted, giver, others, now)
+    found = found or _second(wanted, giver, [giver, *others], now)
+    if found is not None:
+        giver.asked_at = now
+    return found
 
 
 def _free(wanted: Sequence[Arriving], giver: Giver) -> Iterator[tuple[int, int]]:
@@ -114,13 +125,18 @@ def _free(wanted: Sequence[Arriving], giver: Giver) -> Iterator[tuple[int, int]]
                     yield number, chunk
 
 
-def _in_order(wanted: Sequence[Arriving], giver: Giver, others: Sequence[Giver]) -> tuple[int, int] | None:
+def _in_order(
+    wanted: Sequence[Arriving], giver: Giver, others: Sequence[Giver], now: float
+) -> tuple[int, int] | None:
     first = next(_free(wanted, giver), None)
     if first is None:
         return None
     ahead = _ahead(wanted, giver, [other for other in others if _may(other, wanted[first[0]], first[1])])
-    # None: the others will have given all the rest before this source could give one range of it.
-    return next(islice(_free(wanted, giver), ahead, None), None)
+    free = list(islice(_free(wanted, giver), ahead + 1))
+    if len(free) > ahead:
+        return free[ahead]
+    # The others will have given all the rest before this source could give one range of it.
+    return free[-1] if now - giver.asked_at > PROBE_S else None
 
 
 def _may(other: Giver, blob: Arriving, chunk: int) -> bool:

@@ -97,6 +97,27 @@ def test_unequal_links_are_used_in_proportion_and_better_than_by_turns() -> None
     assert fetch(100, 50, 1) < fetch(100, 50, 1, strategy=first_free)
 
 
+def test_a_small_first_blob_from_afar_does_not_make_a_source_look_slow() -> None:
+    def took(*sizes: int) -> float:
+        simulation = Simulation()
+        seeds = [Node(f"seed-{number}", up=100 * MBIT, delay_s=0.05) for number in range(3)]
+        simulation.read(Node("reader", down=1000 * MBIT), image(sizes), seeds)
+        return simulation.run(100)
+
+    assert took(2000, 3000, *LAYERS) < 1.1 * took(*LAYERS)
+
+
+def test_a_source_that_becomes_quick_is_used_again() -> None:
+    def took(**fault: object) -> float:
+        simulation = Simulation()
+        seeds = [Node("steady", up=20 * MBIT), Node("other", up=100 * MBIT, **fault)]  # type: ignore[arg-type]
+        simulation.read(Node("reader", down=1000 * MBIT), image(LAYERS), seeds)
+        return simulation.run(1000)
+
+    paused_s = 5.0
+    assert took(frozen=(1.0, 1.0 + paused_s)) < took() + 2 * paused_s
+
+
 def test_a_source_that_hardly_moves_does_not_slow_the_others() -> None:
     assert fetch(100, 100, 0.1) < 1.02 * fetch(100, 100)
 

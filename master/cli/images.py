@@ -130,7 +130,7 @@ def list_command(as_json: bool) -> None:
         {
             "IMAGE": lambda item: f"{item['repository']}:{item['tag']}",
             "DIGEST": lambda item: item["digest"].removeprefix("sha256:")[:12],
-            "ARCHITECTURE": lambda item: item["architecture"],
+            "ARCHITECTURE": lambda item: ",".join(item["architectures"]) or "-",
             "SIZE": lambda item: size(item["size_bytes"]),
             "LAYERS": lambda item: item["layers"],
             "BOXES": lambda item: ",".join(item["boxes"]) or "-",

@@ -63,7 +63,7 @@ def compute_wish(session: Session, context: MasterContext, instance: Instance) -
     """What the instance's compute box is to do. The instance is placed."""
     filled = filled_service(instance)
     box = session.get_one(Box, instance.box_id)
-    image = session.get_one(Image, instance.image_digest)
+    image = session.get_one(Image, instance.variant_digest or instance.image_digest)
     mounts = [mount for mount in instance.mounts if mount.generation == instance.generation]
     stopped = InstanceState(instance.state) in UNWANTED or instance.deployment.wanted != "running"
     wish = ComputeWish(

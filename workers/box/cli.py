@@ -145,7 +145,9 @@ def join(
     if as_json:
         print_json({"box": name, "master": identity.answer.master.url, "state_dir": state_dir})
     else:
-        click.echo(f"This machine has joined as box {name}. Start it with: openraas box run --state-dir {state_dir}")
+        click.echo(
+            f"This machine has joined as box {name}. Start it with: openraas box run --state-dir {state_dir}"
+        )
 
 
 def _read(file: Path | None) -> dict[str, Any]:

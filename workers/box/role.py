@@ -8,7 +8,7 @@ from typing import Protocol
 import redis
 
 from common.signing import SealKey, Verifier
-from common.status import FilesetHolding
+from common.status import EngineFacts, FilesetHolding
 from common.wishes import Wish
 from common.words import Resources, Role
 from workers.box.config import BoxConfig, BoxPaths, Identity
@@ -44,6 +44,7 @@ class RoleFacts:
     engine_bytes: int = 0
     filesets_bytes: int = 0
     filesets: tuple[FilesetHolding, ...] = ()
+    engine: EngineFacts | None = None
 
 
 class RoleWorker(Protocol):

@@ -114,6 +114,7 @@ class Heartbeat:
             open=config.open,
             fixed=config.fixed,
             architecture=capacity.architecture(),
+            engine=next((fact.engine for fact in facts if fact.engine is not None), None),
             labels=config.labels,
             coordinate=config.coordinate,
             capacity=self._capacity,

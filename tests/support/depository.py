@@ -201,13 +201,15 @@ def identity(name: str, master: FakeMaster) -> Identity:
 class Image:
     """An image made of random files, the same for the same seed."""
 
-    def __init__(self, *sizes: int, repository: str = "site", seed: int = 1) -> None:
+    def __init__(
+        self, *sizes: int, repository: str = "site", seed: int = 1, architecture: str = "amd64"
+    ) -> None:
         self.repository = repository
         source = random.Random(seed)  # noqa: S311 - the same image for the same seed
         tars = [_layer(f"layer-{number}", source.randbytes(size)) for number, size in enumerate(sizes)]
         self.layers = [gzip.compress(tar, 1, mtime=0) for tar in tars]
         config = {
-            "architecture": "amd64",
+            "architecture": architecture,
             "os": "linux",
             "config": {},
             "rootfs": {"type": "layers", "diff_ids": [_digest(tar) for tar in tars]},

@@ -16,12 +16,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from common.names import wish_key
+from common.oci.archive import OCI_LAYERS
+from common.oci.layers import Packing
 from common.words import InstanceState
 from master.accounts.models import UserRole
 from master.cli import users
 from master.deployments.models import Instance
 from master.images.models import ImageHolding
-from tests.support.cli import VERB_S, World, layout
+from tests.support.cli import VERB_S, World, layout, platforms_layout
 from tests.support.depository import Image
 from tests.support.master import add_application
 from tests.support.redis import wait_until
@@ -259,4 +261,29 @@ def test_what_docker_save_writes_is_pushed_too(world: World) -> None:
             tar.addfile(info, io.BytesIO(data))
     answer = world.operator.json("image", "push", str(file), "saved")
     assert isinstance(answer, dict)
-    assert (answer["tag"], answer["architecture"]) == ("latest", "amd64")
+    assert (answer["tag"], answer["architectures"]) == ("latest", ["amd64"])
+
+
+def test_a_layout_of_several_platforms_is_pushed_whole_packed_anew_and_shared_between_names(
+    world: World,
+) -> None:
+    path = platforms_layout(world.directory / "platforms", "amd64", "arm64")
+    answer = world.operator.json("image", "push", str(path), "many:1")
+    assert isinstance(answer, dict)
+    assert answer["architectures"] == ["amd64", "arm64"]
+    images = world.operator.json("image", "list")
+    assert isinstance(images, list)
+    (listed,) = [item for item in images if item["repository"] == "many"]
+    assert (listed["architectures"], listed["digest"]) == (["amd64", "arm64"], answer["digest"])
+    one = world.operator.json("image", "push", str(path), "one:1", "--architecture", "arm64")
+    assert isinstance(one, dict)
+    assert one["architectures"] == ["arm64"]
+    zstd = world.operator.json("image", "push", str(path), "small:1", "--recompress", "zstd")
+    assert isinstance(zstd, dict)
+    assert zstd["digest"] != answer["digest"]
+    holdings = world.boxes[0].holdings
+    index = json.loads(holdings.store.read(zstd["digest"], 10_000))
+    manifest = json.loads(holdings.store.read(index["manifests"][0]["digest"], 10_000))
+    assert {layer["mediaType"] for layer in manifest["layers"]} == {OCI_LAYERS[Packing.ZSTD]}
+    config = manifest["config"]["digest"]
+    assert all(holdings.find(config, name) for name in ("many", "small")), "taken over, not sent again"

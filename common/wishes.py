@@ -11,6 +11,7 @@ with the higher (generation, version) counts; the box never goes back.
 | filestore | `fileset.<fileset>` | held, removed |
 | depository | instance id | offered, released |
 | depository | `image.<first 12 hex of its digest>` | held, removed |
+| depository | `mirror.<id>` | mirrored, dropped |
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ UNDONE = {
     "FilesetWish": "removed",
     "OfferWish": "released",
     "HoldWish": "removed",
+    "MirrorWish": "dropped",
 }
 
 
@@ -162,9 +164,21 @@ class HoldWish(_Wish):
     image: ImageSource
 
 
+class MirrorWish(_Wish):
+    """Fetch an image from a registry elsewhere."""
+
+    role: Literal["depository"] = "depository"
+    kind: Literal["mirror"] = "mirror"
+    wanted: Literal["mirrored", "dropped"]
+    source: str = Field(max_length=400, description="Registry, repository and tag or digest.")
+    repository: str = Field(max_length=128, description="What it is called here.")
+    architectures: list[str] = Field(description="Which images of an index; empty: all.")
+    sealed: str | None = Field(None, description="JSON list of name and password there, sealed for this box.")
+
+
 FilestoreWish = Annotated[ExportWish | FilesetWish, Field(discriminator="kind")]
-DepositoryWish = Annotated[OfferWish | HoldWish, Field(discriminator="kind")]
-Wish = ComputeWish | ExportWish | FilesetWish | OfferWish | HoldWish
+DepositoryWish = Annotated[OfferWish | HoldWish | MirrorWish, Field(discriminator="kind")]
+Wish = ComputeWish | ExportWish | FilesetWish | OfferWish | HoldWish | MirrorWish
 _ADAPTER: TypeAdapter[Wish] = TypeAdapter(
     Annotated[ComputeWish | FilestoreWish | DepositoryWish, Field(discriminator="role")]
 )

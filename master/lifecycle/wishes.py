@@ -25,6 +25,7 @@ from common.wishes import (
     ComputeWish,
     ExportWish,
     ImageSource,
+    MirrorWish,
     MountWish,
     OfferWish,
     Wish,
@@ -40,6 +41,8 @@ from master.deployments.wanted import filled_service
 from master.filesets.models import Fileset
 from master.images.models import Image
 from master.images.services import blobs_of, build_source
+from master.mirrors.models import Mirror
+from master.mirrors.services import mirror_subject
 
 log = get_logger(__name__)
 
@@ -180,6 +183,21 @@ def depository_boxes(session: Session) -> frozenset[str]:
     """Boxes with the depository role."""
     rows = session.execute(select(Box.id, Box.roles))
     return frozenset(box for box, roles in rows if Role.DEPOSITORY.value in roles)
+
+
+def mirror_wish(mirror: Mirror) -> BoxWish:
+    """What a depository is to fetch from elsewhere."""
+    wish = MirrorWish(
+        subject=mirror_subject(mirror),
+        generation=0,
+        version=1,
+        wanted="mirrored",
+        source=mirror.source,
+        repository=mirror.repository,
+        architectures=mirror.architectures,
+        sealed=mirror.sealed,
+    )
+    return BoxWish(mirror.box_id, wish)
 
 
 class WishWriter:

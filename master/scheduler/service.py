@@ -120,6 +120,7 @@ class Scheduler:
             instance.depositories = {
                 digest: list(boxes[:HOLDERS_PER_BLOB]) for digest, boxes in placement.depositories.items()
             }
+            instance.variant_digest = placement.image or None
             instance.reason = placement.reason
             instance.considered = _explain(decision)
             instance.wish_version = 1

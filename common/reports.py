@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from common.images import DescribedImage
 from common.wishes import ChunkList
 from common.words import MOST, BoxId, Digest, Endpoint, FilesetId, Frozen
 
@@ -113,6 +114,21 @@ class Lied(_Report):
     boxes: list[BoxId] = Field(max_length=100)
 
 
+class MirrorProgress(_Report):
+    """How far the fetch of an image from elsewhere came."""
+
+    kind: Literal["mirroring"] = "mirroring"
+    size_bytes: int = Field(ge=0, le=MOST)
+    done_bytes: int = Field(ge=0, le=MOST)
+
+
+class Mirrored(_Report):
+    """An image from elsewhere lies whole on this box."""
+
+    kind: Literal["mirrored"] = "mirrored"
+    image: DescribedImage
+
+
 class FilesetHeld(_Report):
     """A version of a fileset lies whole on this box."""
 
@@ -127,7 +143,19 @@ class FilesetHeld(_Report):
 
 
 Report = (
-    StepDone | Preparing | KeyMade | Exported | Ended | Running | Stopped | Failed | Held | Lied | FilesetHeld
+    StepDone
+    | Preparing
+    | KeyMade
+    | Exported
+    | Ended
+    | Running
+    | Stopped
+    | Failed
+    | Held
+    | Lied
+    | FilesetHeld
+    | MirrorProgress
+    | Mirrored
 )
 _ADAPTER: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 

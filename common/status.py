@@ -34,6 +34,15 @@ class FilesetHolding(Frozen):
     version: int
 
 
+class EngineFacts(Frozen):
+    """The container engine of a box."""
+
+    name: str = Field(max_length=32)
+    version: str = Field("", max_length=64)
+    store: str = Field("", max_length=64, description="How it keeps images: overlay2, io.containerd.…, …")
+    zstd: bool = Field(False, description="Whether it unpacks layers that are compressed with zstd.")
+
+
 class BoxStatus(Frozen):
     """What a box says of itself now."""
 
@@ -48,6 +57,7 @@ class BoxStatus(Frozen):
     open: bool
     fixed: bool
     architecture: str = Field(max_length=64, description="As in the OCI image specification: amd64, arm64, …")
+    engine: EngineFacts | None = Field(None, description="None: the box does not compute.")
     labels: dict[str, str] = Field(default_factory=dict)
     coordinate: Coordinate = Coordinate()
     capacity: Resources

@@ -58,6 +58,7 @@ class RepositoryTicket(_Ticket):
     user: str
     box: BoxId | None = Field(None, description="The depository it is for; none: any.")
     actions: dict[RepositoryName, frozenset[Literal["pull", "push", "delete"]]]
+    catalogue: bool = Field(False, description="Whether it may list the repositories.")
 
 
 class FilesetTicket(_Ticket):

@@ -12,6 +12,7 @@ with the higher (generation, version) counts; the box never goes back.
 | depository | instance id | offered, released |
 | depository | `image.<first 12 hex of its digest>` | held, removed |
 | depository | `layers.<first 12 hex of a digest>` | kept, evicted |
+| depository | `mirror.<id>` | mirrored, dropped |
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ UNDONE = {
     "OfferWish": "released",
     "HoldWish": "removed",
     "LayersWish": "kept",  # it has no lease; what somebody pinned is not dropped by a clock
+    "MirrorWish": "dropped",
 }
 
 
@@ -194,9 +196,21 @@ class LayersWish(_Wish):
     blobs: list[Digest]
 
 
+class MirrorWish(_Wish):
+    """Fetch an image from a registry elsewhere."""
+
+    role: Literal["depository"] = "depository"
+    kind: Literal["mirror"] = "mirror"
+    wanted: Literal["mirrored", "dropped"]
+    source: str = Field(max_length=400, description="Registry, repository and tag or digest.")
+    repository: str = Field(max_length=128, description="What it is called here.")
+    architectures: list[str] = Field(description="Which images of an index; empty: all.")
+    sealed: str | None = Field(None, description="JSON list of name and password there, sealed for this box.")
+
+
 FilestoreWish = Annotated[ExportWish | FilesetWish, Field(discriminator="kind")]
-DepositoryWish = Annotated[OfferWish | HoldWish | LayersWish, Field(discriminator="kind")]
-Wish = ComputeWish | ExportWish | FilesetWish | OfferWish | HoldWish | LayersWish
+DepositoryWish = Annotated[OfferWish | HoldWish | LayersWish | MirrorWish, Field(discriminator="kind")]
+Wish = ComputeWish | ExportWish | FilesetWish | OfferWish | HoldWish | LayersWish | MirrorWish
 _ADAPTER: TypeAdapter[Wish] = TypeAdapter(
     Annotated[ComputeWish | FilestoreWish | DepositoryWish, Field(discriminator="role")]
 )

@@ -1,51 +1,32 @@
 """Images in files: what `docker save` writes, and OCI image layouts, as a directory or a tar.
 
-Layers that lie there uncompressed are compressed in a way that depends on their content alone, so that pushing the
-same image twice from different machines moves and stores its layers once.
+An archive of one platform gives an image; one of several gives an index and the images that are in it.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
-import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from common.errors import BadInput
+from common.images import NO_ARCHITECTURE
 from common.oci.digest import digest_of, hex_of
-from common.oci.manifests import DOCKER_MANIFEST, LIMIT_BYTES, Descriptor, Manifest, parse
+from common.oci.layers import ArchivedBlob, LayerCache, Packer, Packing
+from common.oci.manifests import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, parse
+from common.oci.members import BadArchive, Members, open_members
 
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-# Media types of layers that travel uncompressed, and what they are once compressed.
-COMPRESSED = {
-    "application/vnd.oci.image.layer.v1.tar": "application/vnd.oci.image.layer.v1.tar+gzip",
-    "application/vnd.docker.image.rootfs.diff.tar": DOCKER_LAYER,
-}
-# Part of what makes the result the same everywhere; twice as quick as gzip's default, a few percent larger.
-_LEVEL = 3
-_STEP_BYTES = 2**20
-_GZIP_MAGIC = b"\x1f\x8b"
-
-Opener = Callable[[], BinaryIO]
-
-
-class BadArchive(BadInput):
-    """A file or directory that holds no image this project can read."""
-
-
-@dataclass(frozen=True)
-class ArchivedBlob:
-    """A config or layer of an archived image; `open` gives its bytes as they are to be pushed."""
-
-    descriptor: Descriptor
-    open: Opener
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_LAYERS = {Packing.NONE: OCI_LAYER, Packing.GZIP: f"{OCI_LAYER}+gzip", Packing.ZSTD: f"{OCI_LAYER}+zstd"}
+# Layers whose packing is ours to choose; others (attestations, foreign layers) stay as they are.
+_DOCKER_LAYERS = frozenset({DOCKER_LAYER, "application/vnd.docker.image.rootfs.diff.tar"})
+_LAYERS = _DOCKER_LAYERS | frozenset(OCI_LAYERS.values())
 
 
 @dataclass(frozen=True)
@@ -63,74 +44,51 @@ class ArchivedImage:
         return digest_of(self.manifest)
 
 
-class _Files:
-    """The members of a directory or a tar, by their path."""
+@dataclass(frozen=True)
+class Archive:
+    """What is in a file: one image, or an index and its images (not necessarily all that it names)."""
 
-    def __init__(self, root: Path, tar: tarfile.TarFile | None) -> None:
-        self._root = root
-        self._tar = tar
-        self.name = str(root)
+    images: tuple[ArchivedImage, ...]
+    index: bytes | None = None
+    index_type: str = OCI_INDEX
 
-    def open(self, name: str) -> BinaryIO:
-        """A member for reading; raises BadArchive if there is none of that name."""
-        parts = PurePosixPath(name)
-        if parts.is_absolute() or ".." in parts.parts:
-            raise BadArchive(f"{self.name} names a file outside of itself: {name!r}.")
-        try:
-            if self._tar is None:
-                path = (self._root / name).resolve()
-                if not path.is_relative_to(self._root.resolve()):
-                    raise BadArchive(f"{self.name} names a file outside of itself: {name!r}.")
-                return path.open("rb")
-            file = self._tar.extractfile(self._member(name))
-        except (KeyError, FileNotFoundError, IsADirectoryError) as error:
-            raise BadArchive(f"{self.name} has no {name}.") from error
-        if file is None:
-            raise BadArchive(f"{name} in {self.name} is not a file.")
-        return file  # type: ignore[return-value]
+    @property
+    def digest(self) -> str:
+        """Of what a tag is to name."""
+        return self.images[0].digest if self.index is None else digest_of(self.index)
 
-    def _member(self, name: str) -> tarfile.TarInfo:
-        assert self._tar is not None  # noqa: S101 - only asked for tars
-        try:
-            return self._tar.getmember(name)
-        except KeyError:
-            return self._tar.getmember(f"./{name}")
+    @property
+    def architectures(self) -> list[str]:
+        """What it runs on."""
+        found = (image.architecture for image in self.images)
+        return list(dict.fromkeys(name for name in found if name not in NO_ARCHITECTURE))
 
-    def has(self, name: str) -> bool:
-        """Whether there is such a member."""
-        try:
-            self.open(name).close()
-        except BadArchive:
-            return False
-        return True
-
-    def read(self, name: str, limit_bytes: int = LIMIT_BYTES) -> bytes:
-        """A small member whole."""
-        with self.open(name) as file:
-            data = file.read(limit_bytes + 1)
-        if len(data) > limit_bytes:
-            raise BadArchive(f"{name} in {self.name} is larger than {limit_bytes} bytes.")
-        return data
-
-    def json(self, name: str) -> Any:
-        """A JSON member."""
-        try:
-            return json.loads(self.read(name))
-        except ValueError as error:
-            raise BadArchive(f"{name} in {self.name} is not JSON: {error}.") from error
+    @property
+    def size_bytes(self) -> int:
+        """All blobs, each once."""
+        blobs = (blob.descriptor for image in self.images for blob in image.blobs)
+        return sum({blob.digest: blob.size_bytes for blob in blobs}.values())
 
 
 @contextmanager
-def open_archive(path: Path, *, architecture: str = "") -> Iterator[ArchivedImage]:
-    """The image in `path`; its blobs can be read while the context is open.
+def open_archive(
+    path: Path,
+    *,
+    architectures: Collection[str] = (),
+    packing: Packing | None = None,
+    cache: LayerCache | None = None,
+) -> Iterator[Archive]:
+    """What is in `path`; its blobs can be read while the context is open.
 
-    Of an archive with several platforms, `architecture` chooses one. Raises BadArchive.
+    Of several platforms `architectures` leaves only those (one alone gives that image without an index).
+    Raises BadArchive.
     """
-    with tempfile.TemporaryDirectory(prefix="openraas-archive-") as scratch, _files(path) as files:
+    with tempfile.TemporaryDirectory(prefix="openraas-archive-") as scratch, open_members(path) as files:
+        packer = Packer(Path(scratch), packing, cache)
         if files.has("index.json"):
-            yield _from_layout(files, Path(scratch), architecture)
+            yield _from_layout(files, packer, architectures)
         elif files.has("manifest.json"):
-            yield _from_docker(files, Path(scratch))
+            yield Archive((_check(_from_docker(files, packer), architectures, files.name),))
         else:
             raise BadArchive(
                 f"{path} is neither an OCI image layout nor the output of docker save.",
@@ -139,57 +97,111 @@ def open_archive(path: Path, *, architecture: str = "") -> Iterator[ArchivedImag
             )
 
 
-@contextmanager
-def _files(path: Path) -> Iterator[_Files]:
-    if path.is_dir():
-        yield _Files(path, None)
-        return
-    try:
-        tar = tarfile.open(path)  # noqa: SIM115 - closed below, while errors of the body are not ours
-    except FileNotFoundError as error:
-        raise BadArchive(f"{path} does not exist.", field="path") from error
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise BadArchive(f"{path} is not a tar: {error}.", field="path") from error
-    with tar:
-        yield _Files(path, tar)
+def _blob(digest: str) -> str:
+    return f"blobs/sha256/{hex_of(digest)}"
 
 
-def _from_layout(files: _Files, scratch: Path, architecture: str) -> ArchivedImage:
-    def blob(digest: str) -> str:
-        return f"blobs/sha256/{hex_of(digest)}"
-
+def _from_layout(files: Members, packer: Packer, architectures: Collection[str]) -> Archive:
     data = files.read("index.json")
+    index = parse(data)
+    if len(index.manifests) == 1:
+        data = files.read(_blob(index.manifests[0].digest))
+        index = parse(data)
+    elif len({item.architecture for item in index.manifests}) < len(index.manifests):
+        raise _unclear(index, files.name)
+    if not index.is_index:
+        return Archive((_check(_image_of(files, packer, data), architectures, files.name),))
+    here = [item for item in index.manifests if files.has(_blob(item.digest))]
+    chosen = [item for item in here if _is_wanted(item, packer, architectures)]
+    if not any(item.architecture != "unknown" for item in chosen):
+        raise _unclear(index, files.name)
+    images = [_image_of(files, packer, files.read(_blob(item.digest))) for item in chosen]
+    if len(architectures) == 1:
+        return Archive((images[0],))
+    changed = {
+        item.digest: image for item, image in zip(chosen, images, strict=True) if image.digest != item.digest
+    }
+    if changed or "mediaType" not in json.loads(data):
+        data = _rewritten(data, changed, [item.digest for item in chosen])
+    return Archive(tuple(images), data, index.media_type)
+
+
+def _is_wanted(item: Descriptor, packer: Packer, architectures: Collection[str]) -> bool:
+    """Notes on how an image was built go with the image as it was built, or not at all."""
+    if item.architecture == "unknown":
+        return not architectures and packer.packing is None
+    return not architectures or item.architecture in architectures
+
+
+def _unclear(index: Manifest, name: str) -> BadArchive:
+    known = sorted({item.architecture or "one without a platform" for item in index.manifests} - {"unknown"})
+    return BadArchive(
+        f"{name} holds no image, or several, that could be meant (architectures: {', '.join(known) or 'none'}).",
+        field="architecture",
+        remedy="Name one that is there, or save a single image.",
+    )
+
+
+def _check(image: ArchivedImage, architectures: Collection[str], name: str) -> ArchivedImage:
+    if architectures and image.architecture not in architectures:
+        raise BadArchive(
+            f"{name} holds an image for {image.architecture or 'no architecture'}.", field="architecture"
+        )
+    return image
+
+
+def _rewritten(data: bytes, changed: dict[str, ArchivedImage], kept: list[str]) -> bytes:
+    """The index with what was packed anew in the place of what was there, without what is not pushed."""
+    value = json.loads(data)
+    value.setdefault("mediaType", OCI_INDEX)
+    value["manifests"] = [entry for entry in value["manifests"] if entry["digest"] in kept]
+    for entry in value["manifests"]:
+        if (image := changed.get(entry["digest"])) is not None:
+            own = Descriptor(image.media_type, image.digest, len(image.manifest))
+            entry.update(own.as_json())
+    return json.dumps(value).encode()
+
+
+def _image_of(files: Members, packer: Packer, data: bytes) -> ArchivedImage:
     manifest = parse(data)
-    for _ in range(2):  # an index may name indexes, one below the other, never deeper in practice
-        if manifest.is_index:
-            data = files.read(blob(_choose(manifest, architecture, files.name).digest))
-            manifest = parse(data)
     if manifest.config is None:
         raise BadArchive(f"{files.name} holds no image.", field="path")
-    config = _as_is(files, blob(manifest.config.digest), manifest.config)
-    layers = [_layer(files, blob(item.digest), item, scratch) for item in manifest.layers]
-    if any(new.descriptor != old for new, old in zip(layers, manifest.layers, strict=True)):
-        value = json.loads(data)
-        for entry, new in zip(value["layers"], layers, strict=True):
-            entry.update(new.descriptor.as_json())
-        data = json.dumps(value).encode()
-    return _image(data, manifest.media_type, files.read(blob(manifest.config.digest)), (config, *layers))
+    content = files.read(_blob(manifest.config.digest))
+    value = _object(content)
+    diff_ids = _diff_ids(value, len(manifest.layers))
+    layers = [
+        _layer(files, packer, _blob(item.digest), item, diff_id)
+        for item, diff_id in zip(manifest.layers, diff_ids, strict=True)
+        if not item.elsewhere
+    ]
+    kept = [item for item in manifest.layers if not item.elsewhere]
+    config = ArchivedBlob(manifest.config, lambda: files.open(_blob(manifest.config.digest)))  # type: ignore[union-attr]
+    if any(new.descriptor != old for new, old in zip(layers, kept, strict=True)):
+        data, config = _repacked(data, config, layers)
+    return _image(data, parse(data).media_type, value, (config, *layers))
 
 
-def _choose(index: Manifest, architecture: str, name: str) -> Descriptor:
-    real = [item for item in index.manifests if item.architecture != "unknown"]
-    fitting = [item for item in real if not architecture or item.architecture in ("", architecture)]
-    if len(fitting) != 1:
-        known = ", ".join(sorted({item.architecture or "one without a platform" for item in real})) or "none"
-        raise BadArchive(
-            f"{name} holds {len(fitting)} images that could be meant (architectures: {known}).",
-            field="architecture",
-            remedy="Name one that is there once, or save a single image.",
-        )
-    return fitting[0]
+def _repacked(data: bytes, config: ArchivedBlob, layers: list[ArchivedBlob]) -> tuple[bytes, ArchivedBlob]:
+    """The manifest with other layers; Docker's own has no types but gzip, so that it becomes OCI's then."""
+    value = json.loads(data)
+    own = [entry for entry in value["layers"] if not entry.get("urls")]
+    for entry, new in zip(own, layers, strict=True):
+        entry.update(new.descriptor.as_json())
+    if value.get("mediaType") == DOCKER_MANIFEST and not _is_dockers(layers):
+        value["mediaType"] = OCI_MANIFEST
+        config = replace(config, descriptor=replace(config.descriptor, media_type=OCI_CONFIG))
+        value["config"] = config.descriptor.as_json()
+        for entry in own:
+            if entry["mediaType"] == DOCKER_LAYER:
+                entry["mediaType"] = OCI_LAYERS[Packing.GZIP]
+    return json.dumps(value).encode(), config
 
 
-def _from_docker(files: _Files, scratch: Path) -> ArchivedImage:
+def _is_dockers(layers: list[ArchivedBlob]) -> bool:
+    return all(layer.descriptor.media_type in _DOCKER_LAYERS for layer in layers)
+
+
+def _from_docker(files: Members, packer: Packer) -> ArchivedImage:
     """What `docker save` of engines before 25 writes: manifest.json, a config, a directory per layer."""
     entries = files.json("manifest.json")
     if not isinstance(entries, list) or len(entries) != 1 or not isinstance(entries[0], dict):
@@ -199,58 +211,55 @@ def _from_docker(files: _Files, scratch: Path) -> ArchivedImage:
     except (KeyError, TypeError) as error:
         raise BadArchive(f"manifest.json in {files.name} has no {error}.", field="path") from error
     content = files.read(config_name)
-    config = _as_is(files, config_name, Descriptor(DOCKER_CONFIG, digest_of(content), len(content)))
-    layers = [_layer(files, name, None, scratch) for name in layer_names]
+    value = _object(content)
+    diff_ids = _diff_ids(value, len(layer_names))
+    layers = [
+        _layer(files, packer, name, None, diff_id)
+        for name, diff_id in zip(layer_names, diff_ids, strict=True)
+    ]
+    is_dockers = _is_dockers(layers)
+    config = Descriptor(DOCKER_CONFIG if is_dockers else OCI_CONFIG, digest_of(content), len(content))
     manifest = {
         "schemaVersion": 2,
-        "mediaType": DOCKER_MANIFEST,
-        "config": config.descriptor.as_json(),
+        "mediaType": DOCKER_MANIFEST if is_dockers else OCI_MANIFEST,
+        "config": config.as_json(),
         "layers": [layer.descriptor.as_json() for layer in layers],
     }
-    return _image(json.dumps(manifest).encode(), DOCKER_MANIFEST, content, (config, *layers))
+    blobs = (ArchivedBlob(config, lambda: files.open(config_name)), *layers)
+    return _image(json.dumps(manifest).encode(), str(manifest["mediaType"]), value, blobs)
 
 
-def _image(data: bytes, media_type: str, config: bytes, blobs: tuple[ArchivedBlob, ...]) -> ArchivedImage:
+def _layer(files: Members, packer: Packer, name: str, told: Descriptor | None, diff_id: str) -> ArchivedBlob:
+    if told is not None and told.media_type not in _LAYERS:
+        return ArchivedBlob(told, lambda: files.open(name))
+    packing, blob = packer.pack(lambda: files.open(name), told, diff_id)
+    if blob.descriptor.media_type:
+        return blob
+    dockers = told is None or told.media_type in _DOCKER_LAYERS
+    media_type = DOCKER_LAYER if dockers and packing is Packing.GZIP else OCI_LAYERS[packing]
+    return replace(blob, descriptor=replace(blob.descriptor, media_type=media_type))
+
+
+def _image(
+    data: bytes, media_type: str, config: dict[str, Any], blobs: tuple[ArchivedBlob, ...]
+) -> ArchivedImage:
+    return ArchivedImage(data, media_type, str(config.get("architecture", "")), blobs)
+
+
+def _object(config: bytes) -> dict[str, Any]:
     try:
-        architecture = str(json.loads(config).get("architecture", ""))
-    except (ValueError, AttributeError) as error:
-        raise BadArchive("The image's config is not a JSON object.", field="path") from error
-    return ArchivedImage(data, media_type, architecture, blobs)
+        value = json.loads(config)
+    except ValueError as error:
+        raise BadArchive("The image's config is not JSON.", field="path") from error
+    if not isinstance(value, dict):
+        raise BadArchive("The image's config is not a JSON object.", field="path")
+    return value
 
 
-def _as_is(files: _Files, name: str, descriptor: Descriptor) -> ArchivedBlob:
-    return ArchivedBlob(descriptor, lambda: files.open(name))
-
-
-def _layer(files: _Files, name: str, told: Descriptor | None, scratch: Path) -> ArchivedBlob:
-    """A layer as it is pushed: as it is if it is compressed, else compressed into `scratch`."""
-    with files.open(name) as file:
-        is_gzip = file.read(2) == _GZIP_MAGIC
-    if told is not None and (is_gzip or told.media_type not in COMPRESSED):
-        return _as_is(files, name, told)
-    if is_gzip:
-        with files.open(name) as file:
-            digest, size = _hash(file)
-        return _as_is(files, name, Descriptor(DOCKER_LAYER, digest, size))
-    media_type = DOCKER_LAYER if told is None else COMPRESSED[told.media_type]
-    path = scratch / f"{len(list(scratch.iterdir()))}.gz"
-    with files.open(name) as file, path.open("wb") as out:
-        compress(file, out)
-    with path.open("rb") as file:
-        digest, size = _hash(file)
-    return ArchivedBlob(Descriptor(media_type, digest, size), lambda: path.open("rb"))
-
-
-def compress(source: BinaryIO, out: BinaryIO) -> None:
-    """gzip without a name or a time: the same content gives the same bytes (for one version of zlib)."""
-    with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=out, mtime=0) as packed:
-        while piece := source.read(_STEP_BYTES):
-            packed.write(piece)
-
-
-def _hash(file: BinaryIO) -> tuple[str, int]:
-    whole, size = hashlib.sha256(), 0
-    while piece := file.read(_STEP_BYTES):
-        whole.update(piece)
-        size += len(piece)
-    return f"sha256:{whole.hexdigest()}", size
+def _diff_ids(config: dict[str, Any], layers: int) -> list[str]:
+    """The names of the unpacked layers; empty where the config does not tell one for each."""
+    root = config.get("rootfs")
+    told = root.get("diff_ids") if isinstance(root, dict) else None
+    if isinstance(told, list) and len(told) == layers and all(isinstance(item, str) for item in told):
+        return told
+    return [""] * layers

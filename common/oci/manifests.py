@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import BadInput
@@ -48,6 +49,14 @@ class Manifest:
     config: Descriptor | None = None
     layers: tuple[Descriptor, ...] = ()
     manifests: tuple[Descriptor, ...] = ()
+    subject: Descriptor | None = None
+    told_type: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def artifact_type(self) -> str:
+        """What it is (distribution specification 1.1, "Listing Referrers"); an image says so by its config."""
+        return self.told_type or (self.config.media_type if self.config else "")
 
     @property
     def is_index(self) -> bool:
@@ -66,18 +75,26 @@ def parse(data: bytes, content_type: str | None = None) -> Manifest:
     if len(data) > LIMIT_BYTES:
         raise BadManifest(f"A manifest may have {LIMIT_BYTES} bytes, this one has {len(data)}.")
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise BadManifest(f"The manifest is not JSON: {error}.") from error
     if not isinstance(value, dict) or value.get("schemaVersion") != 2:
         raise BadManifest("The manifest has no schemaVersion 2.", field="schemaVersion")
     media_type = _media_type(value, (content_type or "").split(";")[0].strip())
-    if media_type in INDEX_TYPES:
-        return Manifest(media_type, manifests=_descriptors(value, "manifests"))
+    is_index = media_type in INDEX_TYPES
+    told_type, annotations = value.get("artifactType") or "", value.get("annotations") or {}
+    if not isinstance(told_type, str):
+        raise BadManifest("artifactType is not a text.", field="artifactType")
+    if not isinstance(annotations, dict) or not all(isinstance(item, str) for item in annotations.values()):
+        raise BadManifest("annotations are not texts by name.", field="annotations")
     return Manifest(
         media_type,
-        config=_descriptor(value.get("config"), "config"),
-        layers=_descriptors(value, "layers"),
+        config=None if is_index else _descriptor(value.get("config"), "config"),
+        layers=() if is_index else _descriptors(value, "layers"),
+        manifests=_descriptors(value, "manifests") if is_index else (),
+        subject=_descriptor(value["subject"], "subject") if value.get("subject") else None,
+        told_type=told_type,
+        annotations=annotations,
     )
 
 
@@ -113,6 +130,14 @@ def _descriptor(value: object, field: str) -> Descriptor:
         raise BadManifest(f"{field}.size is not a number of bytes.", field=f"{field}.size")
     if not isinstance(media_type, str):
         raise BadManifest(f"{field}.mediaType is not a text.", field=f"{field}.mediaType")
-    platform = value.get("platform")
-    architecture = platform.get("architecture", "") if isinstance(platform, dict) else ""
-    return Descriptor(media_type, digest, size, str(architecture), elsewhere=bool(value.get("urls")))
+    elsewhere = bool(value.get("urls"))
+    return Descriptor(media_type, digest, size, _architecture(value.get("platform")), elsewhere)
+
+
+def _architecture(platform: object) -> str:
+    """Of a platform (OCI image specification, "Image Index"); unknown if it is not Linux."""
+    if not isinstance(platform, dict):
+        return ""
+    if platform.get("os", "linux") not in ("linux", ""):
+        return "unknown"
+    return str(platform.get("architecture", ""))[:32]

@@ -64,6 +64,7 @@ def show(box: str, as_json: bool) -> None:
     if status:
         values |= {
             "Architecture": status["architecture"],
+            "Engine": _engine(status["engine"]),
             "Cores used": f"{status['used']['cpu']:g} of {status['capacity']['cpu']:g}",
             "Memory used": f"{size(status['used']['memory_bytes'])} of {size(status['capacity']['memory_bytes'])}",
             "Disk used": _disk(status),
@@ -151,3 +152,10 @@ def _disk(status: dict[str, Any]) -> str:
     disk = status["disk"]
     used = disk["blobs_bytes"] + disk["engine_bytes"] + disk["filesets_bytes"]
     return f"{size(used)}/{size(disk['lent_bytes'])}"
+
+
+def _engine(facts: dict[str, Any] | None) -> str | None:
+    if facts is None:
+        return None
+    layers = "gzip, zstd" if facts["zstd"] else "gzip"
+    return f"{facts['name']} {facts['version']} ({facts['store']}; unpacks {layers})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ import click
 
 from common.cli import json_option
 from common.errors import BadInput, Unavailable
-from common.oci.archive import ArchivedImage, open_archive
+from common.oci.archive import Archive, open_archive
+from common.oci.layers import LayerCache, Packing
 from common.words import REPOSITORY, TAG, Endpoint, Role
 from master.cli import engine
 from master.cli.client import Client, part
@@ -32,31 +34,67 @@ def image() -> None:
 _to = click.option(
     "--to", "boxes", multiple=True, metavar="BOX", help="Depository; may be repeated. Default: two with room."
 )
-_architecture = click.option("--architecture", default="", help="Which one, if the archive holds several.")
+_architectures = click.option(
+    "--architecture",
+    "architectures",
+    multiple=True,
+    help="Only this one, if the archive holds several; may be repeated. Default: all.",
+)
+_recompress = click.option(
+    "--recompress",
+    type=click.Choice([item.value for item in Packing]),
+    help="Pack all layers so. zstd is smaller and quicker to unpack, for engines that know it; "
+    "none suits a quick network and slow processors.",
+)
 
 
 @image.command()
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.argument("name", metavar="REPO:TAG")
 @_to
-@_architecture
+@_architectures
+@_recompress
 @json_option
-def push(path: Path, name: str, boxes: tuple[str, ...], architecture: str, as_json: bool) -> None:
-    """Push the image in PATH (what `docker save` writes, or an OCI layout) as REPO:TAG."""
+def push(
+    path: Path,
+    name: str,
+    boxes: tuple[str, ...],
+    architectures: tuple[str, ...],
+    recompress: str | None,
+    as_json: bool,
+) -> None:
+    """Push the image in PATH (what `docker save` writes, or an OCI layout) as REPO:TAG.
+
+    A layout of several platforms is pushed with all of them; each box fetches its own.
+    """
     repository, tag = split(name)
-    with Client() as client, open_archive(path, architecture=architecture) as archive:
-        _push(client, archive, repository, tag, boxes, as_json=as_json)
+    packing, cache = Packing(recompress) if recompress else None, layer_cache()
+    opened = open_archive(path, architectures=architectures, packing=packing, cache=cache)
+    with Client() as client, opened as archive:
+        _push(client, archive, repository, tag, boxes, cache, as_json=as_json)
 
 
 @image.command("import")
 @click.argument("name", metavar="REPO:TAG")
 @_to
+@_recompress
 @json_option
-def import_(name: str, boxes: tuple[str, ...], as_json: bool) -> None:
+def import_(name: str, boxes: tuple[str, ...], recompress: str | None, as_json: bool) -> None:
     """Push the image REPO:TAG of this machine's container engine."""
     repository, tag = split(name)
-    with Client() as client, engine.export(f"{repository}:{tag}") as path, open_archive(path) as archive:
-        _push(client, archive, repository, tag, boxes, as_json=as_json)
+    packing, cache = Packing(recompress) if recompress else None, layer_cache()
+    with (
+        Client() as client,
+        engine.export(f"{repository}:{tag}") as path,
+        open_archive(path, packing=packing, cache=cache) as archive,
+    ):
+        _push(client, archive, repository, tag, boxes, cache, as_json=as_json)
+
+
+def layer_cache() -> LayerCache:
+    """What packing layers gave before, in the person's own cache directory."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return LayerCache(Path(base) / "openraas" / "layers.json")
 
 
 def split(name: str) -> tuple[str, str]:
@@ -71,13 +109,20 @@ def split(name: str) -> tuple[str, str]:
 
 
 def _push(
-    client: Client, archive: ArchivedImage, repository: str, tag: str, boxes: Sequence[str], *, as_json: bool
+    client: Client,
+    archive: Archive,
+    repository: str,
+    tag: str,
+    boxes: Sequence[str],
+    cache: LayerCache,
+    *,
+    as_json: bool,
 ) -> None:
     chosen = _choose(client, boxes)
-    total = sum(blob.descriptor.size_bytes for blob in archive.blobs)
+    total = archive.size_bytes
     for box, front in chosen.items():
         with (
-            Depository(client, box, front, repository) as depository,
+            Depository(client, box, front, repository, cache) as depository,
             progress(f"{repository}:{tag} to {box}", total) as advance,
         ):
             depository.push(archive, tag, advance)
@@ -85,7 +130,7 @@ def _push(
         "repository": repository,
         "tag": tag,
         "digest": archive.digest,
-        "architecture": archive.architecture,
+        "architectures": archive.architectures,
         "size_bytes": total,
         "boxes": list(chosen),
     }
@@ -130,7 +175,7 @@ def list_command(as_json: bool) -> None:
         {
             "IMAGE": lambda item: f"{item['repository']}:{item['tag']}",
             "DIGEST": lambda item: item["digest"].removeprefix("sha256:")[:12],
-            "ARCHITECTURE": lambda item: item["architecture"],
+            "ARCHITECTURE": lambda item: ",".join(item["architectures"]) or "-",
             "SIZE": lambda item: size(item["size_bytes"]),
             "LAYERS": lambda item: item["layers"],
             "BOXES": lambda item: ",".join(item["boxes"]) or "-",

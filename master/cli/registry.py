@@ -10,20 +10,25 @@ from urllib.parse import urljoin
 
 import httpx
 
-from common.oci.archive import ArchivedBlob, ArchivedImage
+from common.oci.archive import Archive
+from common.oci.layers import ArchivedBlob, LayerCache
 from common.words import Endpoint
 from master.cli.client import CONNECT_S, Client, check, unreachable
 
 # A depository answers the end of an upload once the blob lies on its disk.
 COMMIT_S = 300.0
 PIECE_BYTES = 2**20
+# So many other repositories are asked to give layers; a ticket travels in a header.
+MOST_OTHERS = 20
 
 
 class Depository:
     """One box's registry; use as a context manager."""
 
-    def __init__(self, client: Client, box: str, front: Endpoint, repository: str) -> None:
+    def __init__(self, client: Client, box: str, front: Endpoint, repository: str, cache: LayerCache) -> None:
         self.box = box
+        self._cache = cache
+        self._others: frozenset[str] = frozenset()
         self._client = client
         self._repository = repository
         self._token, self._token_until = "", 0.0
@@ -41,22 +46,45 @@ class Depository:
     ) -> None:
         self._http.close()
 
-    def push(self, image: ArchivedImage, tag: str, advance: Callable[[int], None]) -> None:
-        """Push what is missing, then the manifest under `tag`; `advance` gets the bytes as they are done.
+    def push(self, archive: Archive, tag: str, advance: Callable[[int], None]) -> None:
+        """Push what is missing, then the manifests, the last under `tag`; `advance` gets the bytes as they are done.
 
         Raises Refused with what the depository says, or Unavailable.
         """
-        for blob in image.blobs:
-            if self._has(blob.descriptor.digest):
+        blobs = {blob.descriptor.digest: blob for image in archive.images for blob in image.blobs}
+        known = {self._cache.pushed_to(digest) for digest in blobs}
+        self._others = frozenset(name for name in known if name and name != self._repository)
+        for blob in blobs.values():
+            if self._has(blob.descriptor.digest) or self._mount(blob.descriptor.digest):
                 advance(blob.descriptor.size_bytes)
             else:
                 self._upload(blob, advance)
-        self._request(
-            "PUT",
-            f"manifests/{tag}",
-            content=image.manifest,
-            headers={"Content-Type": image.media_type},
+            self._cache.keep_pushed(blob.descriptor.digest, self._repository)
+        for image in archive.images:
+            reference = tag if archive.index is None else image.digest
+            self._put_manifest(reference, image.manifest, image.media_type)
+        if archive.index is not None:
+            self._put_manifest(tag, archive.index, archive.index_type)
+        self._cache.save()
+
+    def _put_manifest(self, reference: str, data: bytes, media_type: str) -> None:
+        self._request("PUT", f"manifests/{reference}", content=data, headers={"Content-Type": media_type})
+
+    def _mount(self, digest: str) -> bool:
+        """Let the depository take a blob over from the repository that got it last ("Mounting a blob")."""
+        other = self._cache.pushed_to(digest)
+        if other is None or other not in self._others:
+            return False
+        answer = self._request(
+            "POST",
+            "blobs/uploads/",
+            params={"mount": digest, "from": other},
+            headers={"Content-Length": "0"},
         )
+        if answer.status_code == httpx.codes.CREATED:
+            return True
+        self._send("DELETE", urljoin(str(answer.url), answer.headers["Location"]))
+        return False
 
     def _has(self, digest: str) -> bool:
         answer = self._send("HEAD", f"/v2/{self._repository}/blobs/{digest}")
@@ -93,7 +121,8 @@ class Depository:
     def _ticket(self) -> str:
         """A ticket that holds for a while yet: a long push outlives several."""
         if time.monotonic() > self._token_until:
-            scope = f"repository:{self._repository}:pull,push"
+            scope = [f"repository:{self._repository}:pull,push"]
+            scope += [f"repository:{name}:pull" for name in sorted(self._others)][:MOST_OTHERS]
             answer = self._client.request(
                 "GET", "/v2/token", params={"service": self.box, "scope": scope}
             ).json()

@@ -47,7 +47,12 @@ class Instance(Base):
     state_at: Mapped[Moment]
     error: Mapped[str | None] = mapped_column(String(1000))
     exit_code: Mapped[int | None]
-    image_digest: Mapped[str] = mapped_column(ForeignKey("images.digest"))
+    image_digest: Mapped[str] = mapped_column(
+        ForeignKey("images.digest"), doc="What the tag named: an image, or an index of several platforms."
+    )
+    variant_digest: Mapped[str | None] = mapped_column(
+        ForeignKey("images.digest"), doc="The image for the box of this placement."
+    )
     # The placement of this generation; none while requested or queued.
     box_id: Mapped[str | None] = mapped_column(ForeignKey("boxes.id"), index=True)
     depositories: Mapped[dict[str, Any]] = mapped_column(

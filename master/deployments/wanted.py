@@ -14,7 +14,9 @@ from master.deployments.models import Instance, Mount
 from master.filesets.models import Fileset, FilesetKind
 from master.filesets.services import find, holders, home_of
 from master.images.models import Image
-from master.scheduling.request import FilesetNeed, Layer, PlacementRequest
+from master.images.services import blobs_of
+from master.images.variants import variants_of
+from master.scheduling.request import FilesetNeed, Layer, PlacementRequest, Variant
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,22 @@ def placement_request(
     session: Session, instance: Instance, want: Wanted, near: Coordinate
 ) -> PlacementRequest:
     """The pure request that policies see."""
-    layers = tuple(Layer(blob["digest"], blob["size_bytes"]) for blob in want.image.blobs)
     return PlacementRequest(
         resources=want.spec.resources,
-        architecture=want.image.architecture,
-        layers=layers,
+        variants=tuple(_variant(image) for image in variants_of(session, want.image)),
         filesets=tuple(_need(session, instance, mount) for mount in want.mounts),
         near=near,
         excluded=frozenset(instance.excluded),
+    )
+
+
+def _variant(image: Image) -> Variant:
+    blobs = blobs_of(image)
+    return Variant(
+        image=image.digest,
+        architecture=image.architecture,
+        layers=tuple(Layer(blob.digest, blob.size_bytes) for blob in blobs),
+        zstd=any(blob.is_zstd for blob in blobs),
     )
 
 

@@ -10,12 +10,11 @@ from pydantic import BaseModel, Field
 from common.errors import Forbidden, NotFound, Unauthorized
 from common.signing import Verifier
 from common.tickets import BadTicket, RepositoryTicket, TicketChecker
-from common.words import BoxId, Digest, Frozen, RepositoryName, TagName
-from master.accounts.guard import bearer_token, current_user, public, visitor
+from common.words import BoxId, Digest, RepositoryName, TagName, is_digest
+from master.accounts.guard import bearer_token, public, visitor
 from master.accounts.services import find_user
 from master.boxes.services import find as find_box
 from master.images import services
-from master.images.manifests import BlobRef
 from master.images.token import may_push
 from master.web.current import context, nothing, reply
 
@@ -33,7 +32,7 @@ class ImageAnswer(BaseModel):
     repository: str
     tag: str
     digest: Digest
-    architecture: str
+    architectures: list[str] = Field(description="Of the boxes on which it runs.")
     size_bytes: int = Field(description="All blobs, compressed, as they travel.")
     layers: int
     boxes: list[str] = Field(description="Depositories that hold it whole.")
@@ -46,26 +45,17 @@ class ImageList(BaseModel):
     images: list[ImageAnswer]
 
 
-class TagBody(Frozen):
+class TagBody(services.NewTag):
     """A tag that was pushed to a depository."""
 
-    repository: RepositoryName
-    tag: TagName
-    digest: Digest
-    media_type: str = Field(max_length=120)
     box: BoxId
-    manifest: str = Field(
-        max_length=1_000_000, description="The manifest's text, whose sha256 is the digest."
-    )
-    blobs: list[BlobRef] = Field(max_length=1000, description="Manifest, config, layers in order.")
-    architecture: str = Field(max_length=32, pattern=r"^[a-z0-9_]+$")
 
 
 class TagPath(BaseModel):
     """A tag of a repository, whose name may have slashes."""
 
     repository: RepositoryName
-    tag: TagName
+    tag: TagName | Digest
 
 
 class NamePath(BaseModel):
@@ -98,18 +88,9 @@ def set_tag(body: TagBody) -> Response:
         raise Forbidden(f"This ticket does not allow a push to {body.repository}.", field="repository")
     if ticket.box not in (None, body.box):
         raise Forbidden(f"This ticket is for the depository {ticket.box}.", field="box")
-    new = services.NewTag(
-        repository=body.repository,
-        tag=body.tag,
-        digest=body.digest,
-        media_type=body.media_type,
-        manifest=body.manifest,
-        blobs=body.blobs,
-        architecture=body.architecture,
-    )
     with context().database.write() as session:
         find_box(session, body.box)
-        services.set_tag(session, new, box=body.box, owner=find_user(session, ticket.user))
+        services.set_tag(session, body, box=body.box, owner=find_user(session, ticket.user))
     return nothing()
 
 
@@ -130,18 +111,29 @@ def get_tag(path: NamePath) -> Response:
 
 
 @api.delete("/images/tags/<path:repository>/<tag>", summary="Remove a tag", responses={204: None})
+@public
 def remove_tag(path: TagPath) -> Response:
-    """Depositories drop the image with its last tag."""
-    user = current_user()
-    if not may_push(user, path.repository):
+    """Depositories drop the image with its last tag. With a digest, all tags that name it go."""
+    _check_may_remove(path.repository)
+    with context().database.write() as session:
+        if is_digest(path.tag):
+            services.remove_tags_of(session, path.repository, path.tag)
+        else:
+            services.remove_tag(session, path.repository, path.tag)
+    return nothing()
+
+
+def _check_may_remove(repository: str) -> None:
+    """A person who may push there, or a depository with the ticket of one who may delete."""
+    if (user := visitor()) is None:
+        if "delete" not in _ticket().actions.get(repository, frozenset()):
+            raise Forbidden(f"This ticket does not let you delete in {repository}.", field="repository")
+    elif not may_push(user, repository):
         raise Forbidden(
-            f"You may change repositories below {user.name}/ only, not {path.repository}.",
+            f"You may change repositories below {user.name}/ only, not {repository}.",
             field="repository",
             remedy="Ask an operator.",
         )
-    with context().database.write() as session:
-        services.remove_tag(session, path.repository, path.tag)
-    return nothing()
 
 
 def _may_pull(repository: str) -> bool:
@@ -154,9 +146,9 @@ def _answer(row: services.TagRow) -> ImageAnswer:
         repository=row.tag.repository,
         tag=row.tag.tag,
         digest=row.image.digest,
-        architecture=row.image.architecture,
+        architectures=row.architectures,
         size_bytes=row.image.size_bytes,
-        layers=max(0, len(row.image.blobs) - 2),
+        layers=row.layers,
         boxes=row.boxes,
         changed_at=row.tag.changed_at,
     )

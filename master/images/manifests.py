@@ -1,43 +1,67 @@
-"""Which blobs an image for one platform is made of, by its manifest."""
+"""Which blobs an image is made of, by its manifests: nothing that a depository says is taken on trust."""
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from common.errors import BadInput
+from common.images import NO_ARCHITECTURE, BlobRef, DescribedImage, PlatformImage
 from common.oci.digest import digest_of
-from common.oci.manifests import parse
-from common.words import Digest, Frozen
+from common.oci.manifests import Descriptor, Manifest, parse
 
 
-class BlobRef(Frozen):
-    """A blob of an image, as it is kept in SQL and as a depository names it."""
-
-    digest: Digest
-    size_bytes: int = Field(ge=0)
-    media_type: str = Field(max_length=120)
-
-
-def read_manifest(text: str, digest: str, media_type: str) -> list[BlobRef]:
-    """The image's blobs in the order in which an engine unpacks them: manifest, config, layers.
-
-    Raises BadInput if the text does not have this digest or is not a manifest for one platform.
-    """
-    data = text.encode()
-    if (actual := digest_of(data)) != digest:
-        raise BadInput(f"The manifest has the digest {actual}, not {digest}.", field="digest")
-    manifest = parse(data, media_type)
-    if manifest.is_index:
+def check_image(told: DescribedImage) -> None:
+    """Raises BadInput unless texts, digests, blobs and architectures belong together."""
+    manifest = _parse(told)
+    if not manifest.is_index:
+        if told.variants:
+            raise BadInput("Only an index has variants.", field="variants")
+        _check_blobs(told, manifest)
+        return
+    own = _own(told, manifest)
+    if list(told.blobs) != [own]:
+        raise BadInput("The blobs of an index are the index alone.", field="blobs")
+    listed = {item.digest: item for item in manifest.manifests}
+    for variant in told.variants:
+        _check_variant(variant, listed.get(variant.digest))
+    if not any(variant.architecture not in NO_ARCHITECTURE for variant in told.variants):
         raise BadInput(
-            "A tag names an image for one platform, and this is an index of several.",
-            field="media_type",
-            remedy="Push one platform, for example with: skopeo copy (without --all).",
+            "None of the images that the index names is here.",
+            field="variants",
+            remedy="Push at least one of its platforms before the index.",
         )
-    own = BlobRef(digest=digest, size_bytes=len(data), media_type=manifest.media_type)
-    return [
-        own,
-        *(
-            BlobRef(digest=item.digest, size_bytes=item.size_bytes, media_type=item.media_type)
-            for item in manifest.references
-        ),
+
+
+def _check_variant(variant: PlatformImage, listed: Descriptor | None) -> None:
+    if listed is None:
+        raise BadInput(f"The index does not name {variant.digest}.", field="variants")
+    manifest = _parse(variant)
+    if manifest.is_index:
+        raise BadInput("An index of indexes is not taken under a tag.", field="variants")
+    if listed.architecture and listed.architecture != variant.architecture:
+        raise BadInput(
+            f"The index says that {variant.digest} is for {listed.architecture}, "
+            f"not {variant.architecture or 'none'}.",
+            field="architecture",
+        )
+    _check_blobs(variant, manifest)
+
+
+def _parse(told: PlatformImage) -> Manifest:
+    data = told.manifest.encode()
+    if (actual := digest_of(data)) != told.digest:
+        raise BadInput(f"The manifest has the digest {actual}, not {told.digest}.", field="digest")
+    return parse(data, told.media_type)
+
+
+def _own(told: PlatformImage, manifest: Manifest) -> BlobRef:
+    size_bytes = len(told.manifest.encode())
+    return BlobRef(digest=told.digest, size_bytes=size_bytes, media_type=manifest.media_type)
+
+
+def _check_blobs(told: PlatformImage, manifest: Manifest) -> None:
+    """The image's blobs in the order in which an engine unpacks them: manifest, config, layers."""
+    named = [
+        BlobRef(digest=item.digest, size_bytes=item.size_bytes, media_type=item.media_type)
+        for item in manifest.references
     ]
+    if list(told.blobs) != [_own(told, manifest), *named]:
+        raise BadInput("The blobs are not those that the manifest names.", field="blobs")

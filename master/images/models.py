@@ -12,16 +12,28 @@ from master.db.base import Base, Id, Moment
 
 
 class Image(Base):
-    """An image for one platform, by the digest of its manifest."""
+    """What a tag names, by the digest of its manifest: an image for one platform, or an index of several."""
 
     __tablename__ = "images"
     digest: Mapped[str] = mapped_column(String(71), primary_key=True)
     media_type: Mapped[str] = mapped_column(String(120))
-    architecture: Mapped[str] = mapped_column(String(32))
+    architecture: Mapped[str] = mapped_column(String(32), doc="Empty for an index.")
     size_bytes: Mapped[int] = mapped_column(BigInteger, doc="All blobs, as on the wire.")
-    # [{"digest", "size_bytes", "media_type"}]: manifest first, then config, then layers in order.
+    # [{"digest", "size_bytes", "media_type"}]: manifest first, then config, then layers in order. Of an index:
+    # the index first, then all that is held of its images.
     blobs: Mapped[list[Any]]
     created_at: Mapped[Moment]
+
+
+class ImageVariant(Base):
+    """An image that an index names and that is held with it, in the order of the index."""
+
+    __tablename__ = "image_variants"
+    index_digest: Mapped[str] = mapped_column(
+        ForeignKey("images.digest", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(ForeignKey("images.digest"), index=True)
 
 
 class Tag(Base):

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import redis
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common.errors import BadInput, Conflict, NotFound
+from common.errors import Conflict, NotFound
+from common.images import NO_ARCHITECTURE, BlobRef, DescribedImage
 from common.logs import get_logger
 from common.names import BOXES, layers_key, status_key
 from common.reports import Held
 from common.wishes import BlobSource, ChunkList, ImageSource
-from common.words import Endpoint, InstanceState
+from common.words import Endpoint, RepositoryName, TagName
 from master.accounts.models import User
-from master.deployments.models import Instance
 from master.images.chunks import record_chunks
-from master.images.manifests import BlobRef, read_manifest
+from master.images.manifests import check_image
 from master.images.models import BlobChunks, Image, ImageHolding, Tag
+from master.images.variants import add_image, drop_image, index_of, is_used, variants_of
 
 log = get_logger(__name__)
 
@@ -29,26 +29,35 @@ REMOVED = "removed"
 DEFAULT_TAG = "latest"
 
 
-@dataclass(frozen=True)
-class NewTag:
+class NewTag(DescribedImage):
     """A tag as a depository hands it on after a push."""
 
-    repository: str
-    tag: str
-    digest: str
-    media_type: str
-    manifest: str
-    blobs: Sequence[BlobRef]
-    architecture: str
+    repository: RepositoryName
+    tag: TagName
 
 
 @dataclass(frozen=True)
 class TagRow:
-    """A tag with its image, for lists."""
+    """A tag with its image (and those for each platform, if it is an index), for lists."""
 
     tag: Tag
     image: Image
+    variants: list[Image]
     boxes: list[str]
+
+    @property
+    def architectures(self) -> list[str]:
+        """What boxes it runs on."""
+        return list(
+            dict.fromkeys(
+                item.architecture for item in self.variants if item.architecture not in NO_ARCHITECTURE
+            )
+        )
+
+    @property
+    def layers(self) -> int:
+        """Layers of the image, or of that of its images that has most."""
+        return max((len(item.blobs) - 2 for item in self.variants), default=0)
 
 
 def split_reference(reference: str) -> tuple[str, str]:
@@ -89,22 +98,10 @@ def blobs_of(image: Image) -> list[BlobRef]:
 def set_tag(session: Session, new: NewTag, *, box: str, owner: User | None) -> Image:
     """Let a tag name an image that was pushed to `box`; the image becomes known by its manifest.
 
-    Raises BadInput if manifest, digest and blobs do not belong together.
+    Raises BadInput if manifests, digests and blobs do not belong together.
     """
-    blobs = read_manifest(new.manifest, new.digest, new.media_type)
-    if [blob.digest for blob in blobs] != [blob.digest for blob in new.blobs]:
-        raise BadInput("The blobs are not those that the manifest names.", field="blobs")
-    image = session.get(Image, new.digest)
-    if image is None:
-        image = Image(
-            digest=new.digest,
-            media_type=new.media_type,
-            architecture=new.architecture,
-            size_bytes=sum(blob.size_bytes for blob in blobs),
-            blobs=[blob.model_dump() for blob in blobs],
-        )
-        session.add(image)
-        session.flush()
+    check_image(new)
+    image = add_image(session, new)
     _want_held(session, image, box)
     tag = session.get(Tag, (new.repository, new.tag))
     if tag is None:
@@ -139,7 +136,10 @@ def list_tags(session: Session, repository: str | None = None) -> list[TagRow]:
     ):
         if holding.held_at is not None:
             held.setdefault(holding.digest, []).append(holding.box_id)
-    return [TagRow(tag, image, held.get(image.digest, [])) for tag, image in session.execute(query)]
+    return [
+        TagRow(tag, image, variants_of(session, image), held.get(image.digest, []))
+        for tag, image in session.execute(query)
+    ]
 
 
 def remove_tag(session: Session, repository: str, tag: str) -> None:
@@ -150,7 +150,7 @@ def remove_tag(session: Session, repository: str, tag: str) -> None:
     found = find_tag(session, repository, tag)
     digest = found.digest
     names = session.scalars(select(Tag.tag).where(Tag.digest == digest).limit(2)).all()
-    if len(names) == 1 and (using := _in_use(session, digest)):
+    if len(names) == 1 and (using := is_used(session, digest, now=True)):
         raise Conflict(
             f"{repository}:{tag} is in use by instance {using}.", field="image", remedy="Stop it first."
         )
@@ -159,16 +159,17 @@ def remove_tag(session: Session, repository: str, tag: str) -> None:
     _drop_untagged(session, digest)
 
 
-def _in_use(session: Session, digest: str) -> str | None:
-    over = [state.value for state in InstanceState if state.is_over]
-    return session.scalar(
-        select(Instance.id).where(Instance.image_digest == digest, Instance.state.not_in(over)).limit(1)
-    )
+def remove_tags_of(session: Session, repository: str, digest: str) -> None:
+    """Remove all tags of a repository that name an image; that there is none is no error. Raises Conflict."""
+    tags = select(Tag.tag).where(Tag.repository == repository, Tag.digest == digest)
+    for tag in list(session.scalars(tags)):
+        remove_tag(session, repository, tag)
 
 
 def _drop_untagged(session: Session, digest: str) -> None:
     """Mark what depositories hold of an image without any tag; one that still runs is kept until it ends."""
-    if session.scalar(select(Tag.tag).where(Tag.digest == digest).limit(1)) or _in_use(session, digest):
+    tagged = session.scalar(select(Tag.tag).where(Tag.digest == digest).limit(1))
+    if tagged or is_used(session, digest, now=True):
         return
     for holding in session.scalars(select(ImageHolding).where(ImageHolding.digest == digest)):
         if holding.wanted != REMOVED:
@@ -195,12 +196,7 @@ def record_removed(session: Session, box: str, digest: str) -> None:
         return
     session.delete(holding)
     session.flush()
-    held = session.scalar(select(ImageHolding.box_id).where(ImageHolding.digest == digest).limit(1))
-    ever_used = session.scalar(select(Instance.id).where(Instance.image_digest == digest).limit(1))
-    tagged = session.scalar(select(Tag.tag).where(Tag.digest == digest).limit(1))
-    if held is None and ever_used is None and tagged is None:
-        session.delete(session.get_one(Image, digest))
-        session.flush()
+    drop_image(session, session.get_one(Image, digest))
 
 
 def record_held(session: Session, client: redis.Redis, box: str, held: Held) -> None:
@@ -222,15 +218,18 @@ def record_held(session: Session, client: redis.Redis, box: str, held: Held) -> 
             holding.held_at = time.time()
 
 
-def holders(session: Session, client: redis.Redis, image: Image) -> list[str]:  # noqa: ARG001
-    """The boxes that hold every blob of the image now, whatever their roles."""
-    digests = [blob.digest for blob in blobs_of(image)]
+def holders(session: Session, client: redis.Redis, image: Image) -> list[str]:
+    """The boxes that hold every blob of the image (of an index: of one of its images) now, whatever their roles."""
+    runnable = [item for item in variants_of(session, image) if item.architecture not in NO_ARCHITECTURE]
+    wanted = [[blob.digest for blob in blobs_of(item)] for item in runnable or [image]]
     boxes = sorted(str(box) for box in client.smembers(BOXES))
     with client.pipeline(transaction=False) as pipeline:
         for box in boxes:
-            pipeline.smismember(layers_key(box), digests)
-        answers = pipeline.execute()
-    return [box for box, found in zip(boxes, answers, strict=True) if all(found)]
+            for digests in wanted:
+                pipeline.smismember(layers_key(box), digests)
+        answers = iter(pipeline.execute())
+    found = {box: [all(next(answers)) for _ in wanted] for box in boxes}
+    return [box for box in boxes if any(found[box])]
 
 
 def is_expected(session: Session, client: redis.Redis, image: Image) -> bool:
@@ -277,8 +276,9 @@ def build_source(
 
 
 def _name_of(session: Session, image: Image) -> str:
+    digests = [image.digest, *index_of(session, image)]
     tag = session.scalar(
-        select(Tag).where(Tag.digest == image.digest).order_by(Tag.repository, Tag.tag).limit(1)
+        select(Tag).where(Tag.digest.in_(digests)).order_by(Tag.repository, Tag.tag).limit(1)
     )
     return f"{tag.repository}:{tag.tag}" if tag else image.digest
 

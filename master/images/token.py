@@ -35,6 +35,8 @@ Actions = dict[str, frozenset[Action]]
 _KNOWN: dict[str, Action] = {"pull": "pull", "push": "push", "delete": "delete"}
 _REPOSITORY = re.compile(REPOSITORY)
 _LIMIT_SCOPES = 100
+# The scope with which clients ask for the list of repositories.
+CATALOGUE = "registry:catalog:*"
 
 
 def parse_scopes(scopes: Iterable[str]) -> Actions:
@@ -110,7 +112,7 @@ def _who() -> User:
     return user
 
 
-def _grant(master: MasterContext, user: User, scopes: Iterable[str], service: str) -> Response:
+def _grant(master: MasterContext, user: User, scopes: list[str], service: str) -> Response:
     if service:
         try:
             with master.database.read() as session:
@@ -123,6 +125,7 @@ def _grant(master: MasterContext, user: User, scopes: Iterable[str], service: st
         user=user.name,
         box=service or None,
         actions=allowed(user, parse_scopes(scopes)),
+        catalogue=CATALOGUE in " ".join(scopes).split(),
     )
     text = issue(master.signer, ticket)
     answer = jsonify(

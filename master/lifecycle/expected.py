@@ -30,9 +30,12 @@ from master.lifecycle.wishes import (
     depository_boxes,
     export_wish,
     image_source,
+    mirror_wish,
     mount_subject,
     offer_wishes,
 )
+from master.mirrors.models import Mirror
+from master.mirrors.services import FETCHING
 
 Order = tuple[int, int]
 
@@ -60,6 +63,8 @@ def expected_wishes(session: Session, context: MasterContext) -> list[Expected]:
     found += [_hold(session, context, holding) for holding in session.scalars(select(ImageHolding))]
     found += [_fileset(context, copy) for copy in session.scalars(select(FilesetCopy))]
     found += [_ready(_order(order)) for order in session.scalars(select(LayerOrder))]
+    fetching = select(Mirror).where(Mirror.state == FETCHING)
+    found += [_ready(mirror_wish(mirror)) for mirror in session.scalars(fetching)]
     return found
 
 

@@ -37,6 +37,7 @@ from master.lifecycle.instances import Steps, current_mounts
 from master.lifecycle.replicate import Replicator
 from master.lifecycle.states import ON_A_BOX, WAITING
 from master.lifecycle.wishes import WishWriter
+from master.mirrors.services import fail_mirrors_of
 from master.scheduler.reservations import Reservation, Reservations
 
 log = get_logger(__name__)
@@ -105,6 +106,7 @@ class Reconciler:
         """A box is silent beyond the limit: move what it ran, but what may write waits for its return."""
         log.warning("box lost", box=box.id)
         box.lost_at = now
+        fail_mirrors_of(session, box.id)
         states = [state.value for state in ON_A_BOX - {S.LOST}]
         for instance in session.scalars(
             select(Instance).where(Instance.box_id == box.id, Instance.state.in_(states))

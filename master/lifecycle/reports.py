@@ -19,6 +19,8 @@ from common.reports import (
     Held,
     KeyMade,
     Lied,
+    Mirrored,
+    MirrorProgress,
     Preparing,
     Report,
     Running,
@@ -27,8 +29,10 @@ from common.reports import (
     read_report,
 )
 from common.words import InstanceState as S
+from common.words import Role
 from master.boxes.standing import accuse
 from master.context import MasterContext
+from master.db.session import after_commit
 from master.deployments.events import add_row, set_state
 from master.deployments.models import Instance, Mount, TimelineRow
 from master.filesets.services import record_fileset_held, record_fileset_removed
@@ -45,6 +49,13 @@ from master.lifecycle.subjects import (
     image_of_subject,
     layer_order_of_subject,
 )
+from master.lifecycle.wishes import WishWriter
+from master.mirrors.services import (
+    mirror_of_report,
+    record_mirror_failed,
+    record_mirrored,
+    record_progress,
+)
 
 log = get_logger(__name__)
 
@@ -60,6 +71,7 @@ class Reports:
     def __init__(self, context: MasterContext) -> None:
         self._context = context
         self._steps = Steps(context)
+        self._writer = WishWriter(context)
         self._handlers: dict[type[Any], Callable[[Session, str, Any], bool]] = {
             StepDone: self._step_done,
             Preparing: self._preparing,
@@ -72,6 +84,8 @@ class Reports:
             Held: self._held,
             Lied: self._lied,
             FilesetHeld: self._fileset_held,
+            MirrorProgress: self._mirror_progress,
+            Mirrored: self._mirrored,
         }
 
     def take(self, box: str, text: str) -> bool:
@@ -219,6 +233,10 @@ class Reports:
         return True
 
     def _failed(self, session: Session, box: str, report: Failed) -> bool:
+        if (mirror := mirror_of_report(session, box, report.subject)) is not None:
+            record_mirror_failed(session, mirror, report)
+            self._drop_mirror(session, box, report)
+            return True
         if mounts := self._mount(session, box, report):
             return self._export_failed(session, mounts[0].instance, report)
         if report.subject.startswith((IMAGE, FILESET)):
@@ -261,6 +279,22 @@ class Reports:
         named |= {str(other.box_id) for other in others_fetching(session, instance)}
         accuse(self._context.redis, named.intersection(report.boxes), by=box)
         return bool(named.intersection(report.boxes))
+
+    def _mirror_progress(self, session: Session, box: str, report: MirrorProgress) -> bool:
+        mirror = mirror_of_report(session, box, report.subject)
+        if mirror is not None:
+            record_progress(mirror, report)
+        return mirror is not None
+
+    def _mirrored(self, session: Session, box: str, report: Mirrored) -> bool:
+        mirror = mirror_of_report(session, box, report.subject)
+        if mirror is not None:
+            record_mirrored(session, mirror, report)
+            self._drop_mirror(session, box, report)
+        return mirror is not None
+
+    def _drop_mirror(self, session: Session, box: str, report: Report) -> None:
+        after_commit(session, lambda: self._writer.drop(box, Role.DEPOSITORY, report.subject))
 
     def _fileset_held(self, session: Session, box: str, report: FilesetHeld) -> bool:
         record_fileset_held(session, box, report)

@@ -26,6 +26,7 @@ from common.wishes import (
     ExportWish,
     ImageSource,
     LayersWish,
+    MirrorWish,
     MountWish,
     OfferWish,
     Wish,
@@ -42,6 +43,8 @@ from master.filesets.models import Fileset
 from master.images.models import Image
 from master.images.services import blobs_of, build_source
 from master.lifecycle.peers import with_peers
+from master.mirrors.models import Mirror
+from master.mirrors.services import mirror_subject
 
 log = get_logger(__name__)
 
@@ -65,7 +68,7 @@ def compute_wish(session: Session, context: MasterContext, instance: Instance) -
     """What the instance's compute box is to do. The instance is placed."""
     filled = filled_service(instance)
     box = session.get_one(Box, instance.box_id)
-    image = session.get_one(Image, instance.image_digest)
+    image = session.get_one(Image, instance.variant_digest or instance.image_digest)
     mounts = [mount for mount in instance.mounts if mount.generation == instance.generation]
     stopped = InstanceState(instance.state) in UNWANTED or instance.deployment.wanted != "running"
     source = image_source(session, context, image, instance.depositories, box.id)
@@ -183,6 +186,21 @@ def depository_boxes(session: Session) -> frozenset[str]:
     """Boxes with the depository role."""
     rows = session.execute(select(Box.id, Box.roles))
     return frozenset(box for box, roles in rows if Role.DEPOSITORY.value in roles)
+
+
+def mirror_wish(mirror: Mirror) -> BoxWish:
+    """What a depository is to fetch from elsewhere."""
+    wish = MirrorWish(
+        subject=mirror_subject(mirror),
+        generation=0,
+        version=1,
+        wanted="mirrored",
+        source=mirror.source,
+        repository=mirror.repository,
+        architectures=mirror.architectures,
+        sealed=mirror.sealed,
+    )
+    return BoxWish(mirror.box_id, wish)
 
 
 class WishWriter:

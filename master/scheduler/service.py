@@ -123,6 +123,7 @@ class Scheduler:
                 digest: trusted(self._context.redis, boxes)[:HOLDERS_PER_BLOB]
                 for digest, boxes in placement.depositories.items()
             }
+            instance.variant_digest = placement.image or None
             instance.reason = placement.reason
             instance.considered = _explain(decision)
             instance.wish_version = 1

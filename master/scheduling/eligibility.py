@@ -9,7 +9,7 @@ import numpy as np
 
 from common.units import show_size
 from common.words import MountMode, Role
-from master.scheduling.fleet import COLUMNS, Bools, Fleet, as_row
+from master.scheduling.fleet import COLUMNS, Bools, Fleet, Indices, as_row
 from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, LeftOut, PlacementRequest
 
 
@@ -24,7 +24,7 @@ class Rule:
 def _room(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
     wanted = as_row(request.resources)
     needs = np.tile(wanted, (len(fleet), 1))
-    needs[:, COLUMNS.index("disk")] += fleet.missing_bytes(request.layers) * (1 + UNPACKED_FACTOR)
+    needs[:, COLUMNS.index("disk")] += fleet.missing_of(request.variants) * (1 + UNPACKED_FACTOR)
     free = fleet.free
 
     def rule(column: int) -> Rule:
@@ -59,13 +59,32 @@ def _reaches_files(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
     return rules
 
 
-def _reaches_layers(request: PlacementRequest, fleet: Fleet) -> Rule:
+def _runs(request: PlacementRequest, fleet: Fleet, suited: Indices) -> list[Rule]:
+    architectures = sorted({variant.architecture for variant in request.variants})
+    known = " or ".join(architectures) if any(architectures) else "no architecture"
+    zstd = {variant.architecture for variant in request.variants if variant.zstd}
+    return [
+        Rule(
+            np.isin(fleet.architecture, architectures),
+            lambda row: f"is {fleet.architecture[row]}, the image is for {known}",
+        ),
+        Rule(
+            (suited >= 0) | ~np.isin(fleet.architecture, sorted(zstd)),
+            _always("has an engine that does not unpack layers in zstd"),
+        ),
+    ]
+
+
+def _reaches_layers(request: PlacementRequest, fleet: Fleet, suited: Indices) -> Rule:
     """A layer that nobody offers is no obstacle to a box that has it itself."""
-    nowhere = [layer for layer in request.layers if not len(fleet.offering(layer.digest))]
-    return Rule(
-        fleet.missing_bytes(nowhere) <= 0,
-        _always(f"no box that is up holds {len(nowhere)} of the image's layers"),
-    )
+    nowhere = np.zeros(len(fleet), dtype=np.intp)  # 0 where no variant is suited: another rule tells that
+    passes = np.ones(len(fleet), dtype=bool)
+    for number, variant in enumerate(request.variants):
+        layers = [layer for layer in variant.layers if not len(fleet.offering(layer.digest))]
+        rows = suited == number
+        nowhere[rows] = len(layers)
+        passes[rows] = fleet.missing_bytes(layers)[rows] <= 0
+    return Rule(passes, lambda row: f"no box that is up holds {nowhere[row]} of the image's layers")
 
 
 def filestores(need: FilesetNeed, fleet: Fleet) -> Bools:
@@ -84,6 +103,7 @@ def filestores(need: FilesetNeed, fleet: Fleet) -> Bools:
 def rules(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
     """All rules, in the order in which they are told to people."""
     excluded = np.array([name in request.excluded for name in fleet.names], dtype=bool).reshape(len(fleet))
+    suited = fleet.suited(request.variants)
     return [
         Rule(fleet.roles[Role.COMPUTE], _always("has not the compute role")),
         Rule(~fleet.full, _always("has too little free space and closed itself")),
@@ -91,11 +111,8 @@ def rules(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
         Rule(fleet.fixed, _always("is unstable")),
         Rule(~fleet.cordoned, _always("takes no new placements")),
         Rule(~excluded, _always("refused this instance")),
-        Rule(
-            fleet.architecture == request.architecture,
-            lambda row: f"is {fleet.architecture[row]}, the image is for {request.architecture}",
-        ),
-        _reaches_layers(request, fleet),
+        *_runs(request, fleet, suited),
+        _reaches_layers(request, fleet, suited),
         *_reaches_files(request, fleet),
         *_room(request, fleet),
     ]

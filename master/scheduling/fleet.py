@@ -6,7 +6,7 @@ Disk capacity is what is free of the lent space now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from common.status import BoxStatus
 from common.words import Coordinate, Resources, Role
-from master.scheduling.request import Layer
+from master.scheduling.request import Layer, Variant
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -35,6 +35,10 @@ def as_row(resources: Resources) -> Floats:
         ],
         dtype=np.float64,
     )
+
+
+def _takes_zstd(status: BoxStatus) -> bool:
+    return status.engine is not None and status.engine.zstd
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Fleet:
     fixed: Bools
     cordoned: Bools
     architecture: NDArray[np.str_]
+    zstd: Bools  # whose engine unpacks layers in zstd
     capacity: Floats
     reserved: Floats
     places: Floats  # (boxes, 3): x, y, height in milliseconds
@@ -88,6 +93,7 @@ class Fleet:
             fixed=np.array([box.status.fixed for box in facts], dtype=bool),
             cordoned=np.array([box.cordoned for box in facts], dtype=bool),
             architecture=np.array([box.status.architecture for box in facts], dtype=np.str_),
+            zstd=np.array([_takes_zstd(box.status) for box in facts], dtype=bool),
             capacity=np.array(capacity, dtype=np.float64).reshape(len(facts), len(COLUMNS)),
             reserved=np.array([as_row(box.reserved) for box in facts], dtype=np.float64).reshape(
                 len(facts), len(COLUMNS)
@@ -124,6 +130,23 @@ class Fleet:
         rows = self.layers.get(digest, np.zeros(0, dtype=np.intp))
         found: Indices = rows[self.offers[rows]]
         return found
+
+    def suited(self, variants: Sequence[Variant]) -> Indices:
+        """For each box the number of the first variant that it can run, -1 for none; shape (boxes,)."""
+        chosen = np.full(len(self), -1, dtype=np.intp)
+        for number in range(len(variants) - 1, -1, -1):
+            variant = variants[number]
+            able = self.architecture == variant.architecture
+            chosen[able & self.zstd if variant.zstd else able] = number
+        return chosen
+
+    def missing_of(self, variants: Sequence[Variant]) -> Floats:
+        """Bytes that each box lacks of the variant that it would run; 0 where it can run none."""
+        missing, suited = np.zeros(len(self), dtype=np.float64), self.suited(variants)
+        for number, variant in enumerate(variants):
+            rows = suited == number
+            missing[rows] = self.missing_bytes(variant.layers)[rows]
+        return missing
 
     def holds_fileset(self, fileset: str, version: int) -> Bools:
         """Which boxes hold a fileset at this version, shape (boxes,)."""

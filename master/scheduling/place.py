@@ -53,15 +53,16 @@ def _compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int, 
         stores[need.fileset] = fleet.names[int(np.argmin(np.where(able, away, np.inf)))]
         elsewhere = need.writer is not None and need.writer != compute
         modes[need.fileset] = MountMode.READ_ONLY if elsewhere else need.mode
+    variant = request.variants[int(fleet.suited(request.variants)[row])]
     depositories = {
         layer.digest: tuple(fleet.names[int(holder)] for holder in fleet.offering(layer.digest))
-        for layer in request.layers
+        for layer in variant.layers
     }
-    missing = int(fleet.missing_bytes(request.layers)[row])
+    missing = int(fleet.missing_bytes(variant.layers)[row])
     among = f"of {choices} eligible boxes" if choices > 1 else "and the only eligible box"
     layers = f"{show_size(missing)} of layers to fetch" if missing else "all layers are there"
     reason = f"{compute} is {policy.reason(request, fleet, row)} {among}; {layers}."
-    return Placement(compute, stores, modes, depositories, missing, reason)
+    return Placement(compute, variant.image, stores, modes, depositories, missing, reason)
 
 
 def _waits_for(left_out: tuple[LeftOut, ...]) -> str:

@@ -19,6 +19,16 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """The image for one architecture; `zstd` says that not every engine unpacks it."""
+
+    image: str
+    architecture: str
+    layers: tuple[Layer, ...] = ()
+    zstd: bool = False
+
+
+@dataclass(frozen=True)
 class FilesetNeed:
     """A fileset that the instance mounts.
 
@@ -38,11 +48,10 @@ class FilesetNeed:
 
 @dataclass(frozen=True)
 class PlacementRequest:
-    """One instance that wants a place."""
+    """One instance that wants a place. A box takes the first of the variants that it can run."""
 
     resources: Resources
-    architecture: str
-    layers: tuple[Layer, ...] = ()
+    variants: tuple[Variant, ...]
     filesets: tuple[FilesetNeed, ...] = ()
     near: Coordinate = field(default_factory=Coordinate)
     excluded: frozenset[str] = frozenset()
@@ -58,9 +67,10 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Placement:
-    """Compute box, a filestore box per fileset, depository boxes per layer, and the reason."""
+    """Compute box, the image for it, a filestore box per fileset, depository boxes per layer, and the reason."""
 
     compute: str
+    image: str
     filestores: dict[str, str]
     modes: dict[str, MountMode]
     depositories: dict[str, tuple[str, ...]]

@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 from common.cli import main
+from common.oci.manifests import OCI_INDEX
 from common.settings import settings
 from master.context import MasterContext
 from tests.support.depository import Image
@@ -60,6 +61,7 @@ class Shell:
     def environment(self) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("OPENRAAS_")}
         own = {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / ".config")}
+        own["XDG_CACHE_HOME"] = str(self.home / ".cache")
         own["OPENRAAS_STATE_DIR"] = str(self.home / "nothing")
         if self.token:
             own |= {"OPENRAAS_SERVER": self.server, "OPENRAAS_TOKEN": self.token}
@@ -104,7 +106,7 @@ class World:
 def layout(directory: Path, image: Image) -> Path:
     """The image as an OCI layout."""
     blobs = directory / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
+    blobs.mkdir(parents=True, exist_ok=True)
     descriptor = None
     for data, media_type in image.parts:
         digest = hashlib.sha256(data).hexdigest()
@@ -112,4 +114,18 @@ def layout(directory: Path, image: Image) -> Path:
         descriptor = descriptor or {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
     (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
+    return directory
+
+
+def platforms_layout(directory: Path, *architectures: str) -> Path:
+    """An OCI layout of one image for several platforms, each with a layer of its own."""
+    made = {name: Image(50_000, seed=number, architecture=name) for number, name in enumerate(architectures)}
+    entries = []
+    for name, image in made.items():
+        layout(directory, image)
+        (entry,) = json.loads((directory / "index.json").read_text())["manifests"]
+        entries.append({**entry, "platform": {"os": "linux", "architecture": name}})
+    (directory / "index.json").write_text(
+        json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    )
     return directory

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from common.join import JoinAnswer
 from common.oci.store import ContentStore
@@ -85,10 +86,24 @@ class FakeMaster:
             def do_PUT(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 master.requests.append(("PUT", self.path, self.headers.get("Authorization", "")))
-                if "index" in body["media_type"]:
-                    self._answer(422, {"message": "A tag names an image for one platform."})
-                    return
                 master.tags[body["repository"], body["tag"]] = body
+                self.send_response(204)
+                self.end_headers()
+
+            def do_DELETE(self) -> None:
+                name = self.path.removeprefix("/api/v1/images/tags/")
+                repository, _, tag = name.rpartition("/")
+                digest = unquote(tag)
+                gone = [
+                    key
+                    for key, told in master.tags.items()
+                    if key == (repository, tag) or (key[0] == repository and told["digest"] == digest)
+                ]
+                for key in gone:
+                    del master.tags[key]
+                if not gone and ":" not in digest:
+                    self._answer(404, {"message": f"There is no image {name}."})
+                    return
                 self.send_response(204)
                 self.end_headers()
 
@@ -188,13 +203,15 @@ def identity(name: str, master: FakeMaster) -> Identity:
 class Image:
     """An image made of random files, the same for the same seed."""
 
-    def __init__(self, *sizes: int, repository: str = "site", seed: int = 1) -> None:
+    def __init__(
+        self, *sizes: int, repository: str = "site", seed: int = 1, architecture: str = "amd64"
+    ) -> None:
         self.repository = repository
         source = random.Random(seed)  # noqa: S311 - the same image for the same seed
         tars = [_layer(f"layer-{number}", source.randbytes(size)) for number, size in enumerate(sizes)]
         self.layers = [gzip.compress(tar, 1, mtime=0) for tar in tars]
         config = {
-            "architecture": "amd64",
+            "architecture": architecture,
             "os": "linux",
             "config": {},
             "rootfs": {"type": "layers", "diff_ids": [_digest(tar) for tar in tars]},

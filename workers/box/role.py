@@ -8,7 +8,7 @@ from typing import Protocol
 import redis
 
 from common.signing import SealKey, Verifier
-from common.status import FilesetHolding
+from common.status import EngineFacts, FilesetHolding
 from common.wishes import Wish
 from common.words import Resources, Role
 from workers.box.config import BoxConfig, BoxPaths, Identity
@@ -45,6 +45,7 @@ class RoleFacts:
     filesets_bytes: int = 0
     filesets: tuple[FilesetHolding, ...] = ()
     alert: str = ""  # why the box should take nothing new
+    engine: EngineFacts | None = None
 
 
 class RoleWorker(Protocol):

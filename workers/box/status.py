@@ -137,6 +137,7 @@ class Heartbeat:
             alert=alert[:500],
             fixed=config.fixed,
             architecture=capacity.architecture(),
+            engine=next((fact.engine for fact in facts if fact.engine is not None), None),
             labels=config.labels,
             coordinate=config.coordinate,
             capacity=self._capacity,

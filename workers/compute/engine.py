@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from common.status import EngineFacts
+
 
 @dataclass(frozen=True)
 class Bind:
@@ -103,6 +105,9 @@ class Engine(Protocol):
     name: str
     # Whether containers ask a name server on their bridge's own address.
     gateway_resolves_names: bool
+
+    def facts(self) -> EngineFacts:
+        """Which engine it is and what it can; asked once."""
 
     def has_image(self, reference: str) -> bool:
         """Whether an image is there; `reference` is `<registry>/<repository>@<digest>`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from common.logs import get_logger
 from common.oci.store import ContentStore
+from common.status import EngineFacts
 from common.wishes import ComputeWish, Wish
 from common.words import Resources, Role
 from workers.box import capacity
@@ -49,11 +50,13 @@ class Compute:
         # Fetched layers are kept and offered on; where the box has the role depository, that one keeps them.
         self._holdings = Holdings(context.table, ContentStore(context.paths.store))
         self._keeper = Keeper(context, self._holdings)
+        self._engine: EngineFacts | None = None
         self._is_depository = Role.DEPOSITORY in context.config.roles
 
     def start(self) -> None:
         """Find the engine and adopt what a former worker left. Raises EngineUnavailable, FirewallError."""
         engine = find_engine(self._context.config.engine_url)
+        self._engine = engine.facts()
         self._assemble(engine)
         listed = engine.containers({LABEL_BOX: self._context.config.box})
         self._caretaking.remove_strangers(listed)
@@ -138,6 +141,7 @@ class Compute:
             blobs_bytes=0 if self._is_depository else blobs_bytes,
             engine_bytes=self._keeper.space.use(blobs_bytes).engine_bytes,
             alert=self._keeper.space.alert(),
+            engine=self._engine,
         )
 
     def tidy(self) -> None:

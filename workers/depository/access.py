@@ -38,8 +38,8 @@ class Access:
             raise self._challenge(
                 where, action, "UNAUTHORIZED", "The token is for another box.", "invalid_token"
             )
-        if where.kind != "base" and not self.allows(ticket, where.repository, action):
-            message = f"The token does not allow to {action} {where.repository}."
+        if not self._suffices(ticket, where, action):
+            message = f"The token does not allow to {action} {where.repository or 'the catalogue'}."
             raise self._challenge(where, action, "DENIED", message, "insufficient_scope")
         return ticket
 
@@ -48,6 +48,11 @@ class Access:
         if action != "pull" or where.reference not in ticket.blobs:
             raise BadTicket("The ticket is for other blobs.")
         return ticket
+
+    def _suffices(self, ticket: RepositoryTicket, where: Where, action: str) -> bool:
+        if where.kind == "catalogue":
+            return ticket.catalogue
+        return where.kind == "base" or self.allows(ticket, where.repository, action)
 
     @staticmethod
     def allows(ticket: LayerTicket | RepositoryTicket, repository: str, action: str) -> bool:
@@ -61,6 +66,8 @@ class Access:
         if where.repository:
             actions = {"pull": "pull", "push": "pull,push", "delete": "delete"}[action]
             challenge += f',scope="repository:{where.repository}:{actions}"'
+        elif where.kind == "catalogue":
+            challenge += ',scope="registry:catalog:*"'
         if error:
             challenge += f',error="{error}"'
         return RegistryError(401, code, message, headers={"WWW-Authenticate": challenge})

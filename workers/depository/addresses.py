@@ -14,7 +14,7 @@ _REPOSITORY = re.compile(rf"^{_PART}(?:/{_PART})*$")
 _TAG = re.compile(r"^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$")
 _UPLOAD = re.compile(r"^[0-9a-f]{32}$")
 
-Kind = Literal["base", "manifests", "blobs", "uploads", "tags"]
+Kind = Literal["base", "catalogue", "manifests", "blobs", "uploads", "tags", "referrers"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ def parse_path(path: str) -> Where:
     rest = path.removeprefix("/v2/")
     if path in ("/v2", "/v2/"):
         return Where("base")
+    if rest == "_catalog":
+        return Where("catalogue")
     if rest.endswith("/tags/list"):
         return Where("tags", _repository(rest.removesuffix("/tags/list")))
     head, slash, upload = rest.rpartition("/blobs/uploads/")
@@ -45,6 +47,11 @@ def parse_path(path: str) -> Where:
         if not is_digest(reference):
             raise RegistryError(400, "DIGEST_INVALID", f"{reference[:100]!r} is not a sha256 digest.")
         return Where("blobs", _repository(head), reference)
+    head, slash, reference = rest.rpartition("/referrers/")
+    if slash:
+        if not is_digest(reference):
+            raise RegistryError(400, "DIGEST_INVALID", f"{reference[:100]!r} is not a sha256 digest.")
+        return Where("referrers", _repository(head), reference)
     head, slash, reference = rest.rpartition("/manifests/")
     if slash:
         if not is_digest(reference) and not _TAG.fullmatch(reference):

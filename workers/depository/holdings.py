@@ -6,6 +6,7 @@ belong to, when they were last used, until when they are pinned, and what was re
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -96,6 +97,22 @@ class Holdings:
             values.append(repository)
         row = self._table.one(sql, values)
         return Blob(row["digest"], row["size_bytes"], row["media_type"]) if row else None
+
+    def repositories(self, after: str, most: int) -> list[str]:
+        """Names of repositories with a manifest here, in order, those after `after`."""
+        types = sorted(MANIFEST_TYPES | INDEX_TYPES)
+        rows = self._table.all(
+            "SELECT DISTINCT r.repository FROM repository_blobs AS r JOIN blobs AS b ON b.digest = r.digest "
+            "WHERE b.media_type IN (SELECT value FROM json_each(?)) "
+            "AND r.repository > ? ORDER BY r.repository LIMIT ?",
+            (json.dumps(types), after, most),
+        )
+        return [row["repository"] for row in rows]
+
+    def has_repository(self, repository: str) -> bool:
+        """Whether any blob here belongs to it."""
+        sql = "SELECT 1 FROM repository_blobs WHERE repository = ? LIMIT 1"
+        return self._table.one(sql, (repository,)) is not None
 
     def missing(self, digests: Iterable[str]) -> list[str]:
         """Those of `digests` that are not held, in their order."""

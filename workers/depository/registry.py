@@ -21,7 +21,9 @@ from workers.depository.bandwidth import outgoing
 from workers.depository.errors import RegistryError
 from workers.depository.holdings import Blob, Holdings
 from workers.depository.http_ranges import parse_range
+from workers.depository.listings import Listings
 from workers.depository.pushed import PushedManifests
+from workers.depository.referrers import Referrers
 from workers.depository.sending import Part, send
 from workers.depository.tags import TagClient
 from workers.depository.upload import Uploads
@@ -51,19 +53,18 @@ class Registry:
         self._uploads = Uploads(
             table, self._holdings, lent_bytes=config.lent_bytes, idle_s=config.upload_timer_s
         )
-        self._pushed = PushedManifests(self._holdings, self._tags, box=config.box)
+        referrers = Referrers(table, self._holdings)
+        self._pushed = PushedManifests(self._holdings, referrers, self._tags, box=config.box)
+        self._listings = Listings(self._holdings, referrers, self._tags, self._access)
 
     def handle(self, exchange: Exchange) -> None:
         """Answer; errors have the specification's form."""
         try:
             where = parse_path(exchange.path)
-            if where.kind == "base":
-                self._access.check(exchange, where, "pull")
-                exchange.answer_json(200, {}, headers=_VERSION)
-            elif where.kind == "uploads":
+            if where.kind == "uploads":
                 self._upload(exchange, where)
-            elif where.kind == "tags":
-                self._list(exchange, where)
+            elif where.kind in ("base", "catalogue", "tags", "referrers"):
+                self._listings.handle(exchange, where)
             elif where.kind == "blobs":
                 self._blob(exchange, where)
             else:
@@ -110,22 +111,6 @@ class Registry:
         exchange.answer(201, headers=headers)
         return True
 
-    def _list(self, exchange: Exchange, where: Where) -> None:
-        if exchange.method not in _READING:
-            raise _unsupported(exchange)
-        self._access.check(exchange, where, "pull")
-        names = sorted(self._tags.names(where.repository, bearer(exchange) or ""))
-        last, limit = exchange.query.get("last"), exchange.query.get("n", "")
-        if last:
-            names = [name for name in names if name > last]
-        headers = dict(_VERSION)
-        if limit.isdecimal() and len(names) > int(limit):
-            names = names[: int(limit)]
-            if names:
-                following = f"/v2/{where.repository}/tags/list?n={limit}&last={names[-1]}"
-                headers["Link"] = f'<{following}>; rel="next"'
-        exchange.answer_json(200, {"name": where.repository, "tags": names}, headers=headers)
-
     def _blob(self, exchange: Exchange, where: Where) -> None:
         if exchange.method == "DELETE":
             self._access.check(exchange, where, "delete")
@@ -144,10 +129,7 @@ class Registry:
             return
         if exchange.method == "DELETE":
             self._access.check(exchange, where, "delete")
-            if not is_digest(where.reference):
-                message = "Tags are the master's: openraas image remove REPOSITORY:TAG."
-                raise RegistryError(405, "UNSUPPORTED", message)
-            self._remove(exchange, where, "MANIFEST_UNKNOWN")
+            self._untag(exchange, where)
             return
         if exchange.method not in _READING:
             raise _unsupported(exchange)
@@ -176,9 +158,22 @@ class Registry:
             raise RegistryError(404, code, f"{where.repository} has no {where.reference} on this box.")
         return blob
 
-    def _remove(self, exchange: Exchange, where: Where, code: str) -> None:
+    def _untag(self, exchange: Exchange, where: Where) -> None:
+        """Tags are the master's: a manifest goes with all its tags, as clients expect ("Deleting Manifests")."""
+        if not is_digest(where.reference):
+            self._tags.remove(where.repository, where.reference, bearer(exchange) or "")
+            exchange.answer(202)
+            return
+        self._check_here(where, "MANIFEST_UNKNOWN")
+        self._tags.remove(where.repository, where.reference, bearer(exchange) or "")
+        self._remove(exchange, where, "MANIFEST_UNKNOWN")
+
+    def _check_here(self, where: Where, code: str) -> None:
         if self._holdings.find(where.reference, where.repository) is None:
             raise RegistryError(404, code, f"{where.repository} has no {where.reference} on this box.")
+
+    def _remove(self, exchange: Exchange, where: Where, code: str) -> None:
+        self._check_here(where, code)
         self._holdings.unlink(where.repository, where.reference)
         exchange.answer(202)
 

@@ -11,7 +11,7 @@ from common.logs import get_logger
 from common.oci.store import ContentStore
 from common.reports import Ended, Failed, Held, StepDone
 from common.units import show_size
-from common.wishes import HoldWish, OfferWish, Wish
+from common.wishes import HoldWish, MirrorWish, OfferWish, Wish
 from common.words import Role
 from workers.box.jobs import Lane
 from workers.box.role import BoxContext, RoleFacts
@@ -19,6 +19,7 @@ from workers.depository.client import LayersClient
 from workers.depository.errors import Cancelled
 from workers.depository.holdings import Holdings
 from workers.depository.keeping import Keeper, needed
+from workers.depository.mirroring import Mirroring
 
 log = get_logger(__name__)
 
@@ -43,7 +44,7 @@ class _Echo:
 
 
 class Depository:
-    """Converges OfferWish and HoldWish."""
+    """Converges OfferWish, HoldWish and MirrorWish."""
 
     role = Role.DEPOSITORY
 
@@ -53,6 +54,7 @@ class Depository:
         self._keeper = Keeper(context, self._holdings)
         self._client = LayersClient(context.paths)
         self._computes = Role.COMPUTE in context.config.roles
+        self._mirroring = Mirroring(context, self._holdings, self._keeper.make_room)
         self._echoes: dict[str, _Echo] = {}
         self._fetching: set[str] = set()
 
@@ -64,12 +66,15 @@ class Depository:
         """Offer, hold, or undo it; long fetches go to their own lane."""
         if isinstance(wish, OfferWish):
             self._offer(wish) if wish.wanted == "offered" else self._release(wish)
+        elif isinstance(wish, MirrorWish):
+            self._mirroring.converge(wish)
         elif isinstance(wish, HoldWish):
             self._hold(wish) if wish.wanted == "held" else self._remove(wish)
 
     def forget(self, subject: str) -> None:
         """Nothing is left to undo: what only this subject needed goes by its timer."""
         self._echoes.pop(subject, None)
+        self._mirroring.forget(subject)
 
     def facts(self) -> RoleFacts:
         """The blobs' bytes; compute leaves them out on a box that is a depository, and tells of an alert."""

@@ -21,7 +21,7 @@ M = TypeVar("M", bound=BaseModel)
 
 ANSWER_S = 10.0
 _MOST_ANSWER_BYTES = 16 * 2**20
-_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "MANIFEST_UNKNOWN", 405: "UNSUPPORTED"}
+_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "MANIFEST_UNKNOWN", 405: "UNSUPPORTED", 409: "DENIED"}
 
 
 class _Named(BaseModel):
@@ -47,11 +47,18 @@ class TagClient:
         return answer.digest
 
     def names(self, repository: str, token: str) -> list[str]:
-        """All tags of a repository."""
-        answer = _read(_Named, self._ask("GET", f"/{quote(repository)}", token))
-        if answer.tags is None:
-            raise RegistryError(404, "NAME_UNKNOWN", f"There is no repository {repository}.")
-        return answer.tags
+        """All tags of a repository; empty if the master knows none."""
+        try:
+            answer = _read(_Named, self._ask("GET", f"/{quote(repository)}", token))
+        except RegistryError as error:
+            if error.http_status == 404:
+                return []
+            raise
+        return answer.tags or []
+
+    def remove(self, repository: str, reference: str, token: str) -> None:
+        """Remove a tag, or with a digest all tags of the repository that name it."""
+        self._ask("DELETE", f"/{quote(repository)}/{quote(reference)}", token)
 
     def put(self, facts: dict[str, Any], token: str) -> None:
         """Let a tag name an image that was pushed here."""

@@ -66,7 +66,7 @@ class Uploads:
     def append(self, exchange: Exchange, repository: str, upload: str) -> None:
         """PATCH: the next bytes."""
         with self._open(upload, repository):
-            self._receive(exchange, upload)
+            self._receive(exchange, repository, upload)
         # Not before the upload is free again: the client goes on at once.
         self._answer(exchange, HTTPStatus.ACCEPTED, repository, upload)
 
@@ -76,7 +76,7 @@ class Uploads:
         if not is_digest(digest):
             raise RegistryError(400, "DIGEST_INVALID", f"{digest[:100]!r} is not a sha256 digest.")
         with self._open(upload, repository):
-            self._receive(exchange, upload)
+            self._receive(exchange, repository, upload)
             try:
                 measured = self._store.commit(self._path(upload), digest)
             except BadDigest as error:
@@ -124,10 +124,10 @@ class Uploads:
             with self._lock:
                 self._busy.discard(upload)
 
-    def _receive(self, exchange: Exchange, upload: str) -> None:
+    def _receive(self, exchange: Exchange, repository: str, upload: str) -> None:
         path = self._path(upload)
         offset = path.stat().st_size
-        self._check_range(exchange, upload, offset)
+        self._check_range(exchange, repository, upload, offset)
         room, unchecked = self._room(), 0
         with path.open("ab") as file:
             for piece in exchange.body():
@@ -146,7 +146,8 @@ class Uploads:
                 file.write(piece)
         self._table.write("UPDATE uploads SET changed_at = ? WHERE id = ?", (time.time(), upload))
 
-    def _check_range(self, exchange: Exchange, upload: str, offset: int) -> None:
+    @staticmethod
+    def _check_range(exchange: Exchange, repository: str, upload: str, offset: int) -> None:
         header = exchange.headers.get("Content-Range")
         if header is None:
             return
@@ -161,7 +162,7 @@ class Uploads:
                 416,
                 "BLOB_UPLOAD_INVALID",
                 f"The upload has {offset} bytes; go on from there.",
-                headers=_headers(upload, offset),
+                headers={"Location": f"/v2/{repository}/blobs/uploads/{upload}", **_headers(upload, offset)},
             )
 
     def _room(self) -> int:

@@ -22,7 +22,7 @@ class Nearest:
     ) -> Indices:
         """See Policy."""
         distance = fleet.distance_ms(request.near)[eligible]
-        missing = fleet.missing_bytes(request.layers)[eligible]
+        missing = fleet.missing_of(request.variants)[eligible]
         ordered: Indices = eligible[np.lexsort((missing, distance))]
         return ordered
 

@@ -11,6 +11,7 @@ import pytest
 
 from common import names
 from common.errors import BadInput, Conflict, NotFound
+from common.images import BlobRef
 from common.oci.manifests import OCI_INDEX, OCI_MANIFEST
 from common.reports import BlobHeld, Held
 from common.signing import Verifier
@@ -20,7 +21,6 @@ from common.words import Endpoint, InstanceState
 from master.context import MasterContext
 from master.deployments.models import Deployment, Instance
 from master.images import services
-from master.images.manifests import BlobRef
 from master.images.models import BlobChunks, Image, ImageHolding, Tag
 from tests.support.master import FakeBox, add_user, make_master
 from tests.support.portal import Person, Portal
@@ -127,11 +127,12 @@ def test_what_does_not_fit_together_is_not_taken(master: MasterContext) -> None:
     bad = {
         "digest": {**vars(good), "digest": digest(b"other")},
         "blobs": {**vars(good), "blobs": good.blobs[:-1]},
-        "media_type": {
+        "variants": {
             **vars(good),
             "manifest": index,
             "digest": digest(index.encode()),
             "media_type": OCI_INDEX,
+            "blobs": [BlobRef(digest=digest(index.encode()), size_bytes=len(index), media_type=OCI_INDEX)],
         },
     }
     for field, values in bad.items():

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import BadInput
-from common.status import BoxStatus, DiskUse, FilesetHolding
+from common.status import BoxStatus, DiskUse, EngineFacts, FilesetHolding
 from common.words import BoxKind, Coordinate, MountMode, Resources, Role
 from master.scheduling.fleet import BoxFacts, Fleet
 from master.scheduling.place import place
 from master.scheduling.policies import Policy, load_policy
-from master.scheduling.request import FilesetNeed, Layer, PlacementRequest
+from master.scheduling.request import FilesetNeed, Layer, PlacementRequest, Variant
 
 GIB = 2**30
 A, B = Layer("sha256:" + "a" * 64, 100_000_000), Layer("sha256:" + "b" * 64, 50_000_000)
@@ -43,7 +43,9 @@ def box(
 
 def ask(**values: object) -> PlacementRequest:
     """A small request."""
-    return PlacementRequest(**{"resources": Resources(cpu=1), "architecture": "amd64", **values})  # type: ignore[arg-type]
+    layers = values.pop("layers", ())
+    variant = Variant("sha256:" + "f" * 64, "amd64", layers)  # type: ignore[arg-type]
+    return PlacementRequest(**{"resources": Resources(cpu=1), "variants": (variant,), **values})  # type: ignore[arg-type]
 
 
 def decide(fleet: Fleet, request: PlacementRequest, policy: str = "nearest"):  # type: ignore[no-untyped-def]
@@ -138,6 +140,66 @@ def test_what_nobody_holds_waits_and_says_so() -> None:
     decision = decide(Fleet.build([box("a")]), ask(layers=(A,)))
     assert decision.placements == ()
     assert "no box that is up holds 1 of the image's layers" in decision.waits_for
+
+
+ARM = Layer("sha256:" + "c" * 64, 70_000_000)
+BOTH = (Variant("amd", "amd64", (A, B)), Variant("arm", "arm64", (ARM,)))
+
+
+def test_each_box_takes_the_image_for_its_own_architecture_and_only_its_layers() -> None:
+    fleet = Fleet.build([
+        box("intel", coordinate=Coordinate(x_ms=1)), box("pi", architecture="arm64", coordinate=Coordinate(x_ms=2)),
+        box("seed", open=False, layers={A.digest, B.digest, ARM.digest}),
+    ])  # fmt: skip
+    first, second = decide(fleet, ask(variants=BOTH)).placements
+    assert (first.compute, first.image, set(first.depositories)) == ("intel", "amd", {A.digest, B.digest})
+    assert (second.compute, second.image, set(second.depositories)) == ("pi", "arm", {ARM.digest})
+    assert (first.missing_bytes, second.missing_bytes) == (150_000_000, 70_000_000)
+
+
+def test_a_box_of_an_architecture_without_an_image_is_left_out() -> None:
+    fleet = Fleet.build(
+        [box("risc", architecture="riscv64"), box("seed", open=False, layers={A.digest, B.digest})]
+    )
+    decision = decide(fleet, ask(variants=BOTH))
+    assert decision.placements == ()
+    assert decision.left_out[0].why == "is riscv64, the image is for amd64 or arm64"
+
+
+def test_layers_of_one_architecture_that_nobody_holds_do_not_keep_back_boxes_of_another() -> None:
+    fleet = Fleet.build([
+        box("intel"), box("pi", architecture="arm64"), box("seed", open=False, layers={ARM.digest}),
+    ])  # fmt: skip
+    decision = decide(fleet, ask(variants=BOTH))
+    assert [item.compute for item in decision.placements] == ["pi"]
+    assert ("intel", "no box that is up holds 2 of the image's layers") in [
+        (item.box, item.why) for item in decision.left_out
+    ]
+
+
+def test_room_is_needed_for_the_image_of_the_own_architecture_alone() -> None:
+    small = DiskUse(lent_bytes=300_000_000)
+    fleet = Fleet.build([
+        box("intel", disk=small), box("pi", architecture="arm64", disk=small),
+        box("seed", open=False, layers={A.digest, B.digest, ARM.digest}),
+    ])  # fmt: skip
+    assert [item.compute for item in decide(fleet, ask(variants=BOTH)).placements] == ["pi"]
+
+
+def test_layers_in_zstd_are_for_engines_that_unpack_them_and_others_take_the_next_image() -> None:
+    new = EngineFacts(name="docker", version="27.0", zstd=True)
+    old = EngineFacts(name="docker", version="20.10.24")
+    zstd = Variant("zstd", "amd64", (A,), zstd=True)
+    fleet = Fleet.build([
+        box("new", engine=new), box("old", engine=old), box("seed", open=False, layers={A.digest, B.digest}),
+    ])  # fmt: skip
+    only = decide(fleet, ask(variants=(zstd,)))
+    assert [item.compute for item in only.placements] == ["new"]
+    assert ("old", "has an engine that does not unpack layers in zstd") in [
+        (item.box, item.why) for item in only.left_out
+    ]
+    either = decide(fleet, ask(variants=(zstd, Variant("gzip", "amd64", (B,)))))
+    assert {item.compute: item.image for item in either.placements} == {"new": "zstd", "old": "gzip"}
 
 
 def test_an_unknown_policy_names_those_there_are() -> None:

@@ -14,6 +14,7 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import DeviceRequest, IPAMConfig, IPAMPool, LogConfig, Mount, Ulimit
 
+from common.status import EngineFacts
 from workers.compute.engine import ContainerFacts, ContainerSpec, ImageLayer, NetworkSpec, Pull, StoredImage
 from workers.compute.engines.pull import StreamedPull
 from workers.compute.errors import BadImage, EngineError, ImageMissing, NetworkTaken
@@ -37,6 +38,8 @@ _BAD_IMAGE = (
     "exec format error",
     "command that was not found",
 )
+# Docker's first version that unpacks layers in zstd.
+ZSTD_SINCE = 23
 # Podman's words for what Docker says by 409.
 _NAME_TAKEN = "is already in use by"
 # Docker's word and Podman's.
@@ -78,6 +81,20 @@ class DockerEngine:
         """Whether the answer to `/version` is this engine's."""
         names = {component.get("Name") for component in version.get("Components") or ()}
         return "Engine" in names or not names
+
+    def facts(self) -> EngineFacts:
+        """See Engine."""
+        with _translated("Asking for the version"):
+            version, info = self._api.version(), self._api.info()
+        told = str(version.get("Version", ""))
+        return EngineFacts(
+            name=self.name, version=told[:64], store=_store(info)[:64], zstd=self._takes_zstd(told)
+        )
+
+    def _takes_zstd(self, version: str) -> bool:
+        """Docker unpacks layers in zstd since Engine 23.0 (moby, pull request 43225), in both image stores."""
+        major = version.partition(".")[0]
+        return major.isdecimal() and int(major) >= ZSTD_SINCE
 
     # Images
 
@@ -338,6 +355,13 @@ def _label_filter(labels: Mapping[str, str]) -> list[str]:
 
 def _names_at(image: Mapping[str, Any], registry: str) -> tuple[str, ...]:
     return tuple(name for name in image.get("RepoDigests") or () if name.startswith(f"{registry}/"))
+
+
+def _store(info: Mapping[str, Any]) -> str:
+    """How the engine keeps images: a driver of its own (classic), or a snapshotter of containerd."""
+    kinds = {str(key): str(value) for key, value in info.get("DriverStatus") or ()}
+    containerd = kinds.get("driver-type", "").startswith("io.containerd")
+    return f"{'containerd' if containerd else 'classic'} {info.get('Driver', '')}".strip()
 
 
 def _layer(line: Mapping[str, Any]) -> ImageLayer:

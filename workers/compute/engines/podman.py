@@ -29,6 +29,9 @@ class PodmanEngine(DockerEngine):
         """Whether the answer to `/version` is this engine's."""
         return any("Podman" in component.get("Name", "") for component in version.get("Components") or ())
 
+    def _takes_zstd(self, version: str) -> bool:  # noqa: ARG002
+        return True  # since version 1.7, of 2019
+
     def pull(self, reference: str) -> Pull:
         """See Engine. The compatible pull insists on TLS even on loopback; Podman's own can be told."""
         query = urlencode({"reference": reference, "tlsVerify": "false", "quiet": "false"})

@@ -11,18 +11,25 @@ import stat
 import subprocess
 import sys
 import tarfile
+import threading
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import select
 
 from common.names import wish_key
+from common.oci.archive import OCI_LAYERS
+from common.oci.layers import Packing
+from common.reports import Failed
 from common.words import InstanceState
 from master.accounts.models import UserRole
 from master.accounts.services import create_user, issue_api_token
 from master.cli import users
 from master.deployments.models import Instance
 from master.images.models import ImageHolding
-from tests.support.cli import VERB_S, World, layout
+from master.lifecycle.reports import Reports
+from master.mirrors.models import Mirror
+from tests.support.cli import VERB_S, World, layout, platforms_layout
 from tests.support.depository import Image
 from tests.support.master import add_application
 from tests.support.redis import wait_until
@@ -287,4 +294,59 @@ def test_what_docker_save_writes_is_pushed_too(world: World) -> None:
             tar.addfile(info, io.BytesIO(data))
     answer = world.operator.json("image", "push", str(file), "saved")
     assert isinstance(answer, dict)
-    assert (answer["tag"], answer["architecture"]) == ("latest", "amd64")
+    assert (answer["tag"], answer["architectures"]) == ("latest", ["amd64"])
+
+
+def test_a_layout_of_several_platforms_is_pushed_whole_packed_anew_and_shared_between_names(
+    world: World,
+) -> None:
+    path = platforms_layout(world.directory / "platforms", "amd64", "arm64")
+    answer = world.operator.json("image", "push", str(path), "many:1")
+    assert isinstance(answer, dict)
+    assert answer["architectures"] == ["amd64", "arm64"]
+    images = world.operator.json("image", "list")
+    assert isinstance(images, list)
+    (listed,) = [item for item in images if item["repository"] == "many"]
+    assert (listed["architectures"], listed["digest"]) == (["amd64", "arm64"], answer["digest"])
+    one = world.operator.json("image", "push", str(path), "one:1", "--architecture", "arm64")
+    assert isinstance(one, dict)
+    assert one["architectures"] == ["arm64"]
+    zstd = world.operator.json("image", "push", str(path), "small:1", "--recompress", "zstd")
+    assert isinstance(zstd, dict)
+    assert zstd["digest"] != answer["digest"]
+    holdings = world.boxes[0].holdings
+    index = json.loads(holdings.store.read(zstd["digest"], 10_000))
+    manifest = json.loads(holdings.store.read(index["manifests"][0]["digest"], 10_000))
+    assert {layer["mediaType"] for layer in manifest["layers"]} == {OCI_LAYERS[Packing.ZSTD]}
+    config = manifest["config"]["digest"]
+    assert all(holdings.find(config, name) for name in ("many", "small")), "taken over, not sent again"
+
+
+def test_a_mirror_is_asked_for_and_tells_what_the_depository_said(world: World) -> None:
+    shell = world.operator
+    asked = shell.json("image", "mirror", "nginx:1.27", "--as", "web:1", "--to", "cellar", "--no-wait")
+    assert isinstance(asked, dict)
+    assert (asked["source"], asked["box"], asked["state"]) == (
+        "docker.io/library/nginx:1.27", "cellar", "fetching",
+    )  # fmt: skip
+    assert "not the name of an image" in shell.fails(2, "image", "mirror", "Not A Name")
+    assert "is not a depository" in shell.fails(1, "image", "mirror", "nginx", "--to", "nowhere")
+
+    def refuse() -> None:
+        def waiting() -> str | None:
+            with world.context.database.read() as session:
+                query = select(Mirror.id).where(Mirror.state == "fetching", Mirror.box_id == "attic")
+                return session.scalar(query)
+
+        wait_until(lambda: waiting() is not None, what="the mirror")
+        report = Failed(
+            subject=f"mirror.{waiting()}", generation=0, reason="no-source", message="It cannot be reached."
+        )
+        Reports(world.context).take("attic", report.model_dump_json())
+
+    thread = threading.Thread(target=refuse)
+    thread.start()
+    try:
+        assert "cannot be reached" in shell.fails(1, "image", "mirror", "nginx:1.27", "--to", "attic")
+    finally:
+        thread.join(30)

@@ -123,7 +123,9 @@ def test_skopeo_copies_to_a_depository_between_them_and_back(
     assert '"1"' in listed
     skopeo("copy", *insecure, f"{places[1]}/other:2", f"oci:{tmp_path / 'out'}:x")
     with open_archive(tmp_path / "out") as archived:
-        assert [blob.descriptor.size_bytes for blob in archived.blobs][1:] == [len(x) for x in image.layers]
+        assert [blob.descriptor.size_bytes for blob in archived.images[0].blobs][1:] == [
+            len(x) for x in image.layers
+        ]
 
 
 @pytest.mark.engine

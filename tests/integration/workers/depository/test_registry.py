@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,51 +15,10 @@ from common.tickets import LayerTicket, OpenTicket, issue
 from common.words import Role
 from tests.support.depository import CONFIG_TYPE, MANIFEST_TYPE, FakeBox, FakeMaster, Image
 from tests.support.redis import wait_until
+from tests.support.registry_client import Client
 
 MakeBox = Callable[..., FakeBox]
 DATA = b"0123456789" * 1000
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    @property
-    def code(self) -> str:
-        return str(json.loads(self.body)["errors"][0]["code"])
-
-
-class Client:
-    """A client of one box, with a token."""
-
-    def __init__(self, box: FakeBox, token: str | None) -> None:
-        self.token = token
-        self._endpoint = box.endpoint
-
-    def __call__(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
-        connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port, timeout=10)
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        if self.token:
-            sent["Authorization"] = f"Bearer {self.token}"
-        connection.request(method, path, body=body, headers=sent)
-        answer = connection.getresponse()
-        result = Answer(answer.status, answer.headers, answer.read())
-        connection.close()
-        return result
-
-    def push_blob(self, data: bytes, repository: str = "site") -> str:
-        digest = digest_of(data)
-        answer = self("POST", f"/v2/{repository}/blobs/uploads/?digest={digest}", data)
-        assert answer.status == 201
-        return digest
-
-    def push(self, image: Image, tag: str = "1") -> Answer:
-        for data, _ in image.parts[1:]:
-            self.push_blob(data, image.repository)
-        path = f"/v2/{image.repository}/manifests/{tag}"
-        return self("PUT", path, image.manifest, Content_Type=MANIFEST_TYPE)
 
 
 @pytest.fixture
@@ -295,11 +252,12 @@ def test_a_manifest_is_tagged_by_the_master_with_the_clients_own_token(
     assert json.loads(client("GET", "/v2/site/tags/list").body) == {"name": "site", "tags": ["1"]}
 
 
-def test_an_index_of_one_platform_is_tagged_as_that_image(client: Client, master: FakeMaster) -> None:
-    image = Image(1000)
-    assert client.push(image, image.digest).status == 201
-    other = Image(500, seed=2)
-    assert client.push(other, other.digest).status == 201
+def test_an_index_is_tagged_with_those_of_its_images_that_are_here(
+    client: Client, master: FakeMaster
+) -> None:
+    image, arm, other = Image(1000), Image(700, seed=3), Image(500, seed=2)
+    for item in (image, other):
+        assert client.push(item, item.digest).status == 201
 
     def entry(item: Image, architecture: str) -> dict[str, Any]:
         size = len(item.manifest)
@@ -310,15 +268,24 @@ def test_an_index_of_one_platform_is_tagged_as_that_image(client: Client, master
     index = {
         "schemaVersion": 2,
         "mediaType": kind,
-        "manifests": [entry(image, "amd64"), entry(other, "unknown")],
+        "manifests": [entry(image, "amd64"), entry(arm, "arm64"), entry(other, "unknown")],
     }
-    answer = client("PUT", "/v2/site/manifests/1", json.dumps(index).encode(), Content_Type=kind)
-    assert answer.status == 201
-    assert master.tags["site", "1"]["digest"] == image.digest
-    index["manifests"] = [entry(image, "amd64"), entry(other, "arm64")]
+    text = json.dumps(index).encode()
+    answer = client("PUT", "/v2/site/manifests/1", text, Content_Type=kind)
+    assert (answer.status, answer.headers["Docker-Content-Digest"]) == (201, digest_of(text))
+    told = master.tags["site", "1"]
+    assert told["digest"] == digest_of(text)
+    assert [(item["digest"], item["architecture"]) for item in told["variants"]] == [
+        (image.digest, "amd64"),
+        (other.digest, "unknown"),
+    ]
+    assert [blob["digest"] for blob in told["variants"][0]["blobs"]] == list(image.by_digest)
+    got = client("GET", "/v2/site/manifests/1")
+    assert (got.body, got.headers["Content-Type"]) == (text, kind)
+    index["manifests"] = [entry(arm, "arm64"), entry(other, "unknown")]
     refused = client("PUT", "/v2/site/manifests/2", json.dumps(index).encode(), Content_Type=kind)
-    assert (refused.status, refused.code) == (400, "MANIFEST_INVALID")
-    assert "one platform" in refused.body.decode()
+    assert (refused.status, refused.code) == (404, "MANIFEST_BLOB_UNKNOWN")
+    assert ("site", "2") not in master.tags
 
 
 def test_a_manifest_whose_blobs_are_missing_is_refused(client: Client, master: FakeMaster) -> None:
@@ -371,7 +338,7 @@ def test_deleting_needs_the_right_and_takes_the_blob_out_of_the_repository(
     assert client("DELETE", f"/v2/site/blobs/{digest}").status == 202
     assert client("GET", f"/v2/site/blobs/{digest}").status == 404
     assert client("DELETE", f"/v2/site/blobs/{digest}").status == 404
-    assert client("DELETE", "/v2/site/manifests/1").code == "UNSUPPORTED"
+    assert client("DELETE", "/v2/site/manifests/1").code == "MANIFEST_UNKNOWN"
 
 
 def test_a_box_that_is_no_depository_serves_but_takes_nothing(make_box: MakeBox, master: FakeMaster) -> None:

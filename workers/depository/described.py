@@ -1,0 +1,84 @@
+"""What a depository tells the master of an image that it holds: the manifests' texts and what they name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from common.images import MANIFEST_LIMIT, BlobRef, DescribedImage, PlatformImage
+from common.oci.digest import digest_of
+from common.oci.manifests import LIMIT_BYTES, BadManifest, Descriptor, Manifest, parse
+from common.oci.store import BlobUnknown
+from workers.depository.holdings import Holdings
+
+_CONFIG_LIMIT_BYTES = 8 * 2**20
+
+
+def describe(holdings: Holdings, data: bytes, manifest: Manifest, repository: str) -> DescribedImage:
+    """The image of the manifest `data`; of an index, with those of its images that are whole in `repository`.
+
+    Raises BadManifest for what is too long to be told, or nests indexes.
+    """
+    if len(data) > MANIFEST_LIMIT:
+        raise BadManifest(
+            f"A manifest under a tag may have {MANIFEST_LIMIT} bytes, this one has {len(data)}."
+        )
+    if not manifest.is_index:
+        return DescribedImage(**_platform(holdings, data, manifest, "").model_dump())
+    own = BlobRef(digest=digest_of(data), size_bytes=len(data), media_type=manifest.media_type)
+    return DescribedImage(
+        digest=own.digest,
+        media_type=manifest.media_type,
+        manifest=data.decode(),
+        blobs=[own],
+        architecture="",
+        variants=_variants(holdings, manifest, repository),
+    )
+
+
+def _variants(holdings: Holdings, index: Manifest, repository: str) -> list[PlatformImage]:
+    variants: dict[str, PlatformImage] = {}
+    for item in index.manifests:
+        if item.digest in variants or not (found := _whole(holdings, item, repository)):
+            continue
+        data, manifest = found
+        variants[item.digest] = _platform(holdings, data, manifest, item.architecture)
+    return list(variants.values())
+
+
+def _whole(holdings: Holdings, item: Descriptor, repository: str) -> tuple[bytes, Manifest] | None:
+    """The text and content of an index's manifest, if that and all it names is here."""
+    if holdings.find(item.digest, repository) is None:
+        return None
+    data = holdings.store.read(item.digest, LIMIT_BYTES)
+    manifest = parse(data, item.media_type)
+    if manifest.is_index:
+        raise BadManifest("An index of indexes is not taken under a tag.", field="manifests")
+    missing = holdings.missing(named.digest for named in manifest.references)
+    return None if missing else (data, manifest)
+
+
+def _platform(holdings: Holdings, data: bytes, manifest: Manifest, architecture: str) -> PlatformImage:
+    own = BlobRef(digest=digest_of(data), size_bytes=len(data), media_type=manifest.media_type)
+    named = [
+        BlobRef(digest=item.digest, size_bytes=item.size_bytes, media_type=item.media_type)
+        for item in manifest.references
+    ]
+    return PlatformImage(
+        digest=own.digest,
+        media_type=manifest.media_type,
+        manifest=data.decode(),
+        blobs=[own, *named],
+        architecture=architecture or _architecture(holdings, manifest),
+    )
+
+
+def _architecture(holdings: Holdings, manifest: Manifest) -> str:
+    """By the config; empty for an artifact that is no image, of which the master says so when it is deployed."""
+    if manifest.config is None:
+        return ""
+    try:
+        config: Any = json.loads(holdings.store.read(manifest.config.digest, _CONFIG_LIMIT_BYTES))
+        return str(config.get("architecture", ""))[:32]
+    except (ValueError, AttributeError, BlobUnknown):
+        return ""

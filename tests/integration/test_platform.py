@@ -7,6 +7,7 @@ import json
 import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -280,7 +281,7 @@ def test_the_notebook_opens_with_the_persons_home(
 
 def test_a_second_start_in_the_same_place_is_refused(platform: RunningPlatform) -> None:
     done = subprocess.run(
-        [*platform.process.args[:3], "up"],
+        [sys.executable, "-m", "common", "up"],
         env=platform.environment,
         capture_output=True,
         text=True,

@@ -54,7 +54,8 @@ def run_engine(namespace: str | None = None) -> Iterator[EngineServer]:
     else:
         command = ["nsenter", f"--net=/run/netns/{namespace}", *command, "--bridge", "none"]
     log = (directory / "log").open("wb")
-    process = subprocess.Popen(command, stdout=log, stderr=log)
+    # Ends with the test run, however that ends.
+    process = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *command], stdout=log, stderr=log)
     try:
         wait_until(
             lambda: process.poll() is not None or answers(socket, "/_ping"), START_LIMIT_S, "dockerd's answer"

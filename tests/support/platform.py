@@ -115,7 +115,11 @@ def _running(
     }
     log = (directory / "up.log").open("wb")
     command = [sys.executable, "-m", "common", "up", "--box-config", str(box_file), *arguments]
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    # Ends with the test run, however that ends; what it started ends with it.
+    process = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "INT", *command],
+        env=environment, stdout=log, stderr=log, start_new_session=True,
+    )  # fmt: skip
     url = f"http://127.0.0.1:{web}"
     try:
         _wait_up(process, directory / "up.log")

@@ -40,6 +40,7 @@ from master.filesets.loss import homes_lost
 from master.filesets.models import Fileset, FilesetCopy
 from master.images.models import ImageHolding
 from master.layers.models import LayerOrder
+from master.mirrors.models import Mirror
 
 log = get_logger(__name__)
 
@@ -237,6 +238,12 @@ def remove(session: Session, client: redis.Redis, box: Box, *, force: bool = Fal
         )
     session.execute(delete(ImageHolding).where(ImageHolding.box_id == box.id))
     session.execute(delete(LayerOrder).where(LayerOrder.box_id == box.id))
+    error = f"Box {box.id}, which fetched it, was removed. Ask again."
+    session.execute(
+        update(Mirror)
+        .where(Mirror.box_id == box.id, Mirror.state == "fetching")
+        .values(state="failed", error=error, sealed=None, changed_at=time.time())
+    )
     homes_lost(session, box.id)
     session.execute(delete(FilesetCopy).where(FilesetCopy.box_id == box.id))
     session.execute(update(Fileset).where(Fileset.writer_box_id == box.id).values(writer_box_id=None))

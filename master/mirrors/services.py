@@ -88,7 +88,7 @@ def _name(wanted: Wanted, repository: str, reference: str) -> tuple[str, str]:
 
 
 def _choose(session: Session, known: dict[str, BoxStatus], name: str | None) -> Box:
-    """The depository named, else the fixed one with most room."""
+    """The depository named, else the fixed one with most room; one that closed itself for lack of it comes last."""
     able = {box: status for box, status in known.items() if Role.DEPOSITORY in status.roles}
     if name is not None:
         if name not in able:
@@ -99,7 +99,7 @@ def _choose(session: Session, known: dict[str, BoxStatus], name: str | None) -> 
     cordoned = set(session.scalars(select(Box.id).where(Box.cordoned)))
     ordered = sorted(
         (status for box, status in able.items() if box not in cordoned),
-        key=lambda status: (not status.fixed, -status.disk.free_bytes, status.box),
+        key=lambda status: (bool(status.alert), not status.fixed, -status.disk.free_bytes, status.box),
     )
     if not ordered:
         raise Unavailable("No depository is up.", remedy="Join one: openraas box join MASTER TOKEN.")

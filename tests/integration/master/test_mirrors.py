@@ -154,3 +154,16 @@ def test_a_mirror_can_be_stopped(master: MasterContext, olga: Person) -> None:
     assert look(olga, mirror)["error"] == "It was stopped."
     assert box.wishes() == {}
     assert [item["id"] for item in olga.call("GET", "/api/v1/mirrors").json["mirrors"]] == [mirror["id"]]
+
+
+def test_a_removed_box_fails_the_mirror_and_a_full_one_is_chosen_last(
+    master: MasterContext, olga: Person
+) -> None:
+    FakeBox(master, "full", alert="Full.")
+    FakeBox(master, "gone")
+    mirror = ask(olga, username="ada", password=SECRET)
+    assert look(olga, mirror)["box"] == "gone"
+    assert olga.call("DELETE", "/api/v1/boxes/gone").status_code == 204
+    assert (look(olga, mirror)["state"], "gone" in look(olga, mirror)["error"]) == ("failed", True)
+    with master.database.read() as session:
+        assert session.get_one(Mirror, mirror["id"]).sealed is None

@@ -23,6 +23,7 @@ from master.deployments.models import Deployment, Instance, Mount
 from master.filesets.models import Fileset, FilesetCopy
 from master.filesets.services import holders, home_copies, home_of
 from master.images.models import Image, ImageHolding
+from master.images.services import blobs_of, set_tag
 from master.layers import services as layers
 from master.lifecycle.reconcile import Reconciler
 from master.lifecycle.reports import Reports
@@ -36,6 +37,7 @@ from tests.support.master import (
     image_digests,
     make_master,
 )
+from tests.support.platforms import new_index, platform_image
 from tests.support.redis import RedisServer
 
 GIB = 2**30
@@ -325,3 +327,23 @@ def test_eviction_of_too_few_copies_needs_force_and_ends_with_the_boxs_word(mast
     report(master, a, Ended(subject=subject, generation=0))
     reconcile(master)
     assert f"depository/{subject}" not in a.wishes()
+
+
+def test_an_index_is_copied_with_all_its_images_and_a_computing_box_keeps_none_of_them(
+    master: MasterContext,
+) -> None:
+    a, b = FakeBox(master, "a"), FakeBox(master, "b")
+    pc = FakeBox(master, "pc", roles=frozenset({Role.COMPUTE}), offers_layers=True)
+    amd, arm = platform_image("amd64", b"one"), platform_image("arm64", b"two")
+    with master.database.write() as session:
+        index = set_tag(session, new_index("site:1", amd, arm), box="a", owner=None)
+        index.created_at = time.time() - 3600
+        blobs = {blob.digest for blob in blobs_of(index)}
+    assert blobs >= {blob.digest for item in (amd, arm) for blob in item.blobs}
+    a.hold(blobs)
+    pc.hold({blob.digest for blob in arm.blobs})
+    reconcile(master)
+    (wish,) = holds(b)
+    assert (wish.image.manifest, {blob.digest for blob in wish.image.blobs}) == (index.digest, blobs)
+    assert spare(master, a) == frozenset()
+    assert spare(master, pc) == {blob.digest for blob in arm.blobs}

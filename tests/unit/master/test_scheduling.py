@@ -245,3 +245,16 @@ def test_every_policy_orders_exactly_the_eligible_boxes(name: str, rows: list, w
     assert {item.box for item in decision.left_out} == set(fleet.names) - able
     again = place(policy, ask(resources=wanted), fleet, np.random.default_rng(1), most=100)
     assert again == decision
+
+
+def test_only_the_image_that_a_box_would_run_has_to_be_offered() -> None:
+    both = (Variant("sha256:1", "amd64", (A,)), Variant("sha256:2", "arm64", (B,)))
+    boxes = [
+        box("intel"), box("pi", architecture="arm64"), box("own", layers={A.digest}, offers_layers=False),
+        box("seed", open=False, layers={B.digest}),
+    ]  # fmt: skip
+    decision = decide(Fleet.build(boxes), ask(variants=both))
+    assert {item.compute for item in decision.placements} == {"own", "pi"}
+    assert {item.box: item.why for item in decision.left_out}["intel"] == (
+        "no box that is up holds 1 of the image's layers"
+    )

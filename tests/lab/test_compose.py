@@ -60,7 +60,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("compose")
     shutil.copy(CERTIFICATES, directory / "host-ca.crt")
     (directory / "Dockerfile").write_text(BASE_DOCKERFILE)
-    before = run("docker", "image", "ls", "--format", "{{.Repository}}").split()
+    before = {name: found for name in (*IMAGES, TEST_BASE) if (found := image_id(name))}
     plain = {"DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0"}
     try:
         run("docker", "build", "--tag", TEST_BASE, str(directory), timeout_s=BUILD_S, **plain)
@@ -71,8 +71,19 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield archive
         archive.unlink()
     finally:
-        made = [name for name in (*IMAGES, TEST_BASE) if name not in before]
-        subprocess.run(["docker", "image", "rm", "--force", *made], capture_output=True, timeout=LOAD_S)
+        for name in (*IMAGES, TEST_BASE):
+            if image_id(name) != before.get(name):
+                subprocess.run(["docker", "image", "rm", name], capture_output=True, timeout=LOAD_S)
+                if name in before:  # somebody's own, whose name the build took
+                    run("docker", "tag", before[name], name)
+
+
+def image_id(name: str) -> str:
+    """The image that a name has in this machine's engine; empty if there is none."""
+    return subprocess.run(
+        ["docker", "image", "ls", "--quiet", "--no-trunc", f"{name}:latest"],
+        capture_output=True, text=True, timeout=60,
+    ).stdout.strip()  # fmt: skip
 
 
 def compose(

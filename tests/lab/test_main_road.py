@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from workers.lab.fleet import Lab
 pytestmark = [pytest.mark.lab, pytest.mark.engine]
 
 GONE_S = 30.0
+VOUCHED_S = 60.0
 
 
 @pytest.fixture
@@ -29,6 +32,17 @@ def site(portal: Portal) -> Iterator[tuple[str, dict[str, Any]]]:
     portal.stop(deployment)
 
 
+def vouched_for(portal: Portal, repository: str) -> bool:
+    """Whether two boxes agree on every blob's chunks: until then a blob comes from one source at a time."""
+    with closing(sqlite3.connect(portal.state_dir / "openraas.db")) as database:
+        named = "SELECT blobs FROM images JOIN tags USING (digest) WHERE repository = ?"
+        blobs = json.loads(database.execute(named, (repository,)).fetchone()[0])
+        confirmed = database.execute(
+            "SELECT digest FROM blob_chunks WHERE confirmed_by IS NOT NULL"
+        ).fetchall()
+    return {blob["digest"] for blob in blobs} <= {digest for (digest,) in confirmed}
+
+
 @pytest.fixture
 def fresh(lab: Lab, portal: Portal, scratch: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """A running deployment of an image that no compute box has ever had, and its instance."""
@@ -36,6 +50,7 @@ def fresh(lab: Lab, portal: Portal, scratch: Path) -> Iterator[tuple[str, dict[s
     oci_image.web_image(layout)
     for box in lab.state.boxes[2:]:
         applications.push(portal, layout, box, "lab/fresh:1", scratch)
+    wait_until(lambda: vouched_for(portal, "lab/fresh"), VOUCHED_S, "the confirmation of the chunk lists")
     service = {**applications.SITE["services"]["web"], "image": "lab/fresh:1"}
     applications.publish(portal, {**applications.SITE, "name": "lab-fresh", "services": {"web": service}})
     deployment = portal.start("lab-fresh")

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.service import ServiceSpec
-from common.words import Coordinate, MountMode
+from common.words import MountMode
 from master.catalogue.manifest import FilledService, Manifest, fill
 from master.deployments.models import Instance, Mount
 from master.filesets.models import Fileset, FilesetKind
@@ -16,7 +16,7 @@ from master.filesets.services import find, holders, home_of
 from master.images.models import Image
 from master.images.services import blobs_of
 from master.images.variants import variants_of
-from master.scheduling.request import FilesetNeed, Layer, PlacementRequest, Variant
+from master.scheduling.request import FilesetNeed, Layer, Place, PlacementRequest, Variant
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,7 @@ def wanted(session: Session, instance: Instance, *, home_limit_bytes: int) -> Wa
     return Wanted(filled, session.get_one(Image, instance.image_digest), tuple(mounts))
 
 
-def placement_request(
-    session: Session, instance: Instance, want: Wanted, near: Coordinate
-) -> PlacementRequest:
+def placement_request(session: Session, instance: Instance, want: Wanted, near: Place) -> PlacementRequest:
     """The pure request that policies see."""
     return PlacementRequest(
         resources=want.spec.resources,

@@ -12,7 +12,8 @@ from common.logs import get_logger
 from common.names import BOXES, layers_key, reserved_key, status_key
 from common.status import BoxStatus
 from master.scheduler.reservations import Reservation, total
-from master.scheduling.fleet import BoxFacts, Fleet
+from master.scheduling.facts import BoxFacts, facts_of
+from master.scheduling.fleet import Fleet
 
 log = get_logger(__name__)
 
@@ -34,13 +35,13 @@ class FleetReader:
         answers = pipe.execute()
         now = time.time()
         held_back = set(cordoned)
-        facts = []
+        facts: list[BoxFacts] = []
         for row, name in enumerate(names):
             status = self._status(name, answers[2 * row])
             if status is None:
                 continue
             taken = [Reservation.from_json(name, key, text) for key, text in answers[2 * row + 1].items()]
-            facts.append(BoxFacts(status, total(taken, now), self._held(status), name in held_back))
+            facts.append(facts_of(status, total(taken, now), self._held(status), cordoned=name in held_back))
         return Fleet.build(facts)
 
     def _status(self, name: str, text: str | None) -> BoxStatus | None:

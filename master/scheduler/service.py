@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from common.errors import NotFound
 from common.logs import get_logger
 from common.metrics import PLACEMENTS
-from common.words import Coordinate, InstanceState, MountMode, Resources
+from common.words import InstanceState, MountMode, Resources
 from master.boxes.models import Box
 from master.boxes.standing import trusted
 from master.context import MasterContext
@@ -27,8 +27,8 @@ from master.lifecycle.wishes import BoxWish, WishWriter, compute_wish, depositor
 from master.scheduler.fleet_reader import FleetReader
 from master.scheduler.reservations import Reservation, Reservations
 from master.scheduling.place import place
-from master.scheduling.policies import load_policy
-from master.scheduling.request import UNPACKED_FACTOR, Decision, Placement
+from master.scheduling.policy import load_policy
+from master.scheduling.request import UNPACKED_FACTOR, Decision, Place, Placement
 
 log = get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Scheduler:
         self._reader = FleetReader(context.redis)
         self._reservations = Reservations(context.redis)
         self._writer = WishWriter(context)
-        self._policy = load_policy(context.settings.policy)
+        self._policy = load_policy(context.settings.policy, context.settings)
         self._rng = np.random.default_rng()
 
     def place(self, instance_id: str, generation: int) -> str:
@@ -62,10 +62,10 @@ class Scheduler:
             except NotFound as error:
                 self._fail(session, instance, str(error))
                 return "failed"
-            request = placement_request(session, instance, want, Coordinate())
+            request = placement_request(session, instance, want, Place())
             cordoned = list(session.scalars(select(Box.id).where(Box.cordoned)))
         fleet = self._reader.read(cordoned)
-        decision = place(self._policy, request, fleet, self._rng)
+        decision = place(self._policy, request, fleet, self._rng, explain=True)
         outcome = self._commit(instance_id, generation, want, decision)
         PLACEMENTS.labels(self._policy.name, outcome).inc()
         return outcome

@@ -1,19 +1,27 @@
-"""Which boxes may compute a request: each rule is a mask over the fleet and a sentence for those left out."""
+"""Which boxes may compute a request: each rule is a mask over the fleet and a sentence for those left out.
+
+`eligible` is the mask alone. The sentences cost more than the decision, so `left_out` makes them when somebody asks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from common.units import show_size
-from common.words import MountMode, Role
-from master.scheduling.fleet import COLUMNS, Bools, Fleet, Indices, as_row
-from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, LeftOut, PlacementRequest
+from common.words import BoxKind, MountMode, Role
+from master.scheduling.fleet import BANDWIDTH, COLUMNS, DISK, KINDS, MEMORY, SLACK, Fleet, amounts_of
+from master.scheduling.holders import Indices
+from master.scheduling.layers import Bools
+from master.scheduling.policy import Scope, Sharing
+from master.scheduling.request import FilesetNeed, LeftOut, PlacementRequest, Variant
+
+_SERVER = KINDS.index(BoxKind.SERVER)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """`passes[i]` says whether box i keeps the rule; `why(i)` what to say of one that does not."""
 
@@ -21,26 +29,176 @@ class Rule:
     why: Callable[[int], str]
 
 
-def _room(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
-    wanted = as_row(request.resources)
-    needs = np.tile(wanted, (len(fleet), 1))
-    needs[:, COLUMNS.index("disk")] += fleet.missing_of(request.variants) * (1 + UNPACKED_FACTOR)
-    free = fleet.free
+def eligible(
+    request: PlacementRequest, fleet: Fleet, scope: Scope = Scope.FLEET, sharing: Sharing = Sharing.ALL
+) -> Bools:
+    """The mask of eligible boxes, shape (rows,); the caller may change it."""
+    mask = _takes(fleet, scope)
+    for rule in _asked(request, fleet, sharing):
+        mask &= rule.passes
+    return mask
 
-    def rule(column: int) -> Rule:
-        def why(row: int) -> str:
-            need, room = needs[row, column], max(0.0, free[row, column])
-            return f"needs {_show(column, need)} {COLUMNS[column]}, {_show(column, room)} is free"
 
-        return Rule(needs[:, column] <= free[:, column] + 1e-9, why)
+def left_out(
+    request: PlacementRequest, fleet: Fleet, scope: Scope = Scope.FLEET, sharing: Sharing = Sharing.ALL
+) -> tuple[LeftOut, ...]:
+    """For every box that is up and not eligible the first rule that it fails, by row."""
+    mask = fleet.up.copy()
+    sentences: dict[int, str] = {}
+    for rule in (*_standing(fleet, scope), *_asked(request, fleet, sharing)):
+        for row in np.flatnonzero(mask & ~rule.passes):
+            sentences[int(row)] = rule.why(int(row))
+        mask &= rule.passes
+    return tuple(LeftOut(fleet.names[row], why) for row, why in sorted(sentences.items()))
 
-    return [rule(column) for column in range(len(COLUMNS))]
+
+def stores(need: FilesetNeed, fleet: Fleet, sharing: Sharing = Sharing.ALL) -> Indices:
+    """The filestores that may serve a fileset to any box, ascending."""
+    rows = fleet.filestores(need)
+    suited: Indices = rows[fleet.central[rows] == (sharing is Sharing.CENTRE)]
+    return suited
+
+
+def sources(digest: str, fleet: Fleet, sharing: Sharing = Sharing.ALL) -> Indices:
+    """The boxes that may serve a layer to any box, ascending."""
+    if sharing is Sharing.ALL:
+        return fleet.layers.sources(digest)
+    rows = fleet.layers.holders(digest)
+    return rows[fleet.central[rows] & fleet.up[rows]]
+
+
+def _takes(fleet: Fleet, scope: Scope) -> Bools:
+    """The boxes that take new instances at all: what `_standing` says, kept up by the fleet."""
+    if scope is Scope.CENTRE:
+        central: Bools = (
+            fleet.central & fleet.up & fleet.roles[Role.COMPUTE] & ~fleet.cordoned & _sound(fleet)
+        )
+        return central
+    mask = fleet.takes.copy()
+    if scope is Scope.SERVERS:
+        mask &= fleet.kind == _SERVER
+    return mask
+
+
+def _sound(fleet: Fleet) -> Bools:
+    sound: Bools = (fleet.free >= -SLACK).all(axis=0)
+    return sound
+
+
+def _standing(fleet: Fleet, scope: Scope) -> Iterator[Rule]:
+    """The rules that no request changes, in the order in which they are told to people."""
+    yield Rule(fleet.roles[Role.COMPUTE], _always("has not the compute role"))
+    if scope is Scope.CENTRE:
+        yield Rule(fleet.central, _always("is not the centre"))
+    else:
+        yield Rule(~fleet.central, _always("is the centre"))
+        yield Rule(~fleet.full, _always("has too little free space and closed itself"))
+        yield Rule(fleet.open, _always("is closed"))
+        yield Rule(fleet.fixed, _always("is unstable"))
+        yield Rule(~fleet.paused, lambda row: fleet.why_paused[row])
+    if scope is Scope.SERVERS:
+        yield Rule(fleet.kind == _SERVER, _always("is no server"))
+    yield Rule(~fleet.cordoned, _always("takes no new placements"))
+    yield Rule(_sound(fleet), _always("has given away more than it has"))
+
+
+def _asked(request: PlacementRequest, fleet: Fleet, sharing: Sharing) -> Iterator[Rule]:
+    """The rules that follow from the request; only those that can leave a box out."""
+    if request.excluded:
+        yield Rule(_but(fleet, fleet.rows_of(request.excluded)), _always("refused this instance"))
+    yield from _wishes(request, fleet)
+    yield from _runs(request, fleet)
+    yield from _reaches_layers(request, fleet, sharing)
+    for need in request.filesets:
+        yield from _reaches_files(need, fleet, sharing)
+    yield from _room(request, fleet)
+
+
+def _wishes(request: PlacementRequest, fleet: Fleet) -> Iterator[Rule]:
+    if request.boxes:
+        pinned = ", ".join(sorted(request.boxes))
+        yield Rule(
+            _only(fleet, fleet.rows_of(request.boxes)), _always(f"is not {pinned}, where it is pinned")
+        )
+    for key, value in request.labels:
+        yield Rule(_only(fleet, fleet.labelled(key, value)), _always(f"has not the label {key}={value}"))
+    for one in request.beside:
+        yield Rule(_only(fleet, fleet.rows_of(one.boxes)), _always(f"does not run {one.what}"))
+    for one in request.apart:
+        yield Rule(
+            _but(fleet, fleet.rows_of(one.boxes)),
+            _always(f"runs {one.what}, from which it is to be apart"),
+        )
+
+
+def _runs(request: PlacementRequest, fleet: Fleet) -> Iterator[Rule]:
+    if not request.variants:
+        return
+    passes: Bools = fleet.runs(request.variants[0])
+    for variant in request.variants[1:]:
+        passes = passes | fleet.runs(variant)
+    yield Rule(passes, lambda row: _unsuited(request, fleet, row))
+
+
+def _unsuited(request: PlacementRequest, fleet: Fleet, row: int) -> str:
+    own = fleet.architectures[fleet.architecture[row]]
+    known = sorted({variant.architecture for variant in request.variants})
+    if own in known:
+        return "has an engine that does not unpack layers in zstd"
+    return f"is {own}, the image is for {' or '.join(known) if any(known) else 'no architecture'}"
+
+
+def _reaches_layers(request: PlacementRequest, fleet: Fleet, sharing: Sharing) -> Iterator[Rule]:
+    """A layer that nobody serves is no obstacle to a box that has it itself."""
+    for number, variant in enumerate(request.variants):
+        if sharing is Sharing.ALL:
+            absent = list(fleet.image(variant).absent)
+        else:
+            absent = [layer for layer in variant.layers if not len(sources(layer.digest, fleet, sharing))]
+        if absent:
+            passes: Bools = fleet.missing_bytes(absent) <= 0
+            if len(request.variants) > 1:
+                passes = passes | (fleet.suited(request.variants) != number)
+            yield Rule(passes, _always(f"no box that is up holds {len(absent)} of the image's layers"))
+
+
+def _reaches_files(need: FilesetNeed, fleet: Fleet, sharing: Sharing) -> Iterator[Rule]:
+    if len(stores(need, fleet, sharing)):
+        return
+    # Files that nobody serves to others may still lie on the box itself.
+    own = _only(fleet, fleet.filestores(need)) if sharing is Sharing.CENTRE else _only(fleet, None)
+    name = "home" if need.mode is MountMode.READ_WRITE else f"fileset {need.name or need.fileset}"
+    yield Rule(own, _always(f"no filestore that is up holds the {name}"))
+
+
+def _room(request: PlacementRequest, fleet: Fleet) -> Iterator[Rule]:
+    for column, amount in enumerate(amounts_of(request.resources)):
+        if column == DISK:
+            yield from _disk_room(request.variants, amount, fleet)
+        elif amount > 0:  # what gives nothing away needs no room
+            yield Rule(fleet.free[column] >= amount - SLACK, _lacks(fleet, column, amount))
+
+
+def _disk_room(variants: tuple[Variant, ...], amount: float, fleet: Fleet) -> Iterator[Rule]:
+    missing = fleet.missing_of(variants)
+    needed = missing * fleet.layer_room
+    needed += amount - SLACK
+    passes = fleet.free[DISK] >= needed
+    yield Rule(passes, lambda row: _lacks(fleet, DISK, needed[row])(row))
+
+
+def _lacks(fleet: Fleet, column: int, amount: float) -> Callable[[int], str]:
+    def why(row: int) -> str:
+        room = max(0.0, fleet.free[column, row])
+        return f"needs {_show(column, amount)} {COLUMNS[column]}, {_show(column, room)} is free"
+
+    return why
 
 
 def _show(column: int, amount: float) -> str:
-    if COLUMNS[column] in ("memory", "disk"):
+    if column in (MEMORY, DISK):
         return show_size(amount)
-    if COLUMNS[column] == "bandwidth":
+    if column == BANDWIDTH:
         return f"{amount / 1e6:g} Mbit/s"
     return f"{amount:g}"
 
@@ -49,81 +207,14 @@ def _always(sentence: str) -> Callable[[int], str]:
     return lambda _: sentence
 
 
-def _reaches_files(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
-    rules = []
-    for need in request.filesets:
-        sources = filestores(need, fleet)
-        passes = np.full(len(fleet), bool(sources.any()))
-        name = "home" if need.mode is MountMode.READ_WRITE else f"fileset {need.name or need.fileset}"
-        rules.append(Rule(passes, _always(f"no filestore that is up holds the {name}")))
-    return rules
+def _only(fleet: Fleet, rows: Indices | None) -> Bools:
+    mask = np.zeros(len(fleet.up), dtype=bool)
+    if rows is not None:
+        mask[rows] = True
+    return mask
 
 
-def _runs(request: PlacementRequest, fleet: Fleet, suited: Indices) -> list[Rule]:
-    architectures = sorted({variant.architecture for variant in request.variants})
-    known = " or ".join(architectures) if any(architectures) else "no architecture"
-    zstd = {variant.architecture for variant in request.variants if variant.zstd}
-    return [
-        Rule(
-            np.isin(fleet.architecture, architectures),
-            lambda row: f"is {fleet.architecture[row]}, the image is for {known}",
-        ),
-        Rule(
-            (suited >= 0) | ~np.isin(fleet.architecture, sorted(zstd)),
-            _always("has an engine that does not unpack layers in zstd"),
-        ),
-    ]
-
-
-def _reaches_layers(request: PlacementRequest, fleet: Fleet, suited: Indices) -> Rule:
-    """A layer that nobody offers is no obstacle to a box that has it itself."""
-    nowhere = np.zeros(len(fleet), dtype=np.intp)  # 0 where no variant is suited: another rule tells that
-    passes = np.ones(len(fleet), dtype=bool)
-    for number, variant in enumerate(request.variants):
-        layers = [layer for layer in variant.layers if not len(fleet.offering(layer.digest))]
-        rows = suited == number
-        nowhere[rows] = len(layers)
-        passes[rows] = fleet.missing_bytes(layers)[rows] <= 0
-    return Rule(passes, lambda row: f"no box that is up holds {nowhere[row]} of the image's layers")
-
-
-def filestores(need: FilesetNeed, fleet: Fleet) -> Bools:
-    """Fixed boxes of the filestore role that hold the fileset (or have room for a new home), shape (boxes,)."""
-    able: Bools = fleet.roles[Role.FILESTORE] & fleet.fixed
-    suited: Bools
-    if need.held_by is None:
-        suited = fleet.holds_fileset(need.fileset, need.version)
-    elif need.held_by:
-        suited = np.array([name in need.held_by for name in fleet.names], dtype=bool)
-    else:
-        suited = ~fleet.cordoned & (fleet.free[:, COLUMNS.index("disk")] >= need.room_bytes)
-    return able & suited
-
-
-def rules(request: PlacementRequest, fleet: Fleet) -> list[Rule]:
-    """All rules, in the order in which they are told to people."""
-    excluded = np.array([name in request.excluded for name in fleet.names], dtype=bool).reshape(len(fleet))
-    suited = fleet.suited(request.variants)
-    return [
-        Rule(fleet.roles[Role.COMPUTE], _always("has not the compute role")),
-        Rule(~fleet.full, _always("has too little free space and closed itself")),
-        Rule(fleet.open, _always("is closed")),
-        Rule(fleet.fixed, _always("is unstable")),
-        Rule(~fleet.cordoned, _always("takes no new placements")),
-        Rule(~excluded, _always("refused this instance")),
-        *_runs(request, fleet, suited),
-        _reaches_layers(request, fleet, suited),
-        *_reaches_files(request, fleet),
-        *_room(request, fleet),
-    ]
-
-
-def eligible(request: PlacementRequest, fleet: Fleet) -> tuple[Bools, tuple[LeftOut, ...]]:
-    """The mask of eligible boxes, and for every other the first rule that it fails."""
-    mask = np.ones(len(fleet), dtype=bool)
-    left_out: dict[int, str] = {}
-    for rule in rules(request, fleet):
-        for row in np.flatnonzero(mask & ~rule.passes):
-            left_out[int(row)] = rule.why(int(row))
-        mask &= rule.passes
-    return mask, tuple(LeftOut(fleet.names[row], why) for row, why in sorted(left_out.items()))
+def _but(fleet: Fleet, rows: Indices) -> Bools:
+    mask = np.ones(len(fleet.up), dtype=bool)
+    mask[rows] = False
+    return mask

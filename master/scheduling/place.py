@@ -1,4 +1,4 @@
-"""From a request and a fleet to placements: eligibility, the policy's order, then files and layers."""
+"""From a request and a fleet to placements: eligibility, the policy's costs, then files and layers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import numpy as np
 
 from common.units import show_size
 from common.words import MountMode
-from master.scheduling.eligibility import eligible, filestores
+from master.scheduling.eligibility import eligible, left_out, sources, stores
+from master.scheduling.estimate import predict
 from master.scheduling.fleet import Fleet
-from master.scheduling.policies import Policy
-from master.scheduling.request import Decision, LeftOut, Placement, PlacementRequest
+from master.scheduling.holders import Indices
+from master.scheduling.layers import Bools, Floats
+from master.scheduling.policy import Policy, Sharing
+from master.scheduling.request import Decision, FilesetNeed, LeftOut, Placement, PlacementRequest
 
 CANDIDATES = 5
+# Up to so many are found by looking for the least again and again, which is quicker than any sorting.
+_FEW = 8
 
 
 def place(
@@ -23,55 +28,133 @@ def place(
     rng: np.random.Generator,
     *,
     most: int = CANDIDATES,
+    explain: bool = False,
 ) -> Decision:
-    """Up to `most` placements, best first; none with what the request waits for.
+    """Up to `most` placements, best first; none if the request has to wait.
 
-    Boxes that may write the request's home come before those where it could only be read.
+    With `explain` the decision says of every box that is up why it was left out, and what the request waits for.
     """
-    mask, left_out = eligible(request, fleet)
-    rows = np.flatnonzero(mask)
-    if len(rows) == 0:
-        return Decision((), left_out, _waits_for(left_out))
-    ordered = policy.order(request, fleet, rows, rng)
+    rows = choose(policy, request, fleet, rng, most=most)
+    out = left_out(request, fleet, policy.scope, policy.sharing) if explain else ()
+    placements = tuple(compose(policy, request, fleet, row) for row in rows)
+    waits_for = _waits_for(out) if explain and not rows else ""
+    return Decision(placements, out, waits_for)
+
+
+def choose(
+    policy: Policy,
+    request: PlacementRequest,
+    fleet: Fleet,
+    rng: np.random.Generator,
+    *,
+    most: int = 1,
+) -> list[int]:
+    """The rows of up to `most` boxes to compute on, best first.
+
+    What the request prefers (a box that may write its home, a box with fewer of its kind) goes before any cost;
+    of boxes that cost the same the first row wins.
+    """
+    mask = eligible(request, fleet, policy.scope, policy.sharing)
+    if not mask.any():
+        return []
+    cost = policy.cost(request, fleet, rng)
+    chosen: list[int] = []
+    for tier in _tiers(request, fleet, mask):
+        chosen += cheapest(cost, tier, most - len(chosen))
+        if len(chosen) >= most:
+            break
+    return chosen
+
+
+def cheapest(cost: Floats, mask: Bools, most: int) -> list[int]:
+    """The rows of the `most` least costs where `mask` is true, ascending; of equals the first row comes first."""
+    masked = np.where(mask, cost, np.inf)
+    if most > _FEW:
+        rows = np.flatnonzero(mask)
+        if most < len(rows):
+            rows = rows[masked[rows] <= np.partition(masked[rows], most - 1)[most - 1]]
+        return [int(row) for row in rows[np.argsort(masked[rows], kind="stable")][:most]]
+    found: list[int] = []
+    for _ in range(most):
+        row = int(masked.argmin())
+        if masked[row] == np.inf:
+            break
+        found.append(row)
+        masked[row] = np.inf
+    return found
+
+
+def _tiers(request: PlacementRequest, fleet: Fleet, mask: Bools) -> list[Bools]:
+    """The eligible boxes in groups, the preferred ones first."""
+    tiers = [mask]
     writers = {need.writer for need in request.filesets if need.mode is MountMode.READ_WRITE and need.writer}
     if writers:
-        ordered = np.array(sorted(ordered, key=lambda row: fleet.names[row] not in writers), dtype=np.intp)
-    placements = tuple(_compose(policy, request, fleet, int(row), len(rows)) for row in ordered[:most])
-    return Decision(placements, left_out)
+        writing = np.zeros(len(mask), dtype=bool)
+        writing[fleet.rows_of(writers)] = True
+        tiers = [mask & writing, mask & ~writing]
+    if request.spread is not None:
+        there = _neighbours(request, fleet)
+        tiers = [tier & (there == count) for tier in tiers for count in np.unique(there[tier])]
+    return tiers
 
 
-def _compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int, choices: int) -> Placement:
+def _neighbours(request: PlacementRequest, fleet: Fleet) -> Indices:
+    """How many of the same service run on each box, or on all boxes with its value of the label."""
+    spread = request.spread
+    assert spread is not None  # noqa: S101 - told to the type checker
+    counts = np.zeros(len(fleet.up), dtype=np.intp)
+    by_value: Counter[str] = Counter()
+    for box, count in spread.there.items():
+        if (row := fleet.row_of.get(box)) is None:
+            continue
+        counts[row] = count
+        if (value := fleet.labels_of(row).get(spread.label)) is not None:
+            by_value[value] += count
+    for value, count in by_value.items():
+        counts[fleet.labelled(spread.label, value)] = count
+    return counts
+
+
+def compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int) -> Placement:
     """The placement that follows from computing on box `row`."""
     compute = fleet.names[row]
-    distance = fleet.distance_ms(fleet.places[row])
-    stores: dict[str, str] = {}
+    filestores: dict[str, str] = {}
     modes: dict[str, MountMode] = {}
     for need in request.filesets:
-        able = filestores(need, fleet)
-        # The box itself is nearest of all, whatever its height says.
-        away = np.where(np.arange(len(fleet)) == row, -1.0, distance)
-        stores[need.fileset] = fleet.names[int(np.argmin(np.where(able, away, np.inf)))]
+        filestores[need.fileset] = fleet.names[nearest_store(need, fleet, row, policy.sharing)]
         elsewhere = need.writer is not None and need.writer != compute
         modes[need.fileset] = MountMode.READ_ONLY if elsewhere else need.mode
-    variant = request.variants[int(fleet.suited(request.variants)[row])]
-    depositories = {
-        layer.digest: tuple(fleet.names[int(holder)] for holder in fleet.offering(layer.digest))
-        for layer in variant.layers
-    }
-    missing = int(fleet.missing_bytes(variant.layers)[row])
-    among = f"of {choices} eligible boxes" if choices > 1 else "and the only eligible box"
+    image, depositories, missing = "", {}, 0
+    if request.variants:
+        variant = fleet.variant_for(request.variants, row)
+        image, missing = variant.image, int(fleet.image(variant).missing[row])
+        depositories = {
+            layer.digest: tuple(
+                [fleet.names[holder] for holder in sources(layer.digest, fleet, policy.sharing)]
+            )
+            for layer in variant.layers
+        }
     layers = f"{show_size(missing)} of layers to fetch" if missing else "all layers are there"
-    reason = f"{compute} is {policy.reason(request, fleet, row)} {among}; {layers}."
-    return Placement(compute, variant.image, stores, modes, depositories, missing, reason)
+    reason = f"{compute} is {policy.reason(request, fleet, row)}; {layers}."
+    predicted = predict(request, fleet, row)
+    return Placement(compute, image, filestores, modes, depositories, missing, reason, predicted)
 
 
-def _waits_for(left_out: tuple[LeftOut, ...]) -> str:
+def nearest_store(need: FilesetNeed, fleet: Fleet, row: int, sharing: Sharing = Sharing.ALL) -> int:
+    """The filestore for a compute box: itself if it can be, whatever its height says, else the nearest."""
+    if row in fleet.filestores(need):
+        return row
+    rows = stores(need, fleet, sharing)
+    return int(rows[fleet.distance_ms(fleet.place_of(row), rows).argmin()])
+
+
+def _waits_for(out: tuple[LeftOut, ...]) -> str:
     """Why nothing can take the request: the commonest reason, with one box as the example."""
-    if not left_out:
+    if not out:
         return "No box is up."
-    counts = Counter(item.why.split(",")[0] for item in left_out)
+    counts = Counter(item.why.split(",")[0] for item in out)
     # A box without the role says little; tell what keeps back those that could compute.
-    telling = [item for item in left_out if item.why != "has not the compute role"] or list(left_out)
+    telling = [item for item in out if item.why != "has not the compute role"] or list(out)
     best = max(telling, key=lambda item: counts[item.why.split(",")[0]])
-    others = f" ({len(left_out) - 1} more cannot either)" if len(left_out) > 1 else ""
+    others = f" ({len(out) - 1} more cannot either)" if len(out) > 1 else ""
     return f"No box can take it now: {best.box} {best.why}{others}."

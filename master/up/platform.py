@@ -35,7 +35,7 @@ from master.boxes.authority import Authority
 from master.cli.target import SERVER_VARIABLE, TOKEN_VARIABLE, Target
 from master.context import MasterContext, make_context, redis_url
 from master.db.migrate import upgrade
-from master.scheduling.policies import load_policy
+from master.scheduling.policy import load_policy
 from master.up import engine, redis_server
 from master.up.layout import Layout
 from master.up.local_box import LocalBox

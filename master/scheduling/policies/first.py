@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from master.scheduling.fleet import Fleet, Indices
+from master.scheduling.fleet import Fleet
+from master.scheduling.layers import Floats
+from master.scheduling.policy import StaticPolicy
 from master.scheduling.request import PlacementRequest
 
 
-class First:
-    """Takes eligible boxes in the order of their names."""
+class First(StaticPolicy):
+    """All boxes cost the same, so the first row wins."""
 
     name = "first"
 
-    def order(
-        self,
-        request: PlacementRequest,
-        fleet: Fleet,
-        eligible: Indices,
-        rng: np.random.Generator,
-    ) -> Indices:
-        """See Policy."""
-        return eligible
+    def costs(self, request: PlacementRequest, places: Floats, fleet: Fleet) -> Floats:
+        """See StaticPolicy."""
+        return np.zeros((len(places), len(fleet.up)))
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from master.scheduling.fleet import Fleet, Indices
+from master.scheduling.fleet import Fleet
+from master.scheduling.layers import Floats
+from master.scheduling.policy import StaticPolicy
 from master.scheduling.request import PlacementRequest
 
 
-class Nearest:
-    """Orders by round trip to the person; equal ones by missing bytes, then by name."""
+class Nearest(StaticPolicy):
+    """The cost is the round trip to the person in milliseconds."""
 
     name = "nearest"
 
-    def order(
-        self,
-        request: PlacementRequest,
-        fleet: Fleet,
-        eligible: Indices,
-        rng: np.random.Generator,
-    ) -> Indices:
-        """See Policy."""
-        distance = fleet.distance_ms(request.near)[eligible]
-        missing = fleet.missing_of(request.variants)[eligible]
-        ordered: Indices = eligible[np.lexsort((missing, distance))]
-        return ordered
+    def costs(self, request: PlacementRequest, places: Floats, fleet: Fleet) -> Floats:
+        """See StaticPolicy."""
+        return fleet.distances_ms(places)
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""
-        return f"the nearest to you ({fleet.distance_ms(request.near)[row]:.0f} ms)"
+        return f"the nearest to you ({fleet.distance_ms(request.near, np.array([row]))[0]:.0f} ms)"

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from master.scheduling.fleet import Fleet, Indices
+from master.scheduling.fleet import Fleet
+from master.scheduling.layers import Floats
+from master.scheduling.policy import Policy
 from master.scheduling.request import PlacementRequest
 
 
-class Random:
-    """Shuffles the eligible boxes."""
+class Random(Policy):
+    """Draws the costs."""
 
     name = "random"
 
-    def order(
-        self,
-        request: PlacementRequest,
-        fleet: Fleet,
-        eligible: Indices,
-        rng: np.random.Generator,
-    ) -> Indices:
+    def cost(self, request: PlacementRequest, fleet: Fleet, rng: np.random.Generator) -> Floats:
         """See Policy."""
-        shuffled: Indices = rng.permutation(eligible)
-        return shuffled
+        return rng.random(len(fleet.up))
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from common.errors import BadInput
 from common.status import BoxStatus, DiskUse, EngineFacts, FilesetHolding
 from common.words import BoxKind, Coordinate, MountMode, Resources, Role
-from master.scheduling.fleet import BoxFacts, Fleet
+from master.scheduling.facts import BoxFacts, facts_of
+from master.scheduling.fleet import Fleet
 from master.scheduling.place import place
-from master.scheduling.policies import Policy, load_policy
+from master.scheduling.policy import Policy, load_policy
 from master.scheduling.request import FilesetNeed, Layer, PlacementRequest, Variant
 
 GIB = 2**30
@@ -38,7 +39,7 @@ def box(
         **status,
     }
     record = BoxStatus(box=name, epoch="e", sequence=1, redis_epoch="r", at=time.time(), **values)  # type: ignore[arg-type]
-    return BoxFacts(record, reserved or Resources(), frozenset(layers))
+    return facts_of(record, reserved or Resources(), frozenset(layers))
 
 
 def ask(**values: object) -> PlacementRequest:
@@ -50,7 +51,7 @@ def ask(**values: object) -> PlacementRequest:
 
 def decide(fleet: Fleet, request: PlacementRequest, policy: str = "nearest"):  # type: ignore[no-untyped-def]
     """Place by a registered policy."""
-    return place(load_policy(policy), request, fleet, np.random.default_rng(7))
+    return place(load_policy(policy), request, fleet, np.random.default_rng(7), explain=True)
 
 
 def test_nearest_takes_the_box_closest_to_the_person() -> None:
@@ -240,10 +241,10 @@ def test_every_policy_orders_exactly_the_eligible_boxes(name: str, rows: list, w
         and (wanted + taken).fits(Resources(cpu=cpu, memory_bytes=4 * GIB, disk_bytes=10**18, gpu=gpu))
     }
     policy: Policy = load_policy(name)
-    decision = place(policy, ask(resources=wanted), fleet, np.random.default_rng(1), most=100)
+    decision = place(policy, ask(resources=wanted), fleet, np.random.default_rng(1), most=100, explain=True)
     assert sorted(item.compute for item in decision.placements) == sorted(able)
     assert {item.box for item in decision.left_out} == set(fleet.names) - able
-    again = place(policy, ask(resources=wanted), fleet, np.random.default_rng(1), most=100)
+    again = place(policy, ask(resources=wanted), fleet, np.random.default_rng(1), most=100, explain=True)
     assert again == decision
 
 

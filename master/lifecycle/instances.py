@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.logs import get_logger
-from common.names import PLACE, SCHEDULER_QUEUE
+from common.names import PLACE, PLACE_WAITING, SCHEDULER_QUEUE
 from common.words import InstanceState as S
 from common.words import Role
 from master.context import MasterContext
@@ -31,6 +32,8 @@ from master.lifecycle.wishes import (
 from master.scheduler.reservations import Reservation, Reservations
 
 log = get_logger(__name__)
+
+_WAITING = [state.value for state in WAITING]
 
 
 def current_mounts(instance: Instance) -> list[Mount]:
@@ -120,6 +123,9 @@ class Steps:
             self._reservations.release(box, identity)
 
         after_commit(session, leave)
+        # Whoever waits may take the room at once.
+        if session.scalar(select(Instance.id).where(Instance.state.in_(_WAITING)).limit(1)):
+            send_later(session, self._context.celery, PLACE_WAITING, SCHEDULER_QUEUE)
 
     def _close_deployment(self, instance: Instance) -> None:
         deployment = instance.deployment

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import redis
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.wishes import ImageSource
 from common.words import InstanceState
-from master.boxes.services import statuses
+from master.boxes.services import statuses_of
 from master.deployments.models import Instance
 
 # With so many others a box has enough to ask; more would only make wishes longer.
@@ -16,7 +18,7 @@ MOST_PEERS = 8
 FETCHING = (InstanceState.PLACED.value, InstanceState.PREPARING.value)
 
 
-def others_fetching(session: Session, instance: Instance) -> list[Instance]:
+def others_fetching(session: Session, instance: Instance, *, besides: Collection[str] = ()) -> list[Instance]:
     """Instances on other boxes for which the same image may be on its way, the newest first, one per box."""
     if instance.state not in FETCHING:
         return []
@@ -27,6 +29,7 @@ def others_fetching(session: Session, instance: Instance) -> list[Instance]:
             Instance.state.in_(FETCHING),
             Instance.box_id.is_not(None),
             Instance.box_id != instance.box_id,
+            Instance.id.not_in(besides),
         )
         .order_by(Instance.state_at.desc(), Instance.id)
         .limit(4 * MOST_PEERS)
@@ -42,7 +45,7 @@ def with_peers(session: Session, client: redis.Redis, instance: Instance, source
     others = [str(other.box_id) for other in others_fetching(session, instance)]
     if not others:
         return source
-    known = statuses(client)
+    known = statuses_of(client, others)
     fronts = {
         box: status.front
         for box in others

@@ -35,7 +35,7 @@ from common.wishes import (
 )
 from common.words import Endpoint, InstanceState, MountMode, Role
 from master.boxes.models import Box
-from master.boxes.services import statuses
+from master.boxes.services import statuses_of
 from master.context import MasterContext
 from master.deployments.models import Instance, Mount
 from master.deployments.wanted import filled_service
@@ -92,7 +92,7 @@ def image_source(
     session: Session, context: MasterContext, image: Image, depositories: dict[str, list[str]], box: str
 ) -> ImageSource:
     """The image for one box: its blobs, who holds each, and a ticket to read them."""
-    known = statuses(context.redis)
+    known = statuses_of(context.redis, _named(depositories))
     endpoints = {
         name: front for name in _named(depositories) if (front := _front(known.get(name))) is not None
     }

@@ -96,7 +96,7 @@ def predict_starts(
         at = max(at, now)
         room[row] += amounts
         fits = pending & suited[:, row] & (needs <= room[row] + SLACK).all(axis=1)
-        for index in np.flatnonzero(fits):
+        for index in map(int, np.flatnonzero(fits)):
             item, until = waiting[index], at + waiting[index].holds_s
             waits_behind = kept is not None and pending[kept[0]] and index != kept[0]
             if waits_behind and kept is not None and not kept[1].allows(row, item.amounts, until):

@@ -14,8 +14,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from common.words import Resources
-
 Row = tuple[float, float, float, float, float]
 NOTHING: Row = (0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -29,11 +27,6 @@ class Priority(StrEnum):
 
 
 _RANK = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
-
-
-def row_of(amounts: Resources) -> Row:
-    """Cores, memory, disk, bandwidth and GPUs, as the columns of a fleet."""
-    return (amounts.cpu, amounts.memory_bytes, amounts.disk_bytes, amounts.bandwidth_bps, amounts.gpu)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,143 @@
+"""From rows of the queue to what policies see: the requests of a whole batch, read in few queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from common.errors import NotFound
+from common.logs import get_logger
+from common.words import InstanceState, Resources
+from master.context import MasterContext
+from master.deployments.events import set_state
+from master.deployments.models import Deployment, Instance
+from master.deployments.wanted import Wanted, filled_service, placement_request, wanted
+from master.filesets.models import Fileset, FilesetKind
+from master.filesets.services import home_of
+from master.lifecycle.states import WAITING
+from master.scheduler.queue import Queued
+from master.scheduling.request import Place, PlacementRequest
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One instance that waits, and what it wants of the fleet. `ends_by` is when it ends at the latest."""
+
+    queued: Queued
+    want: Wanted
+    request: PlacementRequest
+    ends_by: float
+
+    @property
+    def instance(self) -> str:
+        """Its id."""
+        return self.queued.instance
+
+    @property
+    def amounts(self) -> Resources:
+        """What it holds once it runs."""
+        return self.want.spec.resources
+
+    @property
+    def kind(self) -> object:
+        """Equal for those that fit into the same boxes: where one finds no room, the other finds none either."""
+        return replace(self.request, near=Place())
+
+
+def waits(instance: Instance | None, generation: int) -> bool:
+    """Whether an instance is still to be placed in this generation."""
+    return (
+        instance is not None
+        and instance.generation == generation
+        and InstanceState(instance.state) in WAITING
+        and instance.deployment.wanted == "running"
+    )
+
+
+class Asks:
+    """Reads what is asked for."""
+
+    def __init__(self, context: MasterContext) -> None:
+        self._context = context
+
+    def read(self, queued: Sequence[Queued]) -> tuple[list[Ask], dict[str, str]]:
+        """Those of the queue that can be tried, in its order; for the others `stale` or `failed`.
+
+        One that cannot be understood is told in the log and left out: the others must not wait for it.
+        """
+        self._make_homes(queued)
+        asks: list[Ask] = []
+        outcomes: dict[str, str] = {}
+        with self._context.database.read() as session:
+            rows = self._rows(session, queued)
+            for item in queued:
+                instance = rows.get(item.instance)
+                if instance is None or not waits(instance, item.generation):
+                    outcomes[item.instance] = "stale"
+                    continue
+                try:
+                    asks.append(self._ask(session, item, instance))
+                except NotFound as error:
+                    outcomes[item.instance] = self._fail(item, str(error))
+                except Exception:
+                    log.exception("request not understood", instance=item.instance)
+                    outcomes[item.instance] = "failed"
+        return asks, outcomes
+
+    @staticmethod
+    def _rows(session: Session, queued: Sequence[Queued]) -> dict[str, Instance]:
+        statement = (
+            select(Instance)
+            .where(Instance.id.in_([item.instance for item in queued]))
+            .options(
+                joinedload(Instance.deployment).joinedload(Deployment.user), selectinload(Instance.mounts)
+            )
+        )
+        return {instance.id: instance for instance in session.scalars(statement)}
+
+    def _ask(self, session: Session, item: Queued, instance: Instance) -> Ask:
+        want = wanted(session, instance, home_limit_bytes=self._context.settings.home_limit_bytes)
+        request = placement_request(session, instance, want, Place())
+        return Ask(item, want, request, instance.deployment.lease_end)
+
+    def _make_homes(self, queued: Sequence[Queued]) -> None:
+        """The rows of homes that are not there yet, so that the rest needs only to read."""
+        people = {item.waiting.person for item in queued}
+        home = (Fileset.kind == FilesetKind.HOME.value, Fileset.removed_at.is_(None))
+        with self._context.database.read() as session:
+            have = set(
+                session.scalars(
+                    select(Fileset.owner_id).where(Fileset.owner_id.in_(people), *home).distinct()
+                )
+            )
+            without = [item for item in queued if item.waiting.person not in have]
+            missing = [item for item in without if _wants_home(session.get(Instance, item.instance))]
+        if not missing:
+            return
+        with self._context.database.write() as session:
+            for item in missing:
+                if (instance := session.get(Instance, item.instance)) is not None:
+                    home_of(session, instance.deployment.user, self._context.settings.home_limit_bytes)
+
+    def _fail(self, item: Queued, message: str) -> str:
+        with self._context.database.write() as session:
+            instance = session.get(Instance, item.instance, with_for_update=True)
+            if instance is None or not waits(instance, item.generation):
+                return "stale"
+            instance.error = message
+            set_state(session, self._context.redis, instance, InstanceState.FAILED, "failed", detail=message)
+        return "failed"
+
+
+def _wants_home(instance: Instance | None) -> bool:
+    if instance is None:
+        return False
+    try:
+        return bool(filled_service(instance).home)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it is told when the request is read
+        return False

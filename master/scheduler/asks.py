@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
@@ -11,10 +12,11 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from common.errors import NotFound
 from common.logs import get_logger
 from common.words import InstanceState, Resources
+from master.accounts.models import User
 from master.context import MasterContext
 from master.deployments.events import set_state
 from master.deployments.models import Deployment, Instance
-from master.deployments.wanted import Wanted, filled_service, placement_request, wanted
+from master.deployments.wanted import Wanted, placement_request, wanted
 from master.filesets.models import Fileset, FilesetKind
 from master.filesets.services import home_of
 from master.lifecycle.states import WAITING
@@ -107,22 +109,22 @@ class Asks:
 
     def _make_homes(self, queued: Sequence[Queued]) -> None:
         """The rows of homes that are not there yet, so that the rest needs only to read."""
-        people = {item.waiting.person for item in queued}
-        home = (Fileset.kind == FilesetKind.HOME.value, Fileset.removed_at.is_(None))
         with self._context.database.read() as session:
-            have = set(
-                session.scalars(
-                    select(Fileset.owner_id).where(Fileset.owner_id.in_(people), *home).distinct()
-                )
+            rows = session.execute(
+                select(Instance.service, Deployment.manifest, Deployment.user_id)
+                .join(Deployment, Deployment.id == Instance.deployment_id)
+                .where(Instance.id.in_([item.instance for item in queued]))
             )
-            without = [item for item in queued if item.waiting.person not in have]
-            missing = [item for item in without if _wants_home(session.get(Instance, item.instance))]
-        if not missing:
+            people = {user for service, manifest, user in rows if _names_home(manifest, service)}
+            home = (Fileset.kind == FilesetKind.HOME.value, Fileset.removed_at.is_(None))
+            people -= set(
+                session.scalars(select(Fileset.owner_id).where(Fileset.owner_id.in_(people), *home))
+            )
+        if not people:
             return
         with self._context.database.write() as session:
-            for item in missing:
-                if (instance := session.get(Instance, item.instance)) is not None:
-                    home_of(session, instance.deployment.user, self._context.settings.home_limit_bytes)
+            for person in sorted(people):
+                home_of(session, session.get_one(User, person), self._context.settings.home_limit_bytes)
 
     def _fail(self, item: Queued, message: str) -> str:
         with self._context.database.write() as session:
@@ -134,10 +136,6 @@ class Asks:
         return "failed"
 
 
-def _wants_home(instance: Instance | None) -> bool:
-    if instance is None:
-        return False
-    try:
-        return bool(filled_service(instance).home)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it is told when the request is read
-        return False
+def _names_home(manifest: dict[str, Any], service: str) -> bool:
+    """Whether a service of a manifest that was checked when it was published has a home."""
+    return bool(manifest.get("services", {}).get(service, {}).get("home"))

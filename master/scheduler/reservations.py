@@ -212,6 +212,11 @@ class Reservations:
             Reservation.from_json(box, str(name), str(text)) for name, text in fields.items() if name != SUMS
         ]
 
+    def sums(self, box: str) -> Resources:
+        """What all reservations on a box hold together."""
+        text = self._redis.hget(reserved_key(box), SUMS)
+        return read_sums(None if text is None else str(text))
+
 
 def _keys(box: str) -> list[str]:
     return [reserved_key(box), expiring_key(box), CHANGES]

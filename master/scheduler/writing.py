@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import redis
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from common.errors import Unavailable
@@ -19,7 +19,8 @@ from master.deployments.events import set_state
 from master.deployments.models import Deployment, Instance, Mount
 from master.deployments.wanted import WantedMount, active_writer
 from master.filesets.models import Fileset, FilesetCopy, FilesetKind
-from master.lifecycle.peers import others_fetching
+from master.lifecycle.peers import MOST_PEERS, fetching
+from master.lifecycle.reads import Reads
 from master.lifecycle.wishes import BoxWish, WishWriter, compute_wish, depository_boxes, offer_wishes
 from master.scheduler.asks import Ask, waits
 from master.scheduler.reservations import Reservation, Reservations
@@ -165,9 +166,10 @@ class Placements:
             depositories = depository_boxes(session)
             rows = session.scalars(_whole().where(Instance.id.in_([*placed, *others]))).all()
             wishes: list[BoxWish] = []
+            reads = Reads(session, self._context)
             for instance in rows:
                 try:
-                    wishes.append(compute_wish(session, self._context, instance))
+                    wishes.append(compute_wish(session, self._context, instance, reads))
                 except Exception:
                     log.exception("wish not derived", instance=instance.id)
                     continue
@@ -179,14 +181,20 @@ class Placements:
 def _introduce(session: Session, placed: Sequence[Instance]) -> list[str]:
     """The wishes of those who fetch the same images already name the new boxes from now on."""
     new = {instance.id for instance in placed}
-    others: dict[str, Instance] = {}
+    known: set[str] = set()
     for instance in {item.image_digest: item for item in placed}.values():
-        others |= {item.id: item for item in others_fetching(session, instance, besides=new)}
+        known |= {
+            peer.instance for peer in fetching(session, instance.image_digest, besides=new)[:MOST_PEERS]
+        }
     # In one order everywhere, so that two schedulers never wait for each other.
-    for _, other in sorted(others.items()):
-        other.wish_version = Instance.wish_version + 1
-        session.flush()
-    return sorted(others)
+    for name in sorted(known):
+        session.execute(
+            update(Instance)
+            .where(Instance.id == name)
+            .values(wish_version=Instance.wish_version + 1)
+            .execution_options(synchronize_session=False)
+        )
+    return sorted(known)
 
 
 def _named(taken: Sequence[Taken]) -> set[str]:

@@ -62,10 +62,14 @@ class Decider:
         may delay it. Whoever finds no room, or loses every race, gets a second chance on a fleet that was read again.
         """
         self._snapshot.update()
-        taken, refused = _Batch(self, head).run(asks)
-        if refused and self._snapshot.look_again():
-            more, refused = _Batch(self, head).run([item.ask for item in refused])
-            taken += more
+        try:
+            taken, refused = _Batch(self, head).run(asks)
+            if refused and self._snapshot.look_again():
+                more, refused = _Batch(self, head).run([item.ask for item in refused])
+                taken += more
+        except Exception:
+            self._snapshot.distrust()  # it has room taken out that nobody may have got
+            raise
         return taken, refused
 
     def fleet(self) -> Fleet:

@@ -80,6 +80,10 @@ class Snapshot:
         """What is known of this box proved wrong: read it anew with the next update."""
         self._suspects.add(box)
 
+    def distrust(self) -> None:
+        """What is known of the fleet may be wrong: read it anew with the next update."""
+        self._renewed_at = float("-inf")
+
     def _renew(self) -> bool:
         began = time.monotonic()
         # First the position: what changes while the fleet is read is read twice, never missed.

@@ -74,14 +74,14 @@ def _takes(fleet: Fleet, scope: Scope) -> Bools:
             fleet.central & fleet.up & fleet.roles[Role.COMPUTE] & ~fleet.cordoned & _sound(fleet)
         )
         return central
-    mask = fleet.takes.copy()
     if scope is Scope.SERVERS:
-        mask &= fleet.kind == _SERVER
-    return mask
+        servers: Bools = fleet.takes & (fleet.kind == _SERVER)
+        return servers
+    return fleet.takes.copy()
 
 
 def _sound(fleet: Fleet) -> Bools:
-    sound: Bools = (fleet.free >= -SLACK).all(axis=0)
+    sound: Bools = fleet.free.min(axis=0) >= -SLACK
     return sound
 
 

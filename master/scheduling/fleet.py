@@ -22,8 +22,6 @@ from master.scheduling.holders import NOBODY, Holders, Indices
 from master.scheduling.layers import Bools, Floats, ImageColumn, LayerBook
 from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, Layer, Place, Variant
 
-__all__ = ["COLUMNS", "CPU", "Bools", "Fleet", "Floats", "Indices", "amounts_of"]
-
 COLUMNS = ("cpu", "memory", "disk", "bandwidth", "gpu")
 CPU, MEMORY, DISK, BANDWIDTH, GPU = range(5)
 KINDS = tuple(BoxKind)
@@ -91,7 +89,7 @@ class Fleet:
         self.s_per_byte = np.ones(rows)  # of its link, as expected
         self.inbound_bytes = np.zeros(rows)  # what it still fetches
         self.outbound_bytes = np.zeros(rows)  # what it is still to send
-        self.distrust_s = np.zeros(rows)  # what its record costs it
+        self.distrust = np.zeros(rows)  # 0 to 1: how likely it fails what it is given
         self.launches: dict[str, Floats] = {}  # image → seconds to launch it, per kind
         self.mount_s = MOUNT_S
         self.layers = LayerBook(self.serving)
@@ -320,6 +318,13 @@ class Fleet:
             room &= ~self.central
             rows = np.flatnonzero(room)
         return rows[self.up[rows] & self.fixed[rows] & self.roles[Role.FILESTORE][rows]]
+
+    def taken(self, column: int, more: float = 0.0) -> Floats:
+        """The share of one amount that is reserved, with `more`; 1 where a box has none of it. Shape (rows,)."""
+        share = np.ones(len(self.up))
+        capacity = self.capacity[column]
+        np.divide(self.reserved[column] + more, capacity, out=share, where=capacity > 0)
+        return share
 
     def launch_s(self, image: str) -> Floats:
         """How long launching an image takes on boxes of each kind, as expected."""

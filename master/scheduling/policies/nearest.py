@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from master.scheduling.fleet import Fleet
 from master.scheduling.layers import Floats
 from master.scheduling.policy import StaticPolicy
@@ -17,8 +15,8 @@ class Nearest(StaticPolicy):
 
     def costs(self, request: PlacementRequest, places: Floats, fleet: Fleet) -> Floats:
         """See StaticPolicy."""
-        return fleet.distances_ms(places)
+        return fleet.network.distances_ms(places)
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""
-        return f"the nearest to you ({fleet.distance_ms(request.near, np.array([row]))[0]:.0f} ms)"
+        return f"the nearest to you ({fleet.network.apart_ms(request.near, row):.0f} ms)"

@@ -21,6 +21,8 @@ from master.scheduling.request import PlacementRequest, Prediction
 HANDSHAKES = 6
 # A fileset that may lie on more boxes than this is near enough to every box.
 FEW_STORES = 8
+# More than any byte takes.
+FOREVER_S = 1e12
 
 
 class Supply(NamedTuple):
@@ -88,11 +90,12 @@ def _fetch_s(request: PlacementRequest, column: Column, fleet: Fleet) -> Floats:
         table = np.array(given)
         lent = column.missing * table[:, 0].take(column.suited, mode="wrap")
         lent += table[:, 1].take(column.suited, mode="wrap")
-    if not request.input_bytes:  # who waits for nothing does not stand in the queue
+    # What lacks nothing waits for nothing: the least of what a fetch takes and of nothing times for ever.
+    ceiling = column.missing * FOREVER_S
+    if not request.input_bytes:
         np.maximum(own, lent, out=own)
-        own *= column.missing > 0
-        return own
-    lent *= column.missing > 0
+        return np.minimum(own, ceiling, out=own)
+    np.minimum(lent, ceiling, out=lent)
     return np.maximum(own, lent, out=own)
 
 

@@ -68,19 +68,18 @@ def choose(
 
 def cheapest(cost: Floats, mask: Bools, most: int) -> list[int]:
     """The rows of the `most` least costs where `mask` is true, ascending; of equals the first row comes first."""
-    masked = np.where(mask, cost, np.inf)
+    rows = np.flatnonzero(mask)  # far quicker than writing infinity where the mask is false
+    left = cost[rows]
     if most > _FEW:
-        rows = np.flatnonzero(mask)
         if most < len(rows):
-            rows = rows[masked[rows] <= np.partition(masked[rows], most - 1)[most - 1]]
-        return [int(row) for row in rows[np.argsort(masked[rows], kind="stable")][:most]]
+            among = left <= np.partition(left, most - 1)[most - 1]
+            rows, left = rows[among], left[among]
+        return [int(row) for row in rows[np.argsort(left, kind="stable")][:most]]
     found: list[int] = []
-    for _ in range(most):
-        row = int(masked.argmin())
-        if masked[row] == np.inf:
-            break
-        found.append(row)
-        masked[row] = np.inf
+    for _ in range(min(most, len(rows))):
+        at = int(left.argmin())
+        found.append(int(rows[at]))
+        left[at] = np.inf
     return found
 
 

@@ -65,7 +65,7 @@ class LooksAtReservations(Nearest):
     ("bad", "what"),
     [
         (HandsOutTheFleet, "own array"),
-        (Remembers, "the same seed chose"),
+        (Remembers, "chose|is chosen instead"),
         (LooksAtReservations, "depend on reservations"),
     ],
 )

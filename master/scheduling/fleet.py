@@ -19,7 +19,7 @@ from master.scheduling.facts import BoxFacts
 from master.scheduling.holders import Indices, Register
 from master.scheduling.layers import Bools, Column, Floats, LayerBook
 from master.scheduling.network import Network, longer
-from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, Layer, Variant
+from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, Layer, Place, Variant
 
 COLUMNS = ("cpu", "memory", "disk", "bandwidth", "gpu")
 CPU, MEMORY, DISK, BANDWIDTH, GPU = range(5)
@@ -222,6 +222,10 @@ class Fleet:
         self.filesets.replace(row, self.filesets.of(row) - {(fileset, version)})
 
     # --- questions -----------------------------------------------------------------------------------------
+
+    def distance_ms(self, place: Place) -> Floats:
+        """Round trips from a place to all boxes, shape (rows,); the caller may change it."""
+        return self.network.distance_ms(place)
 
     def runs(self, variant: Variant) -> Bools:
         """Which boxes run images of this kind, shape (rows,)."""

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 
 from common.settings import Settings
+from master.scheduling.distance import away, distances_ms
 from master.scheduling.estimate import start_s
 from master.scheduling.fleet import Fleet
 from master.scheduling.layers import Floats
@@ -31,7 +32,7 @@ class StartSoonest(Policy):
     def cost(self, request: PlacementRequest, fleet: Fleet, rng: np.random.Generator) -> Floats:
         """See Policy."""
         cost = start_s(request, fleet)
-        distance = fleet.network.distance_ms(request.near)
+        distance = distances_ms(request, fleet)
         distance *= self._latency_weight
         cost += distance
         cost += fleet.distrust * self._distrust_weight_s
@@ -39,4 +40,4 @@ class StartSoonest(Policy):
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""
-        return f"the one that serves you soonest ({fleet.network.apart_ms(request.near, row):.0f} ms away)"
+        return f"the one that serves you soonest ({away(request, fleet, row)})"

@@ -177,3 +177,15 @@ def test_areas_are_as_far_apart_as_their_backbone_says() -> None:
         [22.0, 12.0],
         [4.0, 18.0],
     ]
+
+
+def test_what_a_person_measured_goes_before_what_the_map_says() -> None:
+    room = Resources(cpu=1)
+    fleet = Fleet.build([BoxFacts(name, place=Place(height_ms=9), capacity=room) for name in ("a", "b", "c")])
+    request = PlacementRequest(
+        room, (Variant("i", "amd64"),), near=Place(x_ms=1), measured={"c": 2, "gone": 1}
+    )
+    policy = load_policy("nearest")
+    assert choose(policy, request, fleet, np.random.default_rng(1), most=3) == [2, 0, 1]
+    assert policy.reason(request, fleet, 2) == "the nearest to you (2 ms, measured)"
+    assert policy.reason(request, fleet, 0) == "the nearest to you (about 9 ms)"

@@ -65,7 +65,13 @@ class Settings(BaseSettings):
         description="The only address whose forwarded headers count; empty: any, so close the port to others.",
     )
     session_s: Duration = Field(12 * 3600.0, description="How long a sign-in lasts.")
-    policy: str = Field("nearest", description="Name of the placement policy in force.")
+    policy: str = Field("start-soonest", description="Name of the placement policy in force.")
+    latency_weight: float = Field(
+        0.02, ge=0, description="Seconds of start that a millisecond of round trip is worth (start-soonest)."
+    )
+    distrust_weight_s: Duration = Field(
+        30.0, description="Seconds of start that a box sure to fail is worse by (start-soonest)."
+    )
     lease_s: Duration = Field(8 * 3600.0, description="Lease of a deployment whose manifest says nothing.")
     ticket_s: Duration = Field(60.0, description="How long a launch ticket may be used.")
     layer_ticket_s: Duration = Field(3600.0, description="How long layers may be read after a placement.")

@@ -257,7 +257,7 @@ def test_every_process_tells_how_it_goes(platform: RunningPlatform) -> None:
     box = tomllib.loads((platform.state_dir / "box/box.toml").read_text())["metrics_port"]
     told = {
         f"{platform.url}/metrics": 'openraas_queue_depth{queue="scheduler"}',
-        f"http://127.0.0.1:{master + 1}/metrics": 'openraas_placements_total{outcome="placed",policy="nearest"}',
+        f"http://127.0.0.1:{master + 1}/metrics": 'openraas_placements_total{outcome="placed",policy="start',
         f"http://127.0.0.1:{master + 2}/metrics": 'openraas_step_seconds_count{step="launch"}',
         f"http://127.0.0.1:{box}/metrics": 'openraas_step_seconds_count{step="launch"}',
     }

@@ -20,7 +20,7 @@ from master.scheduling.request import FilesetNeed, Layer, PlacementRequest, Vari
 
 GIB = 2**30
 A, B = Layer("sha256:" + "a" * 64, 100_000_000), Layer("sha256:" + "b" * 64, 50_000_000)
-POLICIES = ["first", "random", "nearest"]
+POLICIES = ["first", "random", "nearest", "start-soonest"]
 
 
 def box(
@@ -204,7 +204,7 @@ def test_layers_in_zstd_are_for_engines_that_unpack_them_and_others_take_the_nex
 
 
 def test_an_unknown_policy_names_those_there_are() -> None:
-    with pytest.raises(BadInput, match="first, nearest, random"):
+    with pytest.raises(BadInput, match="first, layer-locality, least-loaded, nearest, random"):
         load_policy("best")
 
 

@@ -1,0 +1,202 @@
+"""Placement written plainly, box by box and without arrays: what the fleet's quick way is checked against."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from common.words import Role
+from master.scheduling.facts import BoxFacts
+from master.scheduling.fleet import Fleet, amounts_of
+from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, Place, PlacementRequest, Variant
+
+MOST_SOURCES = 16
+
+
+@dataclass
+class PlainBox:
+    """A box, and what happened to it since."""
+
+    facts: BoxFacts
+    layers: set[str] = field(init=False)
+    free: list[float] = field(init=False)
+    rate: float = field(init=False)  # bytes per second
+    inbound: float = 0.0
+    outbound: float = 0.0
+    up: bool = True
+
+    def __post_init__(self) -> None:
+        self.layers = set(self.facts.layers)
+        taken = amounts_of(self.facts.reserved)
+        self.free = [has - used for has, used in zip(amounts_of(self.facts.capacity), taken, strict=True)]
+        self.rate = max(1.0, self.facts.capacity.bandwidth_bps) / 8
+
+    @property
+    def serves(self) -> bool:
+        """Whether others fetch layers there."""
+        return self.up and self.facts.offers and not self.facts.central
+
+
+class PlainWorld:
+    """All boxes in the order of their names. `fleet` is asked only which of many holders it picked as sources."""
+
+    def __init__(self, boxes: Iterable[BoxFacts], fleet: Fleet) -> None:
+        self.boxes = {box.name: PlainBox(box) for box in sorted(boxes, key=lambda box: box.name)}
+        self.fleet = fleet
+        self._sources: dict[str, list[PlainBox]] = {}
+        self._filestores: dict[FilesetNeed, list[PlainBox]] = {}
+
+    def look_again(self) -> None:
+        """Something changed since the last question."""
+        self._sources.clear()
+        self._filestores.clear()
+
+    def sources(self, digest: str) -> list[PlainBox]:
+        """Who is asked for a layer; checks that the fleet picked as it should."""
+        if digest not in self._sources:
+            self._sources[digest] = self._find_sources(digest)
+        return self._sources[digest]
+
+    def _find_sources(self, digest: str) -> list[PlainBox]:
+        able = [name for name, box in self.boxes.items() if box.serves and digest in box.layers]
+        picked = [self.fleet.names[row] for row in self.fleet.layers.sources(digest)]
+        assert set(picked) <= set(able)
+        assert len(picked) == len(set(picked)) == min(len(able), MOST_SOURCES)
+        return [self.boxes[name] for name in picked]
+
+    def filestores(self, need: FilesetNeed) -> list[PlainBox]:
+        """Who may serve a fileset."""
+        if need not in self._filestores:
+            self._filestores[need] = self._find_filestores(need)
+        return self._filestores[need]
+
+    def _find_filestores(self, need: FilesetNeed) -> list[PlainBox]:
+        able = [
+            box
+            for box in self.boxes.values()
+            if box.up and box.facts.fixed and Role.FILESTORE in box.facts.roles and not box.facts.central
+        ]
+        if need.held_by is None:
+            return [box for box in able if (need.fileset, need.version) in box.facts.filesets]
+        if need.held_by:
+            return [box for box in able if box.facts.name in need.held_by]
+        return [box for box in able if not box.facts.cordoned and box.free[2] >= need.room_bytes]
+
+
+def apart_ms(one: Place, other: Place) -> float:
+    """The round trip between two places."""
+    return math.hypot(one.x_ms - other.x_ms, one.y_ms - other.y_ms) + one.height_ms + other.height_ms
+
+
+def variant_for(request: PlacementRequest, box: PlainBox) -> Variant | None:
+    """The first that the box runs."""
+    for variant in request.variants:
+        if variant.architecture == box.facts.architecture and (box.facts.zstd or not variant.zstd):
+            return variant
+    return None
+
+
+def missing_bytes(variant: Variant, box: PlainBox) -> int:
+    """What the box has to fetch."""
+    return sum(layer.size_bytes for layer in variant.layers if layer.digest not in box.layers)
+
+
+def is_eligible(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> bool:
+    """Every rule, one after the other."""
+    facts = box.facts
+    if not (box.up and facts.open and facts.fixed and Role.COMPUTE in facts.roles):
+        return False
+    if facts.full or facts.paused or facts.cordoned or facts.central or min(box.free) < -1e-9:
+        return False
+    if facts.name in request.excluded or (request.boxes and facts.name not in request.boxes):
+        return False
+    if any(facts.labels.get(key) != value for key, value in request.labels):
+        return False
+    if any(facts.name not in one.boxes for one in request.beside):
+        return False
+    if any(facts.name in one.boxes for one in request.apart):
+        return False
+    variant = variant_for(request, box)
+    if variant is None:
+        return False
+    for layer in variant.layers:
+        if layer.digest not in box.layers and not world.sources(layer.digest):
+            return False
+    if any(not world.filestores(need) for need in request.filesets):
+        return False
+    needs = list(amounts_of(request.resources))
+    needs[2] += missing_bytes(variant, box) * (1 + UNPACKED_FACTOR)
+    return all(need <= free + 1e-9 for need, free in zip(needs, box.free, strict=True))
+
+
+def start_s(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> float:
+    """The predicted start; see master.scheduling.estimate for the formula."""
+    variant = variant_for(request, box)
+    assert variant is not None
+    fetch = 0.0
+    missing = missing_bytes(variant, box)
+    if missing:
+        total = sum(layer.size_bytes for layer in variant.layers)
+        pace = wait = 0.0
+        for layer in variant.layers:
+            sources = world.sources(layer.digest)
+            rate = sum(source.rate for source in sources)
+            if sources:
+                pace += layer.size_bytes / total / rate
+                wait += layer.size_bytes / total * sum(source.outbound for source in sources) / rate
+        fetch = max((missing + box.inbound) / box.rate, missing * pace + wait)
+    files = 0.0
+    if request.filesets:
+        longest = 0.0
+        for need in request.filesets:
+            stores = world.filestores(need)
+            if len(stores) <= 8:
+                longest = max(longest, min(apart_ms(store.facts.place, box.facts.place) for store in stores))
+        files = 0.3 + 6 * longest / 1000
+    return fetch + files + 1.0
+
+
+def cost(policy: str, request: PlacementRequest, box: PlainBox, world: PlainWorld) -> float:
+    """What the box costs by a policy of ours."""
+    distance = apart_ms(request.near, box.facts.place)
+    if policy == "nearest":
+        return distance
+    if policy == "start-soonest":
+        return start_s(request, box, world) + 0.02 * distance
+    capacity = amounts_of(box.facts.capacity)
+    if policy == "least-loaded":
+        return max(1 - box.free[column] / capacity[column] for column in (0, 1))
+    if policy == "bin-pack":
+        needs = amounts_of(request.resources)
+        return sum((box.free[column] - needs[column]) / capacity[column] for column in (0, 1))
+    if policy == "layer-locality":
+        variant = variant_for(request, box)
+        assert variant is not None
+        return missing_bytes(variant, box)
+    assert policy == "first"
+    return 0.0
+
+
+def check_choice(
+    policy: str, request: PlacementRequest, chosen: str | None, world: PlainWorld, *, slack: float = 1e-9
+) -> int:
+    """Assert that no eligible box costs less than the chosen one, nor an earlier one the same.
+
+    Costs closer than `slack` count as the same, and then either box may be chosen. Returns how many were eligible.
+    """
+    world.look_again()
+    costs = {
+        name: cost(policy, request, box, world)
+        for name, box in world.boxes.items()
+        if is_eligible(request, box, world)
+    }
+    if chosen is None:
+        assert not costs, f"nothing was chosen, though {len(costs)} boxes could"
+        return 0
+    assert chosen in costs, f"{chosen} was chosen and is not eligible"
+    best = min(costs.values())
+    assert costs[chosen] <= best + slack * max(1.0, abs(best)), f"{chosen} costs {costs[chosen]}, not {best}"
+    if policy in ("first", "layer-locality"):  # exact numbers: of equals the first
+        assert chosen == next(name for name, value in costs.items() if value == best)
+    return len(costs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import select
@@ -24,6 +24,10 @@ from master.scheduler.queue import Queued
 from master.scheduling.request import Place, PlacementRequest
 
 log = get_logger(__name__)
+
+# What says which box is the best of those that fit decides nothing about whether there is one.
+_PREFERENCES = {"near", "measured", "spread", "input_bytes"}
+_DECISIVE = [field.name for field in fields(PlacementRequest) if field.name not in _PREFERENCES]
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Ask:
     @property
     def kind(self) -> object:
         """Equal for those that fit into the same boxes: where one finds no room, the other finds none either."""
-        return replace(self.request, near=Place())
+        return tuple(getattr(self.request, name) for name in _DECISIVE)
 
 
 def waits(instance: Instance | None, generation: int) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from master.scheduling.fleet import Bools, Floats
+from master.scheduling.layers import Bools, Floats
 
 # Rounding of what was added and taken many times is no lack of room.
 SLACK = 1e-6

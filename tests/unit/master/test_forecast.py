@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from master.scheduling.fleet import Bools, Floats
 from master.scheduling.forecast import Candidate, Hold, predict_starts, protect
+from master.scheduling.layers import Bools, Floats
 
 
 def row(cpu: float, memory: float = 0.0) -> Floats:

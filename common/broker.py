@@ -9,7 +9,8 @@ would be a report in another box's name, so here a message is what `common.celer
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery.worker.consumer import Consumer
@@ -45,6 +46,18 @@ class Channel(redis.Channel):  # type: ignore[misc]
         if client is None or client.connection_pool is not self.pool:
             client = self._client_kept = super()._create_client()
         return client
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is published in this block leaves at its end, all in one round trip. Raises redis.RedisError."""
+        client = self._create_client()
+        with client.pipeline(transaction=False) as pipe:
+            self._client_kept = pipe
+            try:
+                yield
+            finally:
+                self._client_kept = client
+            pipe.execute()
 
 
 class Transport(redis.Transport):  # type: ignore[misc]

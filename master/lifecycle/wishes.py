@@ -11,11 +11,11 @@ import time
 from dataclasses import dataclass
 
 import redis
-from kombu.exceptions import OperationalError
+from kombu.exceptions import LimitExceeded, OperationalError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common.celery_app import send
+from common.celery_app import send, send_all
 from common.logs import get_logger
 from common.names import converge_task, role_queue, wish_key
 from common.signing import SealKey, seal
@@ -224,11 +224,12 @@ class WishWriter:
             for item, token in signed:
                 pipe.hset(wish_key(item.box), wish_field(item.wish.role, item.wish.subject), token)
             pipe.execute()
-            for item, _ in signed:
-                if isinstance(item.wish, LayersWish):
-                    continue  # also for boxes that consume no depository's queue: they read their list
-                self.wake(item.box, Role(item.wish.role), item.wish.subject, item.wish.generation)
-        except (redis.RedisError, OperationalError) as error:
+            # Orders about layers are also for boxes that consume no depository's queue: they read their list.
+            send_all(
+                self._context.celery,
+                [_task(item) for item, _ in signed if not isinstance(item.wish, LayersWish)],
+            )
+        except (redis.RedisError, OperationalError, LimitExceeded) as error:
             log.warning("wishes not written", boxes=sorted({item.box for item in wishes}), error=str(error))
 
     def _signed(self, item: BoxWish) -> str | None:
@@ -255,6 +256,12 @@ class WishWriter:
         """What is on a box's list: field → (generation, version)."""
         fields = self._context.redis.hgetall(wish_key(box))
         return {str(field): _order(str(token)) for field, token in fields.items()}
+
+
+def _task(item: BoxWish) -> tuple[str, str, tuple[str, int]]:
+    """What wakes a box for a wish."""
+    role = Role(item.wish.role)
+    return converge_task(role), role_queue(role, item.box), (item.wish.subject, item.wish.generation)
 
 
 def _order(token: str) -> tuple[int, int]:

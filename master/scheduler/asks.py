@@ -16,12 +16,12 @@ from master.accounts.models import User
 from master.context import MasterContext
 from master.deployments.events import set_state
 from master.deployments.models import Deployment, Instance
-from master.deployments.wanted import Wanted, placement_request, wanted
+from master.deployments.wanted import Wanted, image_variants, placement_request, wanted
 from master.filesets.models import Fileset, FilesetKind
 from master.filesets.services import home_of
 from master.lifecycle.states import WAITING
 from master.scheduler.queue import Queued
-from master.scheduling.request import Place, PlacementRequest
+from master.scheduling.request import Place, PlacementRequest, Variant
 
 log = get_logger(__name__)
 
@@ -79,6 +79,7 @@ class Asks:
         self._make_homes(queued)
         asks: list[Ask] = []
         outcomes: dict[str, str] = {}
+        variants: dict[str, tuple[Variant, ...]] = {}
         with self._context.database.read() as session:
             rows = self._rows(session, queued)
             for item in queued:
@@ -87,7 +88,7 @@ class Asks:
                     outcomes[item.instance] = "stale"
                     continue
                 try:
-                    asks.append(self._ask(session, item, instance))
+                    asks.append(self._ask(session, item, instance, variants))
                 except NotFound as error:
                     outcomes[item.instance] = self._fail(item, str(error))
                 except Exception:
@@ -106,9 +107,14 @@ class Asks:
         )
         return {instance.id: instance for instance in session.scalars(statement)}
 
-    def _ask(self, session: Session, item: Queued, instance: Instance) -> Ask:
+    def _ask(
+        self, session: Session, item: Queued, instance: Instance, variants: dict[str, tuple[Variant, ...]]
+    ) -> Ask:
         want = wanted(session, instance, home_limit_bytes=self._context.settings.home_limit_bytes)
-        request = placement_request(session, instance, want, Place())
+        digest = want.image.digest
+        if digest not in variants:
+            variants[digest] = image_variants(session, want.image)
+        request = placement_request(session, instance, want, Place(), variants[digest])
         return Ask(item, want, request, instance.deployment.lease_end)
 
     def _make_homes(self, queued: Sequence[Queued]) -> None:

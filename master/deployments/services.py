@@ -9,7 +9,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from common.errors import Forbidden, NotFound, Unavailable
-from common.names import PLACE, SCHEDULER_QUEUE
 from common.signing import seal
 from common.words import InstanceState, new_id
 from master.accounts.models import User, UserRole
@@ -18,7 +17,7 @@ from master.catalogue.options import OptionValue
 from master.catalogue.services import find_application
 from master.context import MasterContext
 from master.deployments.events import add_row
-from master.deployments.messages import send_later
+from master.deployments.messages import wake_scheduler
 from master.deployments.models import Deployment, Instance
 from master.filesets.models import FilesetKind
 from master.filesets.services import find
@@ -114,7 +113,7 @@ def _add_instances(
             session.add(instance)
             session.flush()
             add_row(session, context.redis, instance, "requested", detail=f"{deployment.title} for you.")
-            send_later(session, context.celery, PLACE, SCHEDULER_QUEUE, instance.id, instance.generation)
+            wake_scheduler(session, context.celery, context.redis, instance.id, instance.generation)
 
 
 def _usable_image(session: Session, context: MasterContext, service: FilledService) -> Image:

@@ -1,9 +1,13 @@
-"""Many wake-ups, one run at a time: whoever comes while it runs only asks for another."""
+"""Many wake-ups, one run at a time: whoever comes while it runs waits for the next one, together with all others."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+
+# Whoever waited for so long goes: the reconciler wakes again for what is left.
+WAIT_S = 60.0
 
 
 class Wakes:
@@ -11,18 +15,24 @@ class Wakes:
 
     def __init__(self, run: Callable[[], object]) -> None:
         self._run = run
-        self._busy = threading.Lock()
-        self._asked = threading.Event()
+        self._turn = threading.Condition()
+        self._begun = self._ended = 0
+        self._busy = False
 
     def wake(self) -> None:
-        """See that a run begins after this call; returns at once if another thread will do it."""
-        self._asked.set()
-        while self._asked.is_set():
-            if not self._busy.acquire(blocking=False):
-                return  # whoever is at it looks for the mark after letting go
-            try:
-                # Before the run: who comes from here on may have missed it.
-                self._asked.clear()
-                self._run()
-            finally:
-                self._busy.release()
+        """Return when a run that began after this call has ended. Raises what the run raises, to who began it."""
+        end = time.monotonic() + WAIT_S
+        with self._turn:
+            wanted = self._begun + 1
+            while self._busy and self._ended < wanted:
+                if not self._turn.wait(end - time.monotonic()):
+                    return
+            if self._ended >= wanted:
+                return
+            self._busy, self._begun = True, wanted
+        try:
+            self._run()
+        finally:
+            with self._turn:
+                self._busy, self._ended = False, wanted
+                self._turn.notify_all()

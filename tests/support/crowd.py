@@ -13,12 +13,11 @@ from contextlib import contextmanager
 
 from sqlalchemy import func, select
 
-from common.celery_app import send
-from common.names import PLACE, SCHEDULER_QUEUE
 from common.words import Coordinate, InstanceState, Resources, Role, new_id
 from master.accounts.models import User
 from master.catalogue.models import Application
 from master.context import MasterContext
+from master.deployments.messages import wake_scheduler
 from master.deployments.models import Deployment, Instance
 from master.images.models import Image
 from master.lifecycle.states import ON_A_BOX
@@ -114,11 +113,14 @@ def schedulers(master: MasterContext, count: int) -> Iterator[list[subprocess.Po
 
 
 def produce(master: MasterContext, instances: Sequence[str], producers: int) -> None:
-    """Wake the schedulers for each of these, from so many threads at once."""
+    """Wake the schedulers for each of these as the portal does after its commit, from so many threads at once."""
 
     def wake(part: Sequence[str]) -> None:
         for instance in part:
-            send(master.celery, PLACE, SCHEDULER_QUEUE, instance, 1)
+            with master.database.read() as session:
+                wake_scheduler(session, master.celery, master.redis, instance, 1)
+            for publish in session.info.pop("after_commit"):
+                publish()
 
     parts = [instances[number::producers] for number in range(producers)]
     with ThreadPoolExecutor(producers) as pool:

@@ -11,24 +11,29 @@ from master.scheduler.wakes import Wakes
 LIMIT_S = 10.0
 
 
-def test_whoever_comes_while_it_runs_gets_one_more_run_and_does_not_wait() -> None:
+def test_runs_never_overlap_and_whoever_comes_meanwhile_gets_one_more() -> None:
     began, go_on = threading.Event(), threading.Event()
-    runs: list[int] = []
+    running, most, runs = 0, 0, 0
 
     def run() -> None:
-        runs.append(len(runs))
+        nonlocal running, most, runs
+        running += 1
+        most, runs = max(most, running), runs + 1
         began.set()
         assert go_on.wait(LIMIT_S)
+        running -= 1
 
     wakes = Wakes(run)
-    first = threading.Thread(target=wakes.wake)
-    first.start()
+    threads = [threading.Thread(target=wakes.wake) for _ in range(6)]
+    threads[0].start()
     assert began.wait(LIMIT_S)
-    for _ in range(5):
-        wakes.wake()
+    for thread in threads[1:]:
+        thread.start()
     go_on.set()
-    first.join(LIMIT_S)
-    assert runs == [0, 1]
+    for thread in threads:
+        thread.join(LIMIT_S)
+    assert (most, running) == (1, 0)
+    assert 2 <= runs <= 6
 
 
 def test_a_run_that_fails_keeps_nobody_out() -> None:
@@ -41,12 +46,14 @@ def test_a_run_that_fails_keeps_nobody_out() -> None:
             wakes.wake()
 
 
-def test_every_wake_is_followed_by_a_run_that_began_after_it() -> None:
-    done, seen = 0, 0
+def test_after_a_wake_a_run_that_began_after_it_has_ended() -> None:
+    done, seen, runs = 0, 0, 0
     lock = threading.Lock()
+    behind: list[int] = []
 
     def run() -> None:
-        nonlocal seen
+        nonlocal seen, runs
+        runs += 1
         with lock:
             seen = done
 
@@ -57,11 +64,15 @@ def test_every_wake_is_followed_by_a_run_that_began_after_it() -> None:
         for _ in range(200):
             with lock:
                 done += 1
+                mine = done
             wakes.wake()
+            if seen < mine:
+                behind.append(mine)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(LIMIT_S)
-    assert (done, seen) == (800, 800)
+    assert (done, seen, behind) == (800, 800, [])
+    assert runs <= 800

@@ -11,6 +11,7 @@ from common.service import ServiceSpec
 from common.words import MountMode
 from master.catalogue.manifest import FilledService, Manifest, fill
 from master.deployments.models import Instance, Mount
+from master.deployments.neighbours import beside_and_apart, spread_of
 from master.filesets.models import Fileset, FilesetKind
 from master.filesets.services import find, holders, home_of
 from master.images.models import Image
@@ -65,12 +66,19 @@ def wanted(session: Session, instance: Instance, *, home_limit_bytes: int) -> Wa
 
 def placement_request(session: Session, instance: Instance, want: Wanted, near: Place) -> PlacementRequest:
     """The pure request that policies see."""
+    rules = want.filled.placement
+    beside, apart = beside_and_apart(session, instance, rules)
     return PlacementRequest(
         resources=want.spec.resources,
         variants=tuple(_variant(image) for image in variants_of(session, want.image)),
         filesets=tuple(_need(session, instance, mount) for mount in want.mounts),
         near=near,
         excluded=frozenset(instance.excluded),
+        boxes=frozenset(rules.boxes),
+        labels=tuple(sorted(rules.labels.items())),
+        beside=beside,
+        apart=apart,
+        spread=spread_of(session, instance, rules),
     )
 
 

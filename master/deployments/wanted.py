@@ -13,6 +13,7 @@ from common.service import ServiceSpec
 from common.words import MountMode
 from master.catalogue.manifest import FilledService, Manifest, fill
 from master.deployments.models import Instance, Mount
+from master.deployments.neighbours import beside_and_apart, spread_of
 from master.filesets.models import Fileset, FilesetKind
 from master.filesets.services import find, holders, home_of
 from master.images.models import Image
@@ -77,12 +78,19 @@ def placement_request(
     session: Session, instance: Instance, want: Wanted, near: Place, variants: tuple[Variant, ...]
 ) -> PlacementRequest:
     """The pure request that policies see; `variants` are those of its image."""
+    rules = want.filled.placement
+    beside, apart = beside_and_apart(session, instance, rules)
     return PlacementRequest(
         resources=want.spec.resources,
         variants=variants,
         filesets=tuple(_need(session, instance, mount) for mount in want.mounts),
         near=near,
         excluded=frozenset(instance.excluded),
+        boxes=frozenset(rules.boxes),
+        labels=tuple(sorted(rules.labels.items())),
+        beside=beside,
+        apart=apart,
+        spread=spread_of(session, instance, rules),
     )
 
 

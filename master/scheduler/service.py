@@ -14,6 +14,7 @@ import redis
 
 from common.logs import get_logger
 from common.metrics import PLACEMENTS
+from common.words import MountMode
 from master.context import MasterContext
 from master.deployments.models import Instance
 from master.scheduler.asks import Ask, Asks, waits
@@ -29,7 +30,8 @@ from master.scheduling.policy import load_policy
 log = get_logger(__name__)
 
 BATCH = 64
-MOST_BATCHES = 32
+# Then others get their turn with this process; what is left comes with the next wake-up.
+RUN_S = 20.0
 # Whoever found no room is tried again when there may be more of it, and now and then in any case: time passes for
 # the room that is kept for others too.
 TRY_AGAIN_S = 15.0
@@ -76,7 +78,8 @@ class Scheduler:
         """Try everything that waits and may have room now, in fair order; returns what became of what was tried."""
         outcomes: dict[str, str] = {}
         self._snapshot.update()
-        for _ in range(MOST_BATCHES):
+        end = time.monotonic() + RUN_S
+        while time.monotonic() < end:
             ordered = self._in_order()
             worth = [item for item in ordered if self._is_worth_trying(item, outcomes)]
             mine = self._claims.take([item.instance for item in worth[: 4 * BATCH]], BATCH)
@@ -107,7 +110,7 @@ class Scheduler:
 
     def _place_batch(self, mine: Sequence[Queued], ordered: Sequence[Queued]) -> dict[str, str]:
         asks, outcomes = self._asks.read(mine)
-        trying = _one_per_home(asks)
+        trying = _independent(asks)
         outcomes |= {ask.instance: PUT_OFF for ask in asks if ask not in trying}
         taken, refused = self._decider.decide(trying, self._head(mine, ordered))
         outcomes |= self._placements.write(taken, refused)
@@ -131,13 +134,25 @@ class Scheduler:
         self._refused |= {(ask.instance, ask.queued.generation): now for ask in refused}
 
 
-def _one_per_home(asks: Sequence[Ask]) -> list[Ask]:
-    """Of those that would write the same fileset the first: where it goes decides where the others may."""
+def _independent(asks: Sequence[Ask]) -> list[Ask]:
+    """Those of a batch of which none decides where another may go; the others come with the next.
+
+    Of several that would write the same fileset that is the first, and of a person's requests that say beside or
+    apart from what they want to run.
+    """
+    writing: set[str] = set()
     seen: set[str] = set()
+    alone: set[str] = set()
     chosen = []
     for ask in asks:
-        writes = {mount.fileset.id for mount in ask.want.mounts if mount.mode == "rw"}
-        if not writes & seen:
-            chosen.append(ask)
-        seen |= writes
+        person = ask.queued.waiting.person
+        writes = {mount.fileset.id for mount in ask.want.mounts if mount.mode is MountMode.READ_WRITE}
+        bound = bool(ask.request.beside or ask.request.apart or ask.request.spread)
+        if writes & writing or person in alone or (bound and person in seen):
+            continue
+        chosen.append(ask)
+        writing |= writes
+        seen.add(person)
+        if bound:
+            alone.add(person)
     return chosen

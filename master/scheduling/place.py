@@ -13,10 +13,11 @@ from master.scheduling.estimate import predict
 from master.scheduling.fleet import Fleet
 from master.scheduling.holders import Indices
 from master.scheduling.layers import Bools, Floats
-from master.scheduling.policy import Policy, Sharing
+from master.scheduling.policy import Policy
 from master.scheduling.request import Decision, FilesetNeed, LeftOut, Placement, PlacementRequest
 
 CANDIDATES = 5
+DISTRUSTED_MS = 1000.0
 # Up to so many are found by looking for the least again and again, which is quicker than any sorting.
 _FEW = 8
 
@@ -120,7 +121,7 @@ def compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int) -
     filestores: dict[str, str] = {}
     modes: dict[str, MountMode] = {}
     for need in request.filesets:
-        filestores[need.fileset] = fleet.names[nearest_store(need, fleet, row, policy.sharing)]
+        filestores[need.fileset] = fleet.names[store_for(need, fleet, row, policy)]
         elsewhere = need.writer is not None and need.writer != compute
         modes[need.fileset] = MountMode.READ_ONLY if elsewhere else need.mode
     image, missing = "", 0
@@ -137,12 +138,18 @@ def compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int) -
     return Placement(compute, image, filestores, modes, depositories, missing, reason, predicted)
 
 
-def nearest_store(need: FilesetNeed, fleet: Fleet, row: int, sharing: Sharing = Sharing.ALL) -> int:
-    """The filestore for a compute box: itself if it can be, whatever its height says, else the nearest."""
+def store_for(need: FilesetNeed, fleet: Fleet, row: int, policy: Policy) -> int:
+    """The filestore for a compute box: itself if it can be, whatever its height says, else the nearest.
+
+    A policy that goes by records holds a filestore that is sure to fail for so much further away.
+    """
     if row in fleet.filestores(need):
         return row
-    rows = stores(need, fleet, sharing)
-    return int(rows[fleet.network.distance_ms(fleet.network.place_of(row), rows).argmin()])
+    rows = stores(need, fleet, policy.sharing)
+    away = fleet.network.distance_ms(fleet.network.place_of(row), rows)
+    if policy.by_record:
+        away += fleet.store_distrust[rows] * DISTRUSTED_MS
+    return int(rows[away.argmin()])
 
 
 def _waits_for(out: tuple[LeftOut, ...]) -> str:

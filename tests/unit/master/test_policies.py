@@ -188,4 +188,4 @@ def test_what_a_person_measured_goes_before_what_the_map_says() -> None:
     policy = load_policy("nearest")
     assert choose(policy, request, fleet, np.random.default_rng(1), most=3) == [2, 0, 1]
     assert policy.reason(request, fleet, 2) == "the nearest to you (2 ms, measured)"
-    assert policy.reason(request, fleet, 0) == "the nearest to you (about 9 ms)"
+    assert policy.reason(request, fleet, 0) == "the nearest to you (about 10 ms)"

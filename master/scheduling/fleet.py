@@ -342,6 +342,7 @@ class Fleet:
             self._grow(max(16, row // 4))
         self.names.append(name)
         self.row_of[name] = row
+        self.set_rate(row, 0.0)  # a row that was added behind says nothing yet
         return row
 
     def _grow(self, more: int) -> None:

@@ -33,8 +33,9 @@ BATCH = 64
 # Then others get their turn with this process; what is left comes with the next wake-up.
 RUN_S = 20.0
 # Whoever found no room is tried again when there may be more of it, and now and then in any case: time passes for
-# the room that is kept for others too.
-TRY_AGAIN_S = 15.0
+# the room that is kept for others too. Far behind in the queue only the latter, so that a long one costs little.
+IN_FRONT = 128
+TRY_AGAIN_S, TRY_AGAIN_BEHIND_S = 15.0, 60.0
 
 
 class Scheduler:
@@ -81,7 +82,9 @@ class Scheduler:
         end = time.monotonic() + RUN_S
         while time.monotonic() < end:
             ordered = self._in_order()
-            worth = [item for item in ordered if self._is_worth_trying(item, outcomes)]
+            worth = [
+                item for place, item in enumerate(ordered) if self._is_worth_trying(place, item, outcomes)
+            ]
             mine = self._claims.take([item.instance for item in worth[: 4 * BATCH]], BATCH)
             if not mine:
                 break
@@ -99,14 +102,17 @@ class Scheduler:
             held = read_shares(session) if several else {}
         return in_order(queued, held, self._snapshot.fleet, overdue_s=self._context.settings.queue_overdue_s)
 
-    def _is_worth_trying(self, item: Queued, outcomes: dict[str, str]) -> bool:
+    def _is_worth_trying(self, place: int, item: Queued, outcomes: dict[str, str]) -> bool:
         if outcomes.get(item.instance, PUT_OFF) != PUT_OFF:
             return False
         known = self._refused.get((item.instance, item.generation))
         if known is None:
             return True
         version, at = known
-        return version != self._snapshot.roomier or time.monotonic() - at > TRY_AGAIN_S
+        since_s = time.monotonic() - at
+        if place >= IN_FRONT:
+            return since_s > TRY_AGAIN_BEHIND_S
+        return version != self._snapshot.roomier or since_s > TRY_AGAIN_S
 
     def _place_batch(self, mine: Sequence[Queued], ordered: Sequence[Queued]) -> dict[str, str]:
         asks, outcomes = self._asks.read(mine)

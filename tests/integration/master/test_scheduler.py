@@ -17,6 +17,7 @@ from master.boxes.models import Box
 from master.boxes.services import cordon
 from master.context import MasterContext
 from master.deployments.events import add_row
+from master.deployments.messages import ENOUGH_WAKES
 from master.deployments.models import Deployment, Instance
 from master.deployments.services import request_deployment, stop_deployment
 from master.lifecycle.herald import Herald
@@ -88,6 +89,12 @@ def test_two_schedulers_and_fifty_producers_never_overcommit(master: MasterConte
     assert set(standings(master.redis, asked)) == {
         instance for instance in asked if instance not in {item.id for item in placed}
     }
+
+
+def test_where_enough_wake_ups_lie_unread_no_more_are_sent(master: MasterContext) -> None:
+    make_boxes(master, 1, cores=1)
+    produce(master, ask(master, ENOUGH_WAKES + 8, people=1), producers=1)
+    assert master.redis.llen(names.SCHEDULER_QUEUE) == ENOUGH_WAKES
 
 
 def test_a_lost_race_lands_on_the_next_candidate(

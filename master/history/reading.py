@@ -50,12 +50,14 @@ class HistoryReader:
         self._starts: Kept[tuple[str, int], _Start] = Kept(MOST_STARTING, _Start)
         self._lost_at: dict[str, float] = {}
         self._last: int | None = None
+        self._boxes = 0
         self._read_at = self._told_at = float("-inf")
         self._backlogs: list[tuple[str, int, list[str]]] = []
 
-    def tell(self, fleet: Fleet, *, anew: bool = False) -> None:
-        """Let a fleet expect what history says; `anew` if its boxes were all put there a moment ago."""
-        now = time.monotonic()
+    def tell(self, fleet: Fleet) -> None:
+        """Let a fleet expect what history says."""
+        now, anew = time.monotonic(), len(fleet) != self._boxes
+        self._boxes = len(fleet)
         if now - self._read_at >= EVERY_S:
             with self._database.read() as session:
                 self._read(session)

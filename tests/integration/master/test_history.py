@@ -79,7 +79,7 @@ def test_what_starts_took_is_what_the_next_is_expected_to_take(master: MasterCon
     for _ in range(20):
         start(master, predicted_s=2.0, took_s=7.0)
     known = fleet()
-    HistoryReader(master.database).tell(known, anew=True)
+    HistoryReader(master.database).tell(known)
     assert 8 / known.s_per_byte[0] == pytest.approx(100 * MB)  # bits per second: 50 MB in four seconds
     with master.database.read() as session:
         image = session.scalars(select(Instance.image_digest)).first()
@@ -91,7 +91,7 @@ def test_a_box_that_was_lost_is_trusted_less_in_all_its_roles(master: MasterCont
     known, reader = fleet(), HistoryReader(master.database)
     with master.database.write() as session:
         session.get_one(Box, "b").lost_at = time.time()
-    reader.tell(known, anew=True)
+    reader.tell(known)
     assert known.distrust[0] == 0.0
     assert 0.0 < known.distrust[1] < 0.1  # once is nothing to be condemned for
     assert known.store_distrust[1] == known.distrust[1]
@@ -102,7 +102,7 @@ def test_what_is_being_fetched_is_the_queue_of_the_next(master: MasterContext) -
     start(master, predicted_s=2.0, took_s=3.0)
     start(master, predicted_s=2.0, took_s=3.0, runs=False)
     known = fleet()
-    HistoryReader(master.database).tell(known, anew=True)
+    HistoryReader(master.database).tell(known)
     assert known.inbound_bytes.tolist() == [50 * MB, 0.0]
     assert known.outbound_bytes.tolist() == [0.0, 50 * MB]
 

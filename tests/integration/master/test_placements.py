@@ -31,7 +31,7 @@ def boxes(master: MasterContext, **labels: str) -> list[FakeBox]:
 
 def run(master: MasterContext, application: str, user: User, **service: object) -> list[Instance]:
     """Publish it, ask for it, and place every instance."""
-    add_application(master, application, "site:1", **service)
+    add_application(master, application, "site:1", resources={"cpu": 0.1}, **service)
     deployment = request_deployment(master, user, application, {})
     for instance in deployment.instances:
         Scheduler(master).place(instance.id, instance.generation)

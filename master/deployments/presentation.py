@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field
 
 from common.words import InstanceState
 from master.deployments.models import Deployment, Instance, Mount, TimelineRow
+from master.history.accuracy import predicted_and_taken
+from master.history.predicted import PREDICTED
 
 # The furthest behind says how far a deployment is; what went wrong comes first.
 _ORDER = [
@@ -91,6 +93,8 @@ class InstanceView(InstanceSummary):
     depositories: list[str]
     considered: list[LeftOutView]
     mounts: list[MountView]
+    predicted_s: float | None = Field(None, description="How long the start was expected to take.")
+    started_s: float | None = Field(None, description="How long it took, from the placement to running.")
     timeline: list[TimelineView]
 
 
@@ -204,6 +208,7 @@ def _instance(instance: Instance, queue: QueueView | None) -> dict[str, Any]:
 def _describe_instance(instance: Instance, filesets: dict[str, str], queue: QueueView | None) -> InstanceView:
     manifest = instance.deployment.manifest
     service = manifest.get("services", {}).get(instance.service, {})
+    predicted_s, started_s = predicted_and_taken(instance.timeline, instance.generation)
     return InstanceView(
         **_instance(instance, queue),
         image=service.get("image", instance.image_digest),
@@ -213,6 +218,8 @@ def _describe_instance(instance: Instance, filesets: dict[str, str], queue: Queu
         mounts=[
             _mount(mount, filesets) for mount in instance.mounts if mount.generation == instance.generation
         ],
+        predicted_s=predicted_s,
+        started_s=started_s,
         timeline=[_row(row) for row in instance.timeline],
     )
 
@@ -263,7 +270,7 @@ def waterfall(instance: InstanceView, created_at: float) -> list[Bar]:
     if ready is not None:
         # The report that the instance runs may overtake that of its last step.
         rows = rows[: ready + 1] + [row for row in rows[ready + 1 :] if row.at <= rows[ready].at]
-    timed = [row for row in rows if row.took_s is not None and row.state is not InstanceState.STOPPING]
+    timed = [row for row in rows if _takes_time(row)]
     if not timed:
         return []
     # Boxes' clocks differ a little: nothing begins before the request.
@@ -271,6 +278,10 @@ def waterfall(instance: InstanceView, created_at: float) -> list[Bar]:
     whole = max(max(row.at for row in timed) - begin, 1e-3)
     bars = [_bar(row, begin, whole) for row in timed]
     return sorted(bars, key=lambda bar: (bar.began_s, bar.began_s + bar.took_s))
+
+
+def _takes_time(row: TimelineView) -> bool:
+    return row.took_s is not None and row.state is not InstanceState.STOPPING and row.step != PREDICTED
 
 
 def _bar(row: TimelineView, begin: float, whole: float) -> Bar:

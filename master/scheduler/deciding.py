@@ -16,6 +16,7 @@ from master.scheduler.snapshot import Snapshot
 from master.scheduler.writing import Refused, Taken
 from master.scheduling.fleet import SLACK, Fleet, amounts_of
 from master.scheduling.forecast import Protection, protect
+from master.scheduling.holders import NOBODY, Indices
 from master.scheduling.place import place
 from master.scheduling.policy import Policy
 from master.scheduling.request import Decision, Placement
@@ -187,17 +188,26 @@ class _Batch:
             fits = bool((amounts <= self._fleet.free[:, row] + SLACK).all())
             if fits and (self._kept is None or self._kept.allows(row, amounts, one.ask.ends_by)):
                 self._fleet.reserve(row, taken)
+                self._fleet.begin_fetch(row, placement.missing_bytes, self._sources(placement))
                 if self._kept is not None:
                     self._kept.note(row, amounts, one.ask.ends_by)
                 return True
             one.candidates.pop(0)
         return False
 
+    def _sources(self, placement: Placement) -> Indices:
+        """Who is asked for what is missing: the others of a surge find their lines taken."""
+        if not placement.missing_bytes:
+            return NOBODY
+        names = {name for holders in placement.depositories.values() for name in holders}
+        return self._fleet.rows_of(names - {placement.compute})
+
     def _next(self, one: _Open, answer: str) -> bool:
         """A race for the first candidate is lost: go on to the next; false if there is none."""
         placement = one.candidates.pop(0)
         row = self._fleet.row_of[placement.compute]
         self._fleet.release(row, amounts_of(self._decider.amounts(one.ask, placement)))
+        self._fleet.end_fetch(row, placement.missing_bytes, self._sources(placement))
         one.lost.append(f"{placement.compute} was taken a moment ago ({answer}).")
         if answer == "not-ready":
             self.refused.append(Refused(one.ask, NOT_READY, one.decision.left_out))

@@ -17,6 +17,7 @@ from common.metrics import PLACEMENTS
 from common.words import MountMode
 from master.context import MasterContext
 from master.deployments.models import Instance
+from master.history.reading import HistoryReader
 from master.scheduler.asks import Ask, Asks, waits
 from master.scheduler.deciding import Decider
 from master.scheduler.forecasting import Forecaster
@@ -46,6 +47,7 @@ class Scheduler:
         self._context = context
         self._policy = load_policy(conf.policy, conf)
         self._snapshot = Snapshot(context.redis, context.database, resync_s=conf.fleet_resync_s)
+        self._history = HistoryReader(context.database)
         self._outlook = Outlook(context.database)
         self._asks = Asks(context)
         self._claims = Claims(context.redis)
@@ -79,6 +81,7 @@ class Scheduler:
         """Try everything that waits and may have room now, in fair order; returns what became of what was tried."""
         outcomes: dict[str, str] = {}
         self._snapshot.update()
+        self._history.tell(self._snapshot.fleet)
         end = time.monotonic() + RUN_S
         while time.monotonic() < end:
             ordered = self._in_order()

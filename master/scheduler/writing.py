@@ -12,13 +12,16 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from common.errors import Unavailable
 from common.logs import get_logger
 from common.words import InstanceState, MountMode
+from master.accounts.models import User
 from master.boxes.standing import accused, trusted
 from master.context import MasterContext
 from master.db.session import after_commit
 from master.deployments.events import set_state
 from master.deployments.models import Deployment, Instance, Mount
+from master.deployments.neighbours import beside_and_apart
 from master.deployments.wanted import WantedMount, active_writer
 from master.filesets.models import Fileset, FilesetCopy, FilesetKind
+from master.history.predicted import write_prediction
 from master.lifecycle.peers import MOST_PEERS, fetching
 from master.lifecycle.reads import Reads
 from master.lifecycle.wishes import BoxWish, WishWriter, compute_wish, depository_boxes, offer_wishes
@@ -108,7 +111,7 @@ class Placements:
                 instance = rows.get(item.ask.instance)
                 if instance is None or not waits(instance, item.ask.queued.generation):
                     continue
-                if _is_elsewhere(session, item):
+                if _is_elsewhere(session, item) or _is_too_near(session, instance, item):
                     outcomes[instance.id] = PUT_OFF
                     continue
                 self._place(session, instance, item, bad)
@@ -142,6 +145,7 @@ class Placements:
         instance.wish_version = 1
         for mount in item.ask.want.mounts:
             _mount(session, instance, mount, placement)
+        write_prediction(session, self._context.redis, instance, placement)
         set_state(
             session, self._context.redis, instance, InstanceState.PLACED, "placed", detail=placement.reason
         )
@@ -226,6 +230,16 @@ def _is_elsewhere(session: Session, item: Taken) -> bool:
         if boxes and item.placement.filestores[fileset.id] not in boxes:
             return True
     return False
+
+
+def _is_too_near(session: Session, instance: Instance, item: Taken) -> bool:
+    """Whether something that it is to be apart from came to that box since this was decided."""
+    if not item.ask.request.apart:
+        return False
+    # Another scheduler may be placing the neighbour: one after the other, by the person whose both are.
+    session.get_one(User, instance.deployment.user_id, with_for_update=True)
+    _, apart = beside_and_apart(session, instance, item.ask.want.filled.placement)
+    return any(item.placement.compute in one.boxes for one in apart)
 
 
 def _mount(session: Session, instance: Instance, mount: WantedMount, placement: Placement) -> None:

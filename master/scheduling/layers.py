@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 
 # A transfer asks at most so many boxes for one layer.
 MOST_SOURCES = 16
+_EVENLY = np.arange(MOST_SOURCES, dtype=np.intp)
 COLUMN_BYTES = 512 * 2**20
 
 
@@ -235,7 +236,7 @@ class LayerBook:
             trusted = rows[~self._doubted[rows]]
             rows = trusted if len(trusted) else rows
             if len(rows) > MOST_SOURCES:
-                rows = rows[np.linspace(0, len(rows) - 1, MOST_SOURCES).astype(np.intp)]
+                rows = rows[_EVENLY * len(rows) // MOST_SOURCES]
             blob.sources, blob.names, blob.seen = rows, None, now
             blob.turn += 1
         return blob.sources

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, KeysView, Mapping
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -110,6 +110,10 @@ class Kept(Generic[Key, Value]):
         """The value, if there is one."""
         return self._values.get(key)
 
+    def keys(self) -> KeysView[Key]:
+        """Of all that is kept."""
+        return self._values.keys()
+
     def touch(self, key: Key) -> Value:
         """The value, made if need be."""
         value = self._values.get(key)
@@ -198,17 +202,21 @@ class History:
         """
         names = fleet.row_of if everything else self._changed & fleet.row_of.keys()
         for name in names:
-            row = fleet.row_of[name]
-            fleet.set_rate(row, self.link_bps(name, float(fleet.capacity[BANDWIDTH, row])))
-            fleet.distrust[row] = self.distrust(name, Role.COMPUTE, now)
-            fleet.store_distrust[row] = self.distrust(name, Role.FILESTORE, now)
-            fleet.set_doubted(row, self.distrust(name, Role.DEPOSITORY, now) >= DOUBTED)
-        for image in self._images:
+            self._tell_of(name, fleet, now)
+        if everything:
+            fleet.launches.clear()  # what was forgotten here is forgotten there
+        for image in self._launches.keys() if everything else self._images:
             fleet.launches[image] = np.array([self.launch_s(image, kind) for kind in KINDS])
         fleet.mount_s = self.mount_s()
         self._changed.clear()
-        if not everything:
-            self._images.clear()
+        self._images.clear()
+
+    def _tell_of(self, name: str, fleet: Fleet, now: float) -> None:
+        row = fleet.row_of[name]
+        fleet.set_rate(row, self.link_bps(name, float(fleet.capacity[BANDWIDTH, row])))
+        fleet.distrust[row] = self.distrust(name, Role.COMPUTE, now)
+        fleet.store_distrust[row] = self.distrust(name, Role.FILESTORE, now)
+        fleet.set_doubted(row, self.distrust(name, Role.DEPOSITORY, now) >= DOUBTED)
 
 
 def mean_error(pairs: Iterable[tuple[float, float]]) -> tuple[int, float, float]:

@@ -10,6 +10,7 @@ from master.accounts.models import User
 from master.context import MasterContext
 from master.deployments.models import Instance
 from master.deployments.services import request_deployment
+from master.scheduler.queue import read_queue
 from master.scheduler.service import Scheduler
 from tests.support.master import FakeBox, add_application, add_image, add_user, image_digests, make_master
 from tests.support.redis import RedisServer
@@ -31,7 +32,7 @@ def boxes(master: MasterContext, **labels: str) -> list[FakeBox]:
 
 def run(master: MasterContext, application: str, user: User, **service: object) -> list[Instance]:
     """Publish it, ask for it, and place every instance."""
-    add_application(master, application, "site:1", **service)
+    add_application(master, application, "site:1", resources={"cpu": 0.1}, **service)
     deployment = request_deployment(master, user, application, {})
     for instance in deployment.instances:
         Scheduler(master).place(instance.id, instance.generation)
@@ -59,6 +60,24 @@ def test_an_instance_that_is_to_be_apart_waits_and_says_from_what(master: Master
     assert "the service shop/main" in (other.reason or "")
     (of_somebody_else,) = run(master, "third", add_user(master, "bob"), placement={"apart": ["shop/main"]})
     assert of_somebody_else.state == "placed"
+
+
+def test_two_schedulers_do_not_put_what_is_to_be_apart_on_one_box(master: MasterContext) -> None:
+    boxes(master, a="1")
+    add_application(
+        master, "shop", "site:1", instances=2, resources={"cpu": 0.1}, placement={"apart": ["main"]}
+    )
+    deployment = request_deployment(master, add_user(master, "ada"), "shop", {})
+    first, second = deployment.instances
+    slow, quick = Scheduler(master), Scheduler(master)
+    with master.database.read() as session:
+        queued = [item for item in read_queue(session) if item.instance == second.id]
+    asks, _ = slow._asks.read(queued)
+    taken, _ = slow._decider.decide(asks, None)  # nothing runs there yet
+    quick.place(first.id, first.generation)
+    assert slow._placements.write(taken, []) == {second.id: "put off"}
+    with master.database.read() as session:
+        assert [session.get_one(Instance, one.id).box_id for one in (first, second)] == ["a", None]
 
 
 def test_an_instance_goes_where_its_neighbour_runs(master: MasterContext) -> None:

@@ -153,7 +153,7 @@ def test_a_request_is_placed_runs_and_stops_and_leaves_nothing(master: MasterCon
     with master.database.read() as session:
         rows = session.get_one(Instance, instance.id).timeline
         steps = [row.step for row in rows]
-    assert steps == ["requested", "placed", "preparing", "running", "stopping", "stopped"]
+    assert steps == ["requested", "predicted", "placed", "preparing", "running", "stopping", "stopped"]
 
 
 def test_files_are_exported_to_the_instances_own_key_before_it_is_launched(master: MasterContext) -> None:

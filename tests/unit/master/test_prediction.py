@@ -184,3 +184,17 @@ def test_the_error_of_predictions_is_a_share_of_what_they_took() -> None:
     assert mean_error([]) == (0, 0.0, 0.0)
     count, error, bias = mean_error([(2.0, 1.0), (2.0, 3.0)])
     assert (count, error, bias) == (2, 0.5, 0.0)
+
+
+def test_a_new_fleet_is_told_everything_and_no_fleet_keeps_what_was_forgotten() -> None:
+    history = History()
+    history.launched("i", BoxKind.DESKTOP, 30.0)
+    history.failed("a", Role.COMPUTE, at=0.0)
+    history.tell(fleet_of("a"), now=0.0)
+    fleet = fleet_of("a")
+    fleet.launches["forgotten"] = np.ones(4)
+    history.tell(fleet, now=0.0)  # nothing is new
+    assert set(fleet.launches) == {"forgotten"}
+    history.tell(fleet, now=0.0, everything=True)
+    assert set(fleet.launches) == {"i"}
+    assert fleet.distrust[0] > 0.0

@@ -64,6 +64,17 @@ def test_programs_see_the_settings_that_were_given(tmp_path: Path) -> None:
     assert load_settings(state_dir=tmp_path, session_s=given["OPENRAAS_SESSION_S"]).session_s == 7200
 
 
+def test_as_many_schedulers_are_kept_running_as_are_set(tmp_path: Path) -> None:
+    found = {
+        program.name: program.command
+        for program in master_programs(
+            load_settings(state_dir=tmp_path, scheduler_processes=3), Layout(tmp_path)
+        )
+    }
+    schedulers = {name: command[3:] for name, command in found.items() if name.startswith("scheduler")}
+    assert schedulers == {"scheduler": (), "scheduler-2": ("2",), "scheduler-3": ("3",)}
+
+
 def test_no_password_stands_on_a_command_line(tmp_path: Path) -> None:
     conf = load_settings(
         state_dir=tmp_path,

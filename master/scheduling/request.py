@@ -64,6 +64,11 @@ class FilesetNeed:
     writer: str | None = None
     name: str = ""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether it lies nowhere yet, so that its filestore needs room."""
+        return self.held_by == ()
+
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:

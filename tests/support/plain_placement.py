@@ -102,6 +102,12 @@ def missing_bytes(variant: Variant, box: PlainBox) -> int:
     return sum(layer.size_bytes for layer in variant.layers if layer.digest not in box.layers)
 
 
+def room_beside(request: PlacementRequest, variant: Variant, box: PlainBox) -> bool:
+    """Whether the instance, its layers and its new filesets have room on the box together."""
+    needed = request.resources.disk_bytes + missing_bytes(variant, box) * (1 + UNPACKED_FACTOR)
+    return needed + sum(need.room_bytes for need in request.filesets if need.is_new) <= box.free[2] + 1e-9
+
+
 def is_eligible(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> bool:
     """Every rule, one after the other."""
     facts = box.facts
@@ -123,8 +129,10 @@ def is_eligible(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> 
     for layer in variant.layers:
         if layer.digest not in box.layers and not world.sources(layer.digest):
             return False
-    if any(not world.filestores(need) for need in request.filesets):
-        return False
+    for need in request.filesets:
+        stores = world.filestores(need)
+        if not stores or (stores == [box] and need.is_new and not room_beside(request, variant, box)):
+            return False
     needs = list(amounts_of(request.resources))
     needs[2] += missing_bytes(variant, box) * (1 + UNPACKED_FACTOR)
     return all(need <= free + 1e-9 for need, free in zip(needs, box.free, strict=True))

@@ -39,7 +39,7 @@ def supply(image: Image, fleet: Fleet) -> Supply:
     rates = np.add.reduceat(1.0 / fleet.s_per_byte[image.sources], image.offsets)
     backlogs = np.add.reduceat(fleet.outbound_bytes[image.sources], image.offsets)
     shares = image.shares / rates
-    return Supply(float(shares.sum()), float(shares @ backlogs) / image.size_bytes)
+    return Supply(float(shares.sum()), float(shares @ backlogs))
 
 
 def start_s(request: PlacementRequest, fleet: Fleet) -> Floats:

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from common.words import MOST, Digest, Frozen
 
+# What a layer takes unpacked for each byte of its blob, until the engine says better: gzip's usual yield.
+UNPACKED_FACTOR = 2.5
 MANIFEST_LIMIT = 1_000_000
 # What build tools attach to an image (provenance) stands in an index under this architecture.
 NO_ARCHITECTURE = frozenset({"", "unknown"})

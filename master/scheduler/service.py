@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.errors import NotFound
+from common.images import UNPACKED_FACTOR
 from common.logs import get_logger
 from common.metrics import PLACEMENTS
 from common.words import Coordinate, InstanceState, MountMode, Resources
@@ -28,7 +29,7 @@ from master.scheduler.fleet_reader import FleetReader
 from master.scheduler.reservations import Reservation, Reservations
 from master.scheduling.place import place
 from master.scheduling.policies import load_policy
-from master.scheduling.request import UNPACKED_FACTOR, Decision, Placement
+from master.scheduling.request import Decision, Placement
 
 log = get_logger(__name__)
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.images import UNPACKED_FACTOR
 from common.units import show_size
 from common.words import MountMode, Role
 from master.scheduling.fleet import COLUMNS, Bools, Fleet, Indices, as_row
-from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, LeftOut, PlacementRequest
+from master.scheduling.request import FilesetNeed, LeftOut, PlacementRequest
 
 
 @dataclass(frozen=True)

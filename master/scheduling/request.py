@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 
 from common.words import Coordinate, MountMode, Resources
 
-# A layer lies on a compute box as a blob and unpacked in the engine; unpacked it is about this much larger.
-UNPACKED_FACTOR = 2.5
-
 
 @dataclass(frozen=True)
 class Layer:

@@ -10,10 +10,11 @@ from common.logs import get_logger
 from common.units import show_size
 from common.wishes import ComputeWish
 from workers.box.jobs import Lane
+from workers.box.room import Kind
 from workers.compute.ending import Ending
 from workers.compute.engine import ContainerFacts
 from workers.compute.errors import EngineError
-from workers.compute.instances import InstanceRow, Stage
+from workers.compute.instances import LIVE, InstanceRow, Stage
 from workers.compute.labels import LABEL_BOX, LABEL_GENERATION, LABEL_INSTANCE
 from workers.compute.tools import Tools
 from workers.compute.unpacked import UnpackedImages
@@ -94,9 +95,14 @@ class Caretaking:
     def _measure_disk(self) -> None:
         try:
             self._keeper.keep(self._unpacked)
+            self._tools.room.keep_only(Kind.DISK, self._instances_in(*LIVE, Stage.ENDING))
+            self._tools.room.keep_only(Kind.LAUNCH, self._instances_in(Stage.PREPARING))
             self._enforce_limits()
         except EngineError as error:
             log.warning("disk not measured", error=str(error))
+
+    def _instances_in(self, *stages: Stage) -> Callable[[], list[str]]:
+        return lambda: [row.instance for row in self._tools.instances.held() if row.state in stages]
 
     def _enforce_limits(self) -> None:
         if self._tools.engine.limits_disk():

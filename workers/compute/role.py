@@ -10,6 +10,7 @@ from common.words import Resources, Role
 from workers.box import capacity
 from workers.box.jobs import Lane
 from workers.box.role import BoxContext, RoleFacts
+from workers.box.room import Room
 from workers.compute.caretaking import Caretaking
 from workers.compute.ending import Ending
 from workers.compute.engine import Engine
@@ -78,6 +79,7 @@ class Compute:
             mounter=self._mounter,
             layers=self._layers,
             logs=LogKeeper(context.paths.logs / "instances", engine),
+            room=Room(config, context.paths, context.table),
             outbox=Outbox(context.reporter),
             wake=self._wake,
         )
@@ -88,7 +90,7 @@ class Compute:
             self._keeper.space,
             registry=registry(config.loopback_port),
         )
-        images, mounting = Images(self._tools, unpacked), Mounting(self._tools)
+        images, mounting = Images(self._tools, self._holdings, unpacked), Mounting(self._tools)
         self._watching = Watching(config.box, engine, self._instances, self._wake)
         self._ending = Ending(self._tools, images, mounting)
         self._starting = Starting(self._tools, images, mounting, self._ending, capacity.detect(config))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ from common.oci.digest import BadDigest, digest_of
 from common.oci.manifests import Descriptor, Manifest, parse
 from common.oci.remote import parse_remote
 from common.reports import Failed, Mirrored, MirrorProgress, Report
-from common.units import show_size
 from common.wishes import MirrorWish
 from common.words import is_digest
 from workers.box.jobs import Lane
@@ -44,13 +44,16 @@ TELL_EVERY_S = 2.0
 REPEAT_S = 10.0
 
 
-class Mirroring:
-    """The MirrorWishes of one box. `make_room` gives how many of so many bytes do not fit."""
+TakeRoom = Callable[[str, Mapping[str, int]], AbstractContextManager[None]]
 
-    def __init__(self, context: BoxContext, holdings: Holdings, make_room: Callable[[int], int]) -> None:
+
+class Mirroring:
+    """The MirrorWishes of one box. `take_room` keeps room for blobs (digest → bytes) while they are fetched."""
+
+    def __init__(self, context: BoxContext, holdings: Holdings, take_room: TakeRoom) -> None:
         self._context = context
         self._holdings = holdings
-        self._make_room = make_room
+        self._take_room = take_room
         self._lock = threading.Lock()
         self._ended: dict[str, tuple[Report, float]] = {}
 
@@ -78,7 +81,7 @@ class Mirroring:
         about = {"subject": wish.subject, "generation": wish.generation}
         try:
             report: Report = Mirrored(
-                **about, image=_Fetch(self._context, self._holdings, wish, self._make_room).run()
+                **about, image=_Fetch(self._context, self._holdings, wish, self._take_room).run()
             )
         except Cancelled:
             log.info("mirroring stopped", source=wish.source)
@@ -100,12 +103,12 @@ class _Fetch:
     """One run of one wish."""
 
     def __init__(
-        self, context: BoxContext, holdings: Holdings, wish: MirrorWish, make_room: Callable[[int], int]
+        self, context: BoxContext, holdings: Holdings, wish: MirrorWish, take_room: TakeRoom
     ) -> None:
         self._context = context
         self._holdings = holdings
         self._wish = wish
-        self._make_room = make_room
+        self._take_room = take_room
         self._remote = parse_remote(wish.source)
         self._size_bytes = self._done_bytes = 0
         self._told_at = 0.0
@@ -159,13 +162,9 @@ class _Fetch:
         needed = sum(item.size_bytes for item in missing)
         self._done_bytes = self._size_bytes - needed
         self._pin([digest for digest in blobs if blobs[digest] not in missing])
-        if excess := self._make_room(needed):
-            raise TransferError(
-                f"{self._remote} needs {show_size(needed)} and the lent space of this box has {show_size(excess)} "
-                "too little. Lend more, or remove images."
-            )
-        for item in missing:
-            self._fetch_blob(upstream, item)
+        with self._take_room(self._wish.subject, {item.digest: item.size_bytes for item in missing}):
+            for item in missing:
+                self._fetch_blob(upstream, item)
 
     def _pin(self, digests: list[str]) -> None:
         self._holdings.link(self._wish.repository, digests)

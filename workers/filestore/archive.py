@@ -11,14 +11,14 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from common.errors import BadInput
 from common.units import show_size
-from workers.filestore.errors import NoRoom
+from workers.filestore.errors import TooLarge
 
 BUFFER_BYTES = 256 * 1024
 # What an entry takes on a disk besides its content; so that a million empty files are not free.
@@ -80,13 +80,21 @@ class _Pieces(io.RawIOBase):
         return count
 
 
-def unpack(pieces: Iterable[bytes], directory: int, *, uid: int, limit_bytes: int) -> Unpacked:
+def unpack(
+    pieces: Iterable[bytes],
+    directory: int,
+    *,
+    uid: int,
+    limit_bytes: int,
+    reach: Callable[[int], None] = lambda _: None,
+) -> Unpacked:
     """Write a tar stream below the directory that is open as `directory`; all files become `uid`'s.
 
-    Raises BadInput that names the entry for what may not be in a fileset (absolute names, `..`, devices), NoRoom as
-    soon as the content exceeds `limit_bytes`. What was written until then stays and is the caller's to remove.
+    Raises BadInput that names the entry for what may not be in a fileset (absolute names, `..`, devices), TooLarge as
+    soon as the content exceeds `limit_bytes`. `reach` is told how much there is to be room for in all before that is
+    written, and may raise an error of its own. What was written until then stays and is the caller's to remove.
     """
-    unpacker = _Unpacker(directory, uid, limit_bytes)
+    unpacker = _Unpacker(directory, uid, limit_bytes, reach)
     stream = io.BufferedReader(_Pieces(pieces), BUFFER_BYTES)
     try:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member, bufsize=BUFFER_BYTES) as archive:
@@ -103,10 +111,11 @@ def unpack(pieces: Iterable[bytes], directory: int, *, uid: int, limit_bytes: in
 
 
 class _Unpacker:
-    def __init__(self, directory: int, uid: int, limit_bytes: int) -> None:
+    def __init__(self, directory: int, uid: int, limit_bytes: int, reach: Callable[[int], None]) -> None:
         self._root = directory
         self._uid = uid
         self._limit = limit_bytes
+        self._reach = reach
         self._charged = 0
         self._directory_times: dict[tuple[str, ...], float] = {}
         self.size_bytes = 0
@@ -228,11 +237,12 @@ class _Unpacker:
     def _charge(self, size_bytes: int) -> None:
         self._charged += size_bytes
         if self._charged > self._limit:
-            raise NoRoom(
+            raise TooLarge(
                 f"The content exceeds {show_size(self._limit)}, which is what this fileset may take here.",
                 field="body",
                 remedy="Put less, or have the limit raised.",
             )
+        self._reach(self._charged)
 
 
 def _parts(name: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from pathlib import Path
 
 from common.errors import BadInput, Forbidden, NotFound, OpenRaaSError
@@ -13,6 +14,8 @@ from common.tickets import BadTicket, FilesetTicket, TicketChecker
 from common.words import LABEL
 from workers.box.config import BoxConfig, BoxPaths
 from workers.box.front import Exchange
+from workers.box.lent_space import FILESETS, LentSpace
+from workers.box.room import Room
 from workers.box.table import Table
 from workers.filestore import archive
 from workers.filestore.errors import AlreadyHeld
@@ -32,6 +35,8 @@ class Content:
     def __init__(self, config: BoxConfig, paths: BoxPaths, table: Table, verifier: Verifier) -> None:
         self._config = config
         self._volumes = Volumes(paths, table)
+        self._space = LentSpace(config, table)
+        self._room = Room(config, paths, table)
         self._tickets = TicketChecker(verifier)
 
     def handle(self, exchange: Exchange) -> None:
@@ -70,12 +75,16 @@ class Content:
                 f"Version {ticket.version} of this fileset is here already.",
                 remedy="Ask for a new version with: openraas fileset put.",
             )
-        room = max(0, self._config.lent_bytes - self._volumes.used_bytes())
-        limit = min(ticket.size_limit_bytes, room)
-        with self._volumes.preparing(ticket.fileset) as (path, handle):
-            uid = self._volumes.uid(ticket.fileset)
-            unpacked = archive.unpack(exchange.body(), handle, uid=uid, limit_bytes=limit)
+        volumes, limit = self._volumes, ticket.size_limit_bytes
+        with (
+            self._room.growing(f"put-{secrets.token_hex(6)}") as room,
+            volumes.preparing(ticket.fileset) as (path, handle),
+        ):
+            uid = volumes.uid(ticket.fileset)
+            unpacked = archive.unpack(exchange.body(), handle, uid=uid, limit_bytes=limit, reach=room.reach)
             self._appear(path, ticket, unpacked)
+            # Before the promise is taken back: from here on it counts among the filesets.
+            self._space.measure(FILESETS, volumes.used_bytes)
         log.info("fileset put", fileset=ticket.fileset, version=ticket.version, size=unpacked.size_bytes)
         answer = {
             "fileset": ticket.fileset,

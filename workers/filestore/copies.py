@@ -16,16 +16,15 @@ from dataclasses import dataclass
 
 from common.errors import OpenRaaSError, Unavailable
 from common.logs import get_logger
-from common.oci.store import ContentStore
 from common.reports import Failed, FilesetHeld
 from common.wishes import FilesetWish
-from common.words import Role
+from common.words import MOST, Role
 from workers.box.jobs import Lane
-from workers.box.lent_space import LentSpace
+from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.role import BoxContext
-from workers.depository.holdings import Holdings
+from workers.box.room import NoRoom, Room
 from workers.filestore import archive, fetching, programs
-from workers.filestore.errors import NoRoom
+from workers.filestore.errors import TooLarge
 from workers.filestore.fetching import Unwanted
 from workers.filestore.volumes import Volumes
 
@@ -60,7 +59,7 @@ class Copies:
         self._volumes = volumes
         self._points = context.paths.exports / "copies"
         self._space = LentSpace(context.config, context.table)
-        self._holdings = Holdings(context.table, ContentStore(context.paths.store))
+        self._room = Room(context.config, context.paths, context.table)
         self._retry_at: dict[str, float] = {}
         self._told_at: dict[str, float] = {}
         self._busy: set[str] = set()
@@ -131,7 +130,7 @@ class Copies:
             log.info("copy given up", fileset=wish.fileset)
         except OpenRaaSError as error:
             log.warning("fileset not copied", fileset=wish.fileset, error=str(error))
-            reason = "no-room" if isinstance(error, NoRoom) else "no-source"
+            reason = "no-room" if isinstance(error, NoRoom | TooLarge) else "no-source"
             self._context.reporter.send(
                 Failed(
                     subject=wish.subject, generation=wish.generation, reason=reason, message=str(error)[:1000]
@@ -155,17 +154,25 @@ class Copies:
         ) as content:
             yield content
 
-    def _room_bytes(self) -> int:
-        return self._space.use(self._holdings.size_bytes()).free_bytes
+    @contextmanager
+    def _growing(self) -> Iterator[Callable[[int], None]]:
+        """Room for a copy; once it is here it counts among the filesets."""
+        with self._room.growing(f"copy-{secrets.token_hex(6)}") as room:
+            yield room.reach
+            self._space.measure(FILESETS, self._volumes.used_bytes)
 
     def _fetch(self, wish: FilesetWish) -> None:
         """A version of a fileset, beside the others; it appears whole or not at all."""
         began = time.monotonic()
-        with self._reading(wish) as content, self._volumes.preparing(wish.fileset) as (path, handle):
+        with (
+            self._reading(wish) as content,
+            self._growing() as reach,
+            self._volumes.preparing(wish.fileset) as (path, handle),
+        ):
             if content.pieces is None:
                 raise Unavailable("The source said that nothing has changed, and nothing is here.")
             uid = self._volumes.uid(wish.fileset)
-            unpacked = archive.unpack(content.pieces, handle, uid=uid, limit_bytes=self._room_bytes())
+            unpacked = archive.unpack(content.pieces, handle, uid=uid, limit_bytes=MOST, reach=reach)
             if self._is_unwanted(wish):
                 raise Unwanted("This copy is not wanted any more.")
             self._volumes.add(
@@ -206,12 +213,11 @@ class Copies:
     def _unpack_home(self, wish: FilesetWish, pieces: Iterator[bytes]) -> tuple[int, int]:
         limit = wish.size_limit_bytes or 0
         point = self._points / f"{wish.fileset}-{secrets.token_hex(4)}"
-        with self._volumes.new_copy(wish.fileset, limit, point) as data:
+        with self._growing() as reach, self._volumes.new_copy(wish.fileset, limit, point) as data:
             handle = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                room = min(limit, self._room_bytes())
                 uid = self._volumes.uid(wish.fileset)
-                unpacked = archive.unpack(pieces, handle, uid=uid, limit_bytes=room)
+                unpacked = archive.unpack(pieces, handle, uid=uid, limit_bytes=limit, reach=reach)
             finally:
                 os.close(handle)
             if self._is_unwanted(wish):

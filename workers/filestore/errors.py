@@ -33,7 +33,7 @@ class StillThere(FilesError):
     """Sessions did not end in time; trying again may help."""
 
 
-class NoRoom(FilesError):
+class TooLarge(FilesError):
     """The content is larger than what it may take."""
 
     http_status = 413

@@ -201,8 +201,7 @@ class Filestore:
         holdings = tuple(
             FilesetHolding(fileset=item.fileset, version=item.version) for item in self._volumes.versions()
         )
-        used = self._volumes.used_bytes()
-        self._space.note(FILESETS, used)
+        used = self._space.measure(FILESETS, self._volumes.used_bytes)
         self._facts = RoleFacts(filesets_bytes=used, filesets=holdings)
 
     def _send(self, report: StepDone | Exported | Ended | Failed | FilesetHeld) -> None:

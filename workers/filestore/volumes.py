@@ -185,8 +185,8 @@ class Volumes:
                 programs.remove_tree(str(path))
 
     def used_bytes(self) -> int:
-        """Disk space of all filesets."""
-        copies = sum(path.stat().st_blocks * 512 for path in self._root.glob("*/*copy*.img"))
+        """Disk space of all filesets that lie here whole; what is on its way in has a promise of room."""
+        copies = sum(path.stat().st_blocks * 512 for path in self._root.glob("*/copy.img"))
         return copies + sum(version.size_bytes for version in self.versions())
 
     def open_home(self, fileset: str, limit_bytes: int) -> Path:

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.engine
 BOX = "compute-test"
 LABELS = {"openraas.box": BOX}
 SERVE = ["httpd", "-f", "-p", "8000", "-h", "/www"]
+GIB = 2**30
 HERE = Endpoint(host="127.0.0.1", port=9)
 
 
@@ -162,7 +163,8 @@ def test_an_image_that_nothing_runs_goes_from_the_engine_after_a_stop_when_room_
     running.box.reports.wait_for("i-1", "running")
     reference = image_reference(wish.image, running.registry.port)
     lent = running.box.context.config.lent_bytes
-    LentSpace(running.box.context.config, running.box.context.table).note(FILESETS, lent)
+    space = LentSpace(running.box.context.config, running.box.context.table)
+    space.note(FILESETS, lent)
     running.role.tidy()
     running.role._caretaking._measure_disk()
     assert "for instances" in running.role.facts().alert
@@ -173,8 +175,38 @@ def test_an_image_that_nothing_runs_goes_from_the_engine_after_a_stop_when_room_
     wait_until(lambda: not running.driver.roles[Role.COMPUTE]._instances.held(), what="nothing running")  # type: ignore[attr-defined]
     running.role.tidy()
     wait_until(lambda: not running.engine.has_image(reference), what="the image's end")
+    space.note(FILESETS, 0)
     running.want(running.wish("i-2", image=image.source()))  # it comes again when it is wanted again
     running.box.reports.wait_for("i-2", "running")
+
+
+def test_a_launch_whose_layers_do_not_fit_is_refused_so_that_it_is_placed_elsewhere(running: Running) -> None:
+    large = make_image("large")
+    missing_bytes = sum(blob.size_bytes for blob in large.source().blobs)
+    lent = running.box.context.config.lent_bytes
+    space = LentSpace(running.box.context.config, running.box.context.table)
+    space.note(FILESETS, lent - 3 * missing_bytes)  # packed they would fit
+    running.want(running.wish(image=large.source()))
+    failed = running.box.reports.wait_for("i-1", "failed")
+    assert (failed.reason, "lent space" in failed.message) == ("no-room", True)  # type: ignore[union-attr]
+    assert running.is_clean("i-1")
+    assert running.layers.planned == []
+
+
+def test_a_launch_is_refused_the_disk_that_another_may_still_fill(running: Running) -> None:
+    space = LentSpace(running.box.context.config, running.box.context.table)
+    space.note(FILESETS, running.box.context.config.lent_bytes - 2 * GIB)
+    room = running.role._tools.room
+    wanted = {"resources": Resources(cpu=0.1, memory_bytes=32 * 2**20, disk_bytes=GIB)}
+    first = running.want(running.wish(service=wanted))
+    running.box.reports.wait_for("i-1", "running")
+    wait_until(lambda: GIB - 2**26 < room.left_bytes() <= GIB, what="the end of the promise for the layers")
+    space.note(FILESETS, running.box.context.config.lent_bytes - 2 * GIB + 2**26)
+    running.want(running.wish("i-2", service=wanted))
+    assert running.box.reports.wait_for("i-2", "failed").reason == "no-room"  # type: ignore[union-attr]
+    running.stop(first)
+    running.want(running.wish("i-3", service=wanted))
+    running.box.reports.wait_for("i-3", "running")
 
 
 def test_the_bytes_of_a_fetch_are_reported_with_where_they_came_from(running: Running) -> None:

@@ -161,5 +161,8 @@ _ADAPTER: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminato
 
 
 def read_report(text: str) -> Report:
-    """The report in a message; raises pydantic's ValidationError for anything else."""
-    return _ADAPTER.validate_json(text)
+    """The report in a message; raises pydantic's ValidationError for anything else.
+
+    Boxes are updated one by one: what a newer one says besides is left aside.
+    """
+    return _ADAPTER.validate_json(text, extra="ignore")

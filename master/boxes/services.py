@@ -59,7 +59,7 @@ def statuses(client: redis.Redis) -> dict[str, BoxStatus]:
         if text is None:
             continue
         try:
-            status = BoxStatus.model_validate_json(text)
+            status = BoxStatus.read(text)
         except ValidationError as error:
             log.warning("status not understood", box=box, errors=error.error_count())
             continue

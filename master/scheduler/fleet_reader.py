@@ -47,7 +47,7 @@ class FleetReader:
         if text is None:
             return None
         try:
-            status = BoxStatus.model_validate_json(text)
+            status = BoxStatus.read(text)
         except ValidationError as error:
             log.warning("status refused", box=name, errors=error.error_count())
             return None

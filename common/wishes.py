@@ -22,7 +22,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, TypeAdapter, ValidationError
 
 from common.errors import Unauthorized
-from common.service import ContainerPath, ServiceSpec, VariableName
+from common.service import MountPoint, ServiceSpec, VariableName
 from common.signing import Signer, Verifier
 from common.words import BoxId, DeploymentId, Digest, Endpoint, FilesetId, Frozen, InstanceId, MountMode
 
@@ -97,7 +97,7 @@ class MountWish(Frozen):
 
     fileset: FilesetId
     version: int
-    target: ContainerPath
+    target: MountPoint
     mode: MountMode
     filestore: BoxId
     protocol: str = "sshfs"

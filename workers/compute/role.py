@@ -15,7 +15,7 @@ from workers.compute.caretaking import Caretaking
 from workers.compute.ending import Ending
 from workers.compute.engine import Engine
 from workers.compute.engines import find_engine
-from workers.compute.firewall import Firewall
+from workers.compute.firewall import Firewall, bridge_prefix
 from workers.compute.images import Images
 from workers.compute.instances import InstanceRow, Instances, Stage
 from workers.compute.labels import LABEL_BOX
@@ -70,7 +70,7 @@ class Compute:
 
     def _assemble(self, engine: Engine) -> None:
         context, config = self._context, self._context.config
-        firewall = Firewall(config.box, gateway_resolves=engine.gateway_resolves_names)
+        firewall = Firewall(bridge_prefix(config), gateway_resolves=engine.gateway_resolves_names)
         self._tools = Tools(
             context=context,
             engine=engine,

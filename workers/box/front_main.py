@@ -24,6 +24,7 @@ from workers.box.table import Table
 # layers are served by every box, for whoever has fetched some is their depository.
 Routes = tuple[tuple[str, Role | None], ...]
 PUBLIC_ROUTES: Routes = (
+    ("workers.box.readiness:Readiness", None),
     ("workers.depository.registry:Registry", None),
     ("workers.depository.arriving:ArrivingRoute", None),
     ("workers.filestore.content:Content", Role.FILESTORE),

@@ -20,6 +20,7 @@ from common.redis_client import is_loopback
 from common.status import BoxStatus, DiskUse
 from common.words import Endpoint, Resources, Role
 from workers.box import capacity
+from workers.box.pulse import Pulse
 from workers.box.role import BoxContext, RoleFacts, RoleWorker
 from workers.depository.holdings import Timer
 
@@ -44,10 +45,13 @@ class Layers(Protocol):
 class Heartbeat:
     """Writes the status of one box."""
 
-    def __init__(self, context: BoxContext, roles: Iterable[RoleWorker], layers: Layers) -> None:
+    def __init__(
+        self, context: BoxContext, roles: Iterable[RoleWorker], layers: Layers, pulse: Pulse
+    ) -> None:
         self._context = context
         self._roles = list(roles)
         self._layers = layers
+        self._pulse = pulse
         self._capacity = capacity.detect(context.config)
         self._epoch = token_hex(8)
         self._sequence = 0
@@ -70,9 +74,11 @@ class Heartbeat:
         while True:
             try:
                 self.beat()
+                self._pulse.beat()
             except redis.RedisError as error:
                 log.warning("status not sent", error=str(error))
                 self._redis_epoch = None  # whether the last writes arrived is unknown: send all again
+                self._pulse.beat(f"Redis does not answer ({type(error).__name__}).")
             except Exception:
                 # A box without a heartbeat is lost for the master: go on, and say what went wrong.
                 log.exception("status not made")

@@ -11,6 +11,7 @@ from common.metrics import serve_metrics
 from common.oci.store import ContentStore
 from common.words import Role
 from workers.box.config import BoxConfig, Identity
+from workers.box.pulse import Pulse
 from workers.box.role import BoxContext, RoleWorker
 from workers.box.status import Heartbeat
 from workers.box.worker import BoxWorker, load_role, make_context
@@ -42,7 +43,7 @@ def run(state_dir: Path) -> None:
     context, app = make_context(config, identity)
     worker = BoxWorker(context, _load_roles(context))
     holdings = Holdings(context.table, ContentStore(context.paths.store))
-    heartbeat = Heartbeat(context, worker.roles.values(), holdings)
+    heartbeat = Heartbeat(context, worker.roles.values(), holdings, Pulse(context.table))
     worker.register(app)
     serve_metrics(config.metrics_port)
     worker.start()

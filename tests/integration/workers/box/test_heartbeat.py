@@ -14,8 +14,10 @@ from common.status import BoxStatus, FilesetHolding
 from common.words import Resources
 from tests.support.redis import RedisServer, wait_until
 from workers.box.config import BoxConfig
+from workers.box.pulse import Pulse
 from workers.box.role import RoleFacts
 from workers.box.status import Heartbeat
+from workers.box.table import Table
 from workers.depository.holdings import Timer
 
 BOX = "b1"
@@ -61,7 +63,7 @@ def make_heartbeat(client: redis.Redis, folder: Path, layers: Layers, *facts: Ro
     config = BoxConfig(box=BOX, state_dir=folder, status_every_s=0.05, status_ttl_s=2.0, front_port=9123)
     context: Any = SimpleNamespace(config=config, redis=client)
     roles: Any = [Role(item) for item in facts]
-    return Heartbeat(context, roles, layers)
+    return Heartbeat(context, roles, layers, Pulse(Table(folder / "box.db")))
 
 
 def read(client: redis.Redis) -> BoxStatus:

@@ -54,7 +54,6 @@ class ProgramState:
     name: str
     state: str
     pid: int
-    exit_status: int
     description: str
 
     @property
@@ -206,7 +205,6 @@ class Supervisor:
                 row["name"],
                 row["statename"],
                 row["pid"],
-                row["exitstatus"],
                 row["spawnerr"] or row["description"],
             )
             for row in rows

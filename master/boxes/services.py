@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.orm import Session
 
+from common.addresses import is_everywhere
 from common.errors import BadInput, Conflict, Forbidden, NotFound, Unauthorized, Unavailable
 from common.join import JoinAnswer, JoinRequest, JoinToken
 from common.logs import get_logger
@@ -112,7 +113,7 @@ def join(context: MasterContext, request: JoinRequest, *, reached_at: str = "") 
         except redis.RedisError as error:
             raise Unavailable("Redis does not answer, so no box can join.", remedy="Try again.") from error
     log.info("box joined", box=request.box, address=address, roles=sorted(request.roles))
-    host = reached_at if settings.listen in redis_users.UNSPECIFIED else settings.listen
+    host = reached_at if is_everywhere(settings.listen) else settings.listen
     return JoinAnswer(
         box=request.box,
         certificate=certificate,

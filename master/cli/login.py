@@ -10,6 +10,7 @@ import sys
 import click
 import httpx
 
+from common.addresses import MasterAddress
 from common.cli import json_option
 from common.errors import Unauthorized, Unavailable
 from master.cli import target
@@ -27,7 +28,7 @@ from master.cli.output import done
 @json_option
 def login(url: str, name: str | None, password_stdin: bool, fingerprint: str | None, as_json: bool) -> None:
     """Sign in to the master at URL; the token is kept in ~/.config/openraas, readable by you alone."""
-    server = target.parse_server(url)
+    server = MasterAddress.parse(url, field="URL").url
     authority, public = _trust(server, fingerprint)
     base = target.Target(server=server, token="", authority=authority, public=public)
     name = name or click.prompt("Name", err=True)

@@ -29,8 +29,6 @@ from master.deployments.services import find_deployment
 
 PATH = "/_openraas/logs"
 PIECE_BYTES = 64 * 1024
-DEFAULT_LINES = 1000
-MOST_LINES = 10_000
 # What the box's answer means for the person who asked the master.
 _REFUSALS: dict[int, type[OpenRaaSError]] = {404: NotFound, 409: Conflict}
 

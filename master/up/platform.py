@@ -21,6 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common import needs
+from common.addresses import MasterAddress, from_here
 from common.errors import Conflict, Unavailable
 from common.files import read_secret, write_atomically, write_secret
 from common.logs import get_logger
@@ -80,9 +81,8 @@ class Platform:
     @property
     def portal(self) -> str:
         """The portal's address."""
-        scheme = "http" if is_loopback(self.settings.listen) else "https"
-        host = "127.0.0.1" if self.settings.listen in ("0.0.0.0", "::") else self.settings.listen
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.settings.web_port}"
+        listen = self.settings.listen
+        return MasterAddress(from_here(listen), self.settings.web_port, tls=not is_loopback(listen)).url
 
     def environment(self) -> dict[str, str]:
         """For verbs of the command line that shall speak to this platform and no other."""

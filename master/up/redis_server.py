@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 import redis
 
 from common import needs
+from common.addresses import is_everywhere
 from common.errors import Unavailable
 from common.files import read_secret, write_atomically, write_secret
 from common.redis_client import connect, is_loopback
@@ -66,7 +67,7 @@ def _configuration(settings: Settings, layout: Layout, *, far: bool) -> str:
     if far:
         paths = layout.master
         lines += [
-            "bind " + ("* -::*" if settings.listen in ("0.0.0.0", "::") else f"127.0.0.1 {settings.listen}"),
+            "bind " + ("* -::*" if is_everywhere(settings.listen) else f"127.0.0.1 {settings.listen}"),
             "port 0",
             f"tls-port {settings.redis_port}",
             f'tls-cert-file "{paths.certificate}"',

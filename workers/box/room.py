@@ -91,7 +91,7 @@ class Room:
         """
         with self._table.transaction() as connection:
             connection.execute("DELETE FROM promises WHERE holder = ?", (holder,))
-            before = self._left()
+            before_bytes = self.left_bytes()
             rows = [
                 (holder, item.what, item.size_bytes, item.kind, self._owner(item.kind)) for item in shares
             ]
@@ -99,7 +99,7 @@ class Room:
             wanted = sum(row[2] for row in rows)
             if wanted and self._left() < 0:
                 raise NoRoom(
-                    f"{show_size(wanted)} are needed, and this box has only {show_size(max(0, before))} of its "
+                    f"{show_size(wanted)} are needed, and this box has only {show_size(before_bytes)} of its "
                     "lent space left.",
                     remedy=MORE_ROOM,
                 )

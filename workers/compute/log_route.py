@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from common.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
 from common.hangup import HangUp
+from common.output import DEFAULT_LINES, MOST_LINES
 from common.signing import Verifier
 from common.tickets import BadTicket, LogsTicket, TicketChecker
 from workers.box.config import BoxConfig, BoxPaths
@@ -19,8 +20,6 @@ from workers.compute.log_files import last_lines, log_path
 from workers.compute.log_source import LiveOutput, open_output
 from workers.compute.sockets import usual_sockets
 
-DEFAULT_LINES = 1000
-MOST_LINES = 10_000
 HEADERS = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 from collections.abc import Callable
-from pathlib import Path
 
 from common.errors import Unavailable
+from common.unix_http import UnixConnection
 from common.wishes import ImageSource
 from workers.box.config import BoxPaths
 from workers.depository.control import PREFIX
@@ -67,7 +66,7 @@ class LayersClient:
         self._ask("POST", action, body.encode())
 
     def _ask(self, method: str, path: str, body: bytes = b"", *, answer_s: float = ANSWER_S) -> bytes:
-        connection = _UnixConnection(self._socket, timeout=answer_s)
+        connection = UnixConnection(self._socket, timeout_s=answer_s)
         try:
             connection.request(method, PREFIX + path, body=body)
             answer = connection.getresponse()
@@ -89,14 +88,3 @@ def _message(content: bytes, status: int) -> str:
         return str(json.loads(content)["message"])
     except (ValueError, KeyError, TypeError):
         return f"The box's front process answered {status}."
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, *, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))

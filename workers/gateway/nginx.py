@@ -67,10 +67,7 @@ def server_command(config: BoxConfig, paths: BoxPaths) -> list[str]:
 
     Raises Unavailable if nginx is not installed, NotFound if the box has not joined.
     """
-    program = needs.find(needs.NGINX)
-    if program is None:
-        needs.require([needs.NGINX])
-        raise Unavailable("nginx is not installed.")
+    program = needs.path_of(needs.NGINX)
     domain = Identity.load(config.state_dir).answer.applications_domain
     file = paths.gateway / CONFIG_FILE
     for directory in (paths.run, paths.gateway / "temp"):

@@ -146,11 +146,6 @@ class Network:
         rules = ask("ip", "-netns", self._router, "-json", "rule", "show")
         return any(rule.get("iif") == f"n{number}" for rule in rules)
 
-    def destroy(self) -> None:
-        """Remove the router and with it all links of the lab."""
-        remove_link(self._host_link)
-        remove_namespace(self._router)
-
 
 def shape(namespace: str, interface: str, rate_bps: int | None) -> None:
     """Limit what leaves by an interface (tc-tbf(8)); none removes the limit."""

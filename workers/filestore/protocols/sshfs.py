@@ -21,8 +21,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from common import needs
 from common.files import write_atomically, write_secret
-from common.needs import BUBBLEWRAP, SSHD
 from workers.box.config import BoxConfig, BoxPaths
 from workers.filestore import programs
 from workers.filestore.errors import NotPossibleHere, StillThere
@@ -174,7 +174,7 @@ class SshServer:
 
     def command(self) -> list[str]:
         """sshd starts itself anew for each connection, so its path has to be absolute."""
-        return [programs.path_of(SSHD), "-D", "-e", "-f", str(self._config_file)]
+        return [needs.path_of(needs.SSHD), "-D", "-e", "-f", str(self._config_file)]
 
     def keep(self) -> None:
         """Another sshd on this machine takes the directory along when it ends; sessions that ended by themselves
@@ -247,9 +247,9 @@ class SshServer:
         return _ENTER.format(
             root=self._root,
             limit=LOGIN_LIMIT_S,
-            flock=programs.path_of(programs.FLOCK),
-            bwrap=programs.path_of(BUBBLEWRAP),
-            setpriv=programs.path_of(programs.SETPRIV),
+            flock=needs.path_of(needs.FLOCK),
+            bwrap=needs.path_of(needs.BUBBLEWRAP),
+            setpriv=needs.path_of(needs.SETPRIV),
             sftp_server=_sftp_server(),
         )
 
@@ -300,6 +300,6 @@ def _root_is_locked() -> bool:
 
 def _version() -> tuple[int, int]:
     """OpenSSH's version; (0, 0) if the program does not say."""
-    text = programs.run([programs.path_of(programs.SSH), "-V"])
+    text = programs.run([needs.path_of(needs.SSH), "-V"])
     match = re.search(r"OpenSSH_(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -14,7 +14,7 @@ from common.reports import Failed, Mirrored, MirrorProgress, Report
 from common.signing import SealKey, seal
 from common.wishes import MirrorWish, sign_wish, wish_field
 from common.words import Role
-from tests.support.depository import PASSWORD, USER, FakeBox, Image, identity
+from tests.support.depository import PASSWORD, USER, FakeBox, Image
 from tests.support.redis import RedisServer, wait_until
 from tests.support.upstream import Upstream, faulty_of, run_docker_registry, run_faulty
 from workers.box.jobs import Jobs
@@ -40,7 +40,6 @@ class Worker:
         self.role = Depository(
             BoxContext(
                 config=box.config,
-                identity=identity(box.name, box.master),
                 paths=box.paths,
                 table=box.table,
                 redis=self.redis,

@@ -16,7 +16,7 @@ from common.spares import sign_spares
 from common.wishes import HoldWish, LayersWish, OfferWish, Wish, sign_wish, wish_field
 from common.words import Role
 from tests.support.bad_sources import bad_source, silent
-from tests.support.depository import FakeBox, Image, identity
+from tests.support.depository import FakeBox, Image
 from tests.support.redis import RedisServer, wait_until
 from workers.box.jobs import Jobs, Lane
 from workers.box.role import BoxContext
@@ -53,7 +53,6 @@ class Worker:
         self.wishes = WishList(box.name, box.table, self.redis, box.verifier)
         context = BoxContext(
             config=box.config,
-            identity=identity(box.name, box.master),
             paths=box.paths,
             table=box.table,
             redis=self.redis,

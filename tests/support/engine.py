@@ -29,7 +29,7 @@ START_LIMIT_S = 60.0
 # Long paths do not fit into socket addresses, so not under pytest's own directory.
 ROOT = Path(tempfile.gettempdir())
 # Of this project's networks, and of those that got no name from us.
-_BRIDGE = re.compile(rb"\b(?:ors|br-)[0-9a-f]{12}\b")
+_BRIDGE = re.compile(rb"\b(?:orst[0-9a-f]{1,2}|(?:ors|br-)[0-9a-f]{12})\b")
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def run_engine(namespace: str | None = None) -> Iterator[EngineServer]:
     command = ["dockerd", "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec",
                "--pidfile", f"{directory}/pid", "-H", f"unix://{socket}",
                "--userland-proxy=false", "--shutdown-timeout", "3"]  # fmt: skip
-    bridge = None
     if namespace is None:
         bridge = _make_bridge()
+        (directory / "bridge").write_text(bridge)
         command += ["--iptables=false", "--ip6tables=false", "--bridge", bridge]
     else:
         command = ["nsenter", f"--net=/run/netns/{namespace}", *command, "--bridge", "none"]
@@ -77,8 +77,6 @@ def run_engine(namespace: str | None = None) -> Iterator[EngineServer]:
         log.close()
         _clear(directory)
         lock.close()
-        if bridge is not None:
-            _delete_link(bridge)
 
 
 def _lock(directory: Path) -> IO[bytes]:
@@ -99,10 +97,10 @@ def _sweep() -> None:
 def _clear(directory: Path) -> None:
     """Remove what an engine leaves that did not end by itself, by its own records: nothing of another's."""
     _end_programs_of(directory)
-    records = directory / "data/network/files/local-kv.db"
-    with suppress(FileNotFoundError):
-        for name in set(_BRIDGE.findall(records.read_bytes())):
-            _delete_link(name.decode())
+    for records in (directory / "data/network/files/local-kv.db", directory / "bridge"):
+        with suppress(FileNotFoundError):
+            for name in set(_BRIDGE.findall(records.read_bytes())):
+                _delete_link(name.decode())
     _unmount_below(directory)
     shutil.rmtree(directory, ignore_errors=True)
 

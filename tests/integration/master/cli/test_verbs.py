@@ -218,6 +218,9 @@ def test_boxes_are_listed_shown_cordoned_and_removed(world: World) -> None:
     assert isinstance(token, dict)
     assert (token["expires_in_s"], token["master"]) == (900.0, world.url)
     assert token["token"].startswith(token["fingerprint"])
+    warned = shell.run("box", "token").stderr
+    assert "No other machine can reach" in warned
+    assert "openraas up --listen ADDRESS" in warned
     shell.ok("box", "remove", "cellar")
     assert "There is no box cellar" in shell.fails(2, "box", "show", "cellar")
 

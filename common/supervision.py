@@ -77,10 +77,13 @@ def openraas(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "common", *arguments)
 
 
+_PLAIN = "Choose paths and options without quotes, line ends, and spaces before ; and #."
+
+
 def _value(text: str) -> str:
     """A value as supervisord's ini dialect wants it: `%` is doubled, and nothing may look like a comment."""
     if "\n" in text or " ;" in text or " #" in text:
-        raise BadInput(f"supervisord's configuration cannot hold {text!r}.")
+        raise BadInput(f"supervisord's configuration cannot hold {text!r}.", remedy=_PLAIN)
     return text.replace("%", "%%")
 
 
@@ -88,7 +91,7 @@ def _quoted(text: str) -> str:
     quote = '"' if '"' not in text else "'"
     # supervisord strips quotes of both kinds from both ends.
     if quote in text or text.strip("'\"") != text:
-        raise BadInput(f"supervisord's configuration cannot hold {text!r}.")
+        raise BadInput(f"supervisord's configuration cannot hold {text!r}.", remedy=_PLAIN)
     return f"{quote}{_value(text)}{quote}"
 
 

@@ -157,7 +157,11 @@ def _read(file: Path | None) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text())
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{file} is not TOML: {error}.", field="--config") from error
+        raise BadInput(
+            f"{file} is not TOML: {error}.",
+            field="--config",
+            remedy='Correct it: text stands in quotes, as in address = "192.0.2.11".',
+        ) from error
 
 
 @box.command()

@@ -16,7 +16,7 @@ from workers.box.config import BoxConfig, BoxPaths
 from workers.box.front import Exchange
 from workers.box.table import Table
 from workers.compute.instances import LIVE, Instances
-from workers.compute.log_files import last_lines, log_path
+from workers.compute.log_files import KEPT_FILES, last_lines, log_path
 from workers.compute.log_source import LiveOutput, open_output
 from workers.compute.sockets import usual_sockets
 
@@ -81,7 +81,8 @@ class LogRoute:
                     f"Instance {ticket.instance} has no container yet.", remedy="Wait until it runs."
                 ) from error
             raise NotFound(
-                f"Nothing that instance {ticket.instance} printed was kept on this box."
+                f"Nothing that instance {ticket.instance} printed was kept on this box.",
+                remedy=f"The last {KEPT_FILES} starts are kept: start it again to see what it prints.",
             ) from error
         exchange.answer(http.client.OK, last_lines(kept, lines), headers=HEADERS)
 

@@ -28,9 +28,13 @@ _ACCEPT = ", ".join(sorted(MANIFEST_TYPES | INDEX_TYPES))
 class UpstreamError(TransferError):
     """The registry does not give it; trying again would not help."""
 
+    usual_remedy = "Check the image's name, and with --user the name and password there."
+
 
 class UpstreamBroke(UpstreamError):
     """The connection broke or the registry is overloaded; trying again may help."""
+
+    usual_remedy = "Try again later: what has come is kept."
 
 
 class Upstream:

@@ -20,6 +20,7 @@ from common.errors import BadInput
 from common.units import show_size
 from workers.filestore.errors import TooLarge
 
+MAKE_AGAIN = "Let openraas fileset put make it from a directory."
 BUFFER_BYTES = 256 * 1024
 # What an entry takes on a disk besides its content; so that a million empty files are not free.
 ENTRY_BYTES = 512
@@ -54,7 +55,7 @@ class _Member(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
         member = super().frombuf(buf, encoding, errors)
         if member.type in _EXTENSIONS and member.size > HEADER_BYTES:
-            raise BadInput("An entry of the archive has an endless name.", field="body")
+            raise BadInput("An entry of the archive has an endless name.", field="body", remedy=MAKE_AGAIN)
         return member
 
 
@@ -129,7 +130,7 @@ class _Unpacker:
         try:
             if not parts:
                 if not member.isdir():
-                    raise BadInput("An entry of the archive has no name.", field="body")
+                    raise BadInput("An entry of the archive has no name.", field="body", remedy=MAKE_AGAIN)
                 self._own(self._root, member)
                 return
             parent = self._enter(parts[:-1])
@@ -139,13 +140,17 @@ class _Unpacker:
                 os.close(parent)
         except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise BadInput(
-                f"The entry {member.name!r} of the archive contradicts an earlier one.", field="body"
+                f"The entry {member.name!r} of the archive contradicts an earlier one.",
+                field="body",
+                remedy=MAKE_AGAIN,
             ) from error
         except OSError as error:
             if isinstance(error, ConnectionError | TimeoutError):
                 raise
             raise BadInput(
-                f"The entry {member.name!r} cannot be written: {error.strerror}.", field="body"
+                f"The entry {member.name!r} cannot be written: {error.strerror}.",
+                field="body",
+                remedy="Give it a shorter name, or leave it out; if the disk of the box is full, make room there.",
             ) from error
 
     def finish(self) -> None:
@@ -208,7 +213,7 @@ class _Unpacker:
     def _make_link(self, member: tarfile.TarInfo, parent: int, name: str) -> None:
         parts = _parts(member.linkname)
         if not parts:
-            raise BadInput(f"The entry {member.name!r} links to nothing.", field="body")
+            raise BadInput(f"The entry {member.name!r} links to nothing.", field="body", remedy=MAKE_AGAIN)
         source = self._enter(parts[:-1], make=False)
         try:
             os.link(parts[-1], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)

@@ -25,6 +25,7 @@ log = get_logger(__name__)
 
 _PATH = re.compile(rf"/filesets/({LABEL[1:-1]})/([1-9][0-9]{{0,8}})")
 TAR = "application/x-tar"
+ASK = "Use openraas fileset put or get, which ask the portal for the right one."
 
 
 class Content:
@@ -58,14 +59,16 @@ class Content:
     def _checked(self, exchange: Exchange, fileset: str, version: int, action: str) -> FilesetTicket:
         kind, _, token = exchange.headers.get("Authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
-            raise BadTicket("This needs a ticket for the fileset as bearer token.")
+            raise BadTicket("This needs a ticket for the fileset as bearer token.", remedy=ASK)
         ticket = self._tickets.check(token.strip(), FilesetTicket)
         if ticket.box != self._config.box:
-            raise Forbidden(f"This ticket is for the box {ticket.box}, and this is {self._config.box}.")
+            raise Forbidden(
+                f"This ticket is for the box {ticket.box}, and this is {self._config.box}.", remedy=ASK
+            )
         if (ticket.fileset, ticket.version) != (fileset, version):
-            raise Forbidden("This ticket is for another fileset or version.")
+            raise Forbidden("This ticket is for another fileset or version.", remedy=ASK)
         if ticket.action != action:
-            raise Forbidden(f"This ticket allows to {ticket.action}, not to {action}.")
+            raise Forbidden(f"This ticket allows to {ticket.action}, not to {action}.", remedy=ASK)
         return ticket
 
     def _put(self, exchange: Exchange, ticket: FilesetTicket) -> None:
@@ -100,7 +103,10 @@ class Content:
                 ticket.fileset, ticket.version, path, size_bytes=unpacked.size_bytes, files=unpacked.files
             )
         except OSError as error:
-            raise AlreadyHeld("Somebody else put this version at the same time.") from error
+            raise AlreadyHeld(
+                "Somebody else put this version at the same time.",
+                remedy="Put it again: that makes a new version.",
+            ) from error
 
     def _get(self, exchange: Exchange, ticket: FilesetTicket) -> None:
         with self._volumes.reading(ticket.fileset, ticket.version) as tree:
@@ -116,6 +122,9 @@ class Content:
             except OSError as error:
                 if isinstance(error, ConnectionError | TimeoutError):
                     raise
-                raise OpenRaaSError(f"The fileset could not be read: {error.strerror}.") from error
+                raise OpenRaaSError(
+                    f"The fileset could not be read: {error.strerror}.",
+                    remedy="Try again; if it goes on, look at the disk of this box.",
+                ) from error
             finally:
                 os.close(handle)

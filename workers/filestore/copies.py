@@ -140,7 +140,9 @@ class Copies:
     @contextmanager
     def _reading(self, wish: FilesetWish, mark: str = "") -> Iterator[fetching.Content]:
         if wish.source is None:
-            raise Unavailable(f"No box that is up can give the fileset {wish.fileset}.")
+            raise Unavailable(
+                f"No box that is up can give the fileset {wish.fileset}.", remedy=fetching.AGAIN
+            )
         config = self._context.config
         with fetching.reading(
             wish.source,

@@ -41,12 +41,18 @@ def check_subnet(text: str) -> ipaddress.IPv4Network:
     try:
         subnet = ipaddress.IPv4Network(text)
     except ValueError as error:
-        raise BadInput(f"{text} is not a subnet: {error}.", field="subnet") from error
+        raise BadInput(
+            f"{text} is not a subnet: {error}.", field="subnet", remedy="Write it like 10.231.7.0/24."
+        ) from error
     if subnet.prefixlen > 24:
         raise BadInput(f"{subnet} is too small for a lab.", field="subnet", remedy="Use a /24.")
     for other in _taken():
         if subnet.overlaps(other):
-            raise BadInput(f"{subnet} overlaps {other}, which is in use.", field="subnet")
+            raise BadInput(
+                f"{subnet} overlaps {other}, which is in use.",
+                field="subnet",
+                remedy="Take another, or none: then a free one is found.",
+            )
     return subnet
 
 

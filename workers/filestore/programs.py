@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from workers.filestore.errors import ProgramFailed
 
 # Everything here works on local files and devices, in milliseconds; a program that needs longer is stuck.
 LIMIT_S = 10.0
+# How often a directory is emptied again into which somebody has put something meanwhile.
+REMOVE_TRIES = 10
 
 
 def run(command: Sequence[str], *, limit_s: float = LIMIT_S, good: Sequence[int] = (0,)) -> str:
@@ -46,8 +49,15 @@ def public_half(path: str) -> str:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory and all in it; it may be gone already."""
-    shutil.rmtree(path, ignore_errors=False, onerror=_unless_gone)
+    """Remove a directory and all in it; it may be gone already, and what is put there meanwhile goes too."""
+    for tries_left in reversed(range(REMOVE_TRIES)):
+        try:
+            shutil.rmtree(path, ignore_errors=False, onerror=_unless_gone)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not tries_left:
+                raise
+        else:
+            return
 
 
 def _unless_gone(_: object, __: str, info: tuple[type[BaseException], BaseException, object]) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import signal
 import tempfile
 import time
@@ -218,8 +217,8 @@ class SshServer:
                 raise StillThere(f"Sessions of a fileset did not end within {CLOSE_LIMIT_S:g} s.")
             time.sleep(CLOSE_POLL_S)
         gone = self._sessions / f".{grant}"
-        session.rename(gone)  # where no session that comes too late finds it
-        shutil.rmtree(gone)
+        session.rename(gone)  # where no session that comes too late finds it, but one that was on its way in
+        programs.remove_tree(str(gone))
 
     def _make_host_key(self) -> None:
         if self._host_key.exists():

@@ -18,6 +18,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from common import needs
@@ -38,6 +39,9 @@ SFTP_SERVERS = (
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 CLOSE_LIMIT_S = 5.0
 CLOSE_POLL_S = 0.005
+# What holds the lock for so long after its session was killed does not end with it: bwrap's second process, if the
+# first was killed before the second had asked the kernel to die with it.
+ORPHANS_AFTER_S = 0.5
 LOGIN_LIMIT_S = 10
 # A client that sends nothing for 45 s is gone: its sessions end.
 ALIVE_EVERY_S, ALIVE_COUNT = 15, 3
@@ -208,12 +212,15 @@ class SshServer:
         session = self._sessions / grant
         if not session.is_dir():
             return
-        limit = time.monotonic() + CLOSE_LIMIT_S
+        began = time.monotonic()
         while True:
             _kill_registered(session)
             if _is_unused(session / "lock"):
                 break
-            if time.monotonic() > limit:
+            waited_s = time.monotonic() - began
+            if waited_s > ORPHANS_AFTER_S:
+                _kill_holders(session / "lock")
+            if waited_s > CLOSE_LIMIT_S:
                 raise StillThere(f"Sessions of a fileset did not end within {CLOSE_LIMIT_S:g} s.")
             time.sleep(CLOSE_POLL_S)
         gone = self._sessions / f".{grant}"
@@ -258,6 +265,19 @@ def _kill_registered(session: Path) -> None:
     for entry in session.glob("[0-9]*"):
         for process in _registered(entry):
             kill(process, signal.SIGKILL)
+
+
+def _kill_holders(lock: Path) -> None:
+    """End every other process that has the lock open: only sessions of this grant ever open it."""
+    wanted = lock.stat()
+    for handle in Path("/proc").glob("[0-9]*/fd/9"):
+        process = Process.find(int(handle.parts[2]))
+        if process is None or process.pid == os.getpid():
+            continue
+        with suppress(OSError):  # it ended just now
+            facts = handle.stat()
+            if (facts.st_dev, facts.st_ino) == (wanted.st_dev, wanted.st_ino):
+                kill(process, signal.SIGKILL)
 
 
 def _registered(entry: Path) -> list[Process]:

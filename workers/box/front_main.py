@@ -17,15 +17,11 @@ from common import logs
 from common.errors import Unavailable
 from common.signing import Verifier
 from common.words import Role
-from workers.box.config import BoxConfig, BoxPaths, Identity
+from workers.box.config import NICENESS, BoxConfig, BoxPaths, Identity
 from workers.box.front import Route, make_server
 from workers.box.table import Table
 
 log = logs.get_logger(__name__)
-
-# It does little, and browsers, other boxes and the engine wait for it while the engine unpacks with all cores: it
-# goes before what was started with the same priority, as nginx does (`workers/gateway/nginx.py`).
-NICENESS = -5
 
 # A route is one module with a class, built from (config, paths, table, verifier), and the role that it is of;
 # layers are served by every box, for whoever has fetched some is their depository.

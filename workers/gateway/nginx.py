@@ -11,12 +11,12 @@ from common import needs
 from common.errors import Unavailable
 from common.files import write_atomically
 from common.redis_client import is_loopback
-from workers.box.config import BoxConfig, BoxPaths, Identity
+from workers.box.config import NICENESS, BoxConfig, BoxPaths, Identity
 
 TEMPLATE = Path(__file__).with_name("nginx.conf.template")
 CONFIG_FILE = "nginx.conf"
-# nginx sets its own priority only where it has a master process. It says so in its log when it may not.
-NICE = ("nice", "-n", "-5")
+# nginx sets its own priority only where it has a master process. `nice` says so in nginx's log when it may not.
+NICE = ("nice", "-n", str(NICENESS))
 LOCAL_NAMES = "localhost"
 # A browser opens six connections and some WebSockets per instance; a classroom may share one address.
 CONNECTIONS_PER_CLIENT = 512

@@ -18,6 +18,10 @@ from common.words import BoxId, BoxKind, Coordinate, Frozen, Name, Role
 CONFIG_FILE = "box.toml"
 IDENTITY_FILE = "identity.json"
 
+# Front and nginx do little, and browsers, other boxes and the engine wait for them while the engine unpacks with all
+# cores: they go before what was started with the same priority.
+NICENESS = -5
+
 
 class BoxConfig(Frozen):
     """Options of `openraas box join`, kept in `box.toml` under the box's state directory."""

@@ -20,7 +20,7 @@ from workers.depository.facts import TransferFacts
 from workers.depository.holdings import Holdings
 from workers.depository.partial import Partial
 from workers.depository.plan import bits
-from workers.depository.pull import Job, Pull
+from workers.depository.pull import FIRST_LAYER, Job, Pull
 from workers.depository.ranges import BlobRanges
 from workers.depository.swarm import Swarm
 
@@ -75,7 +75,15 @@ class Fetcher:
             self._swarm.pulls[row["manifest"]] = Pull(ImageSource.model_validate_json(row["source"]))
 
     def plan(self, source: ImageSource, user: str = "") -> None:
-        """Let the engine pull this image; nothing is fetched before it asks. `user` may cancel it."""
+        """Let the engine pull this image; `user` may cancel it.
+
+        What every pull begins with is fetched at once, and with it all depositories are reached, so that layers come
+        as soon as the engine asks for the first one that it misses: which that is, only the engine knows.
+        """
+        pull = self._plan(source, user)
+        self._want(pull, source.blobs[:FIRST_LAYER])
+
+    def _plan(self, source: ImageSource, user: str) -> Pull:
         now = time.time()
         with self._table.transaction() as connection:
             connection.execute("DELETE FROM plans WHERE at < ?", (now - self._config.layer_timer_s,))
@@ -97,12 +105,11 @@ class Fetcher:
             running.users.add(user)
         self._holdings.link(running.repository, [blob.digest for blob in source.blobs])
         self._holdings.touch(blob.digest for blob in source.blobs)
+        return running
 
     def hold(self, source: ImageSource, user: str = "") -> None:
         """Start to fetch all that is missing of an image; `wait` tells how it goes."""
-        self.plan(source, user)
-        pull = self._find(source.manifest)
-        self._want(pull, source.blobs)
+        self._want(self._plan(source, user), source.blobs)
 
     def cancel(self, manifest: str, user: str = "") -> None:
         """`user` does not want the image any more; when nobody does, its transfer ends at once."""
@@ -142,10 +149,6 @@ class Fetcher:
             "INSERT OR REPLACE INTO transfers VALUES (?, ?, ?)",
             (pull.source.manifest, pull.facts().model_dump_json(), time.time()),
         )
-
-    def _find(self, manifest: str) -> Pull:
-        with self._lock:
-            return self._swarm.pulls[manifest]
 
     def planned(self, repository: str, digest: str) -> tuple[Pull, BlobSource]:
         """The plan of `repository` that has this blob; raises NotFound, so that nothing else is served."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,11 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 from common.errors import OpenRaaSError
 from common.wishes import ImageSource
 from tests.support.depository import FakeBox, FakeMaster, Image
 from tests.support.redis import free_port, wait_until
-from workers.box.config import BoxConfig, BoxPaths
+from workers.box.config import NICENESS, BoxConfig, BoxPaths
 from workers.depository.client import SOCKET, LayersClient
 
 MakeBox = Callable[..., FakeBox]
@@ -73,3 +76,13 @@ def test_no_verified_chunk_is_fetched_again_after_the_front_was_killed(
     # Of what came between the last look and the end nothing is known, but it was not fetched again either.
     assert facts.size_bytes <= image.size_bytes - before
     assert facts.size_bytes > 0
+
+
+def test_the_front_goes_before_what_was_started_with_the_same_priority(make_box: MakeBox) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may take a priority")
+    box = make_box("reader")
+    box.stop()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    with front(box, free_port()) as process:
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == max(-20, own + NICENESS)

@@ -1,4 +1,4 @@
-"""`openraas layer list|pin|unpin|evict`: layers on boxes."""
+"""`openraas layer list|transfers|pin|unpin|evict`: layers on boxes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from common.cli import json_option
+from common.units import show_rate
 from master.cli.client import Client
 from master.cli.output import age, done, listing, size
 
@@ -58,6 +59,40 @@ def _holder(holder: dict[str, Any]) -> str:
         left_s = max(0.0, holder["goes_at"] - time.time())
         facts.append(f"goes in {age(time.time() - left_s)}")
     return f"{holder['box']} ({', '.join(facts)})" if facts else str(holder["box"])
+
+
+@layer.command()
+@click.option("--box", help="Only what is on its way to this box.")
+@json_option
+def transfers(box: str | None, as_json: bool) -> None:
+    """What is on its way to which box now, and at which rate from where."""
+    with Client() as client:
+        answer = client.get("/layers/transfers")
+    listing(
+        [item for item in answer["transfers"] if box in (None, item["box"])],
+        {
+            "BOX": lambda item: item["box"],
+            "IMAGE": lambda item: item["image"],
+            "DONE": lambda item: f"{size(item['done_bytes'])} of {size(item['size_bytes'])}",
+            "RATE": lambda item: show_rate(item["rate_bps"]),
+            "SOURCES": lambda item: ", ".join(_source(source) for source in item["sources"]) or "-",
+        },
+        as_json=as_json,
+        empty="Nothing is on its way.",
+    )
+    if answer["more"] and not as_json:
+        click.echo(f"Boxes run {answer['more']} more than they tell of.")
+
+
+def _source(source: dict[str, Any]) -> str:
+    facts = [show_rate(source["rate_bps"]), f"gave {size(source['size_bytes'])}"]
+    if source["state"] == "banned":
+        facts = ["banned: sent bad bytes"]
+    elif source["state"] == "left":
+        facts = [f"left: {source['detail']}"]
+    if source["fetching"]:
+        facts.append("fetches it too")
+    return f"{source['box']} ({', '.join(facts)})"
 
 
 @layer.command()

@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field
 
 from common.errors import Unavailable
 from common.signing import Verifier
+from common.transfers import BoxTransfers, Transfer
 from common.words import BoxId, Frozen
 from master.accounts.guard import current_user, requires
 from master.accounts.models import UserRole
-from master.layers import services
+from master.layers import services, transfers
 from master.web.current import context, nothing, reply
 
 api = APIBlueprint(
@@ -50,6 +51,19 @@ class LayerList(BaseModel):
     layers: list[LayerAnswer]
 
 
+class TransferAnswer(Transfer):
+    """An image on its way to a box."""
+
+    box: BoxId
+
+
+class TransferList(BaseModel):
+    """All transfers that run now, by box."""
+
+    transfers: list[TransferAnswer]
+    more: int = Field(description="Transfers of boxes that run more than they tell of.")
+
+
 class PinBody(Frozen):
     """What to pin or unpin, and where."""
 
@@ -81,6 +95,21 @@ def list_layers() -> Response:
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
     return reply(LayerList(layers=[_answer(row) for row in rows]))
+
+
+@api.get("/layers/transfers", summary="List transfers", responses={200: TransferList})
+def list_transfers() -> Response:
+    """Every image on its way to a box: how far it is, and what each source gives now."""
+    try:
+        told = transfers.running(context().redis)
+    except redis.RedisError as error:
+        raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
+    return reply(
+        TransferList(
+            transfers=[_transfer(record, item) for record in told for item in record.transfers],
+            more=sum(record.more for record in told),
+        )
+    )
 
 
 @api.post("/layers/pin", summary="Pin layers", responses={200: PinAnswer})
@@ -117,6 +146,10 @@ def evict(body: EvictBody) -> Response:
             force=body.force,
         )
     return nothing()
+
+
+def _transfer(record: BoxTransfers, item: Transfer) -> TransferAnswer:
+    return TransferAnswer(box=record.box, **dict(item))
 
 
 def _answer(row: services.LayerRow) -> LayerAnswer:

@@ -9,9 +9,11 @@ from flask import Blueprint, render_template
 
 from common.signing import Verifier
 from common.status import BoxStatus
+from common.transfers import BoxTransfers
 from master.boxes.services import statuses
 from master.filesets.services import HomeCopy, home_copies
 from master.layers import services
+from master.layers import transfers as told
 from master.layers.services import LayerRow
 from master.web.current import context
 
@@ -59,6 +61,18 @@ def layers() -> str:
         problem=problem,
         wanted=master.settings.copies,
     )
+
+
+@views.get("/layers/transfers")
+def transfers() -> str:
+    """What is on its way to which box now, and from where."""
+    problem = ""
+    found: list[BoxTransfers] = []
+    try:
+        found = told.running(context().redis)
+    except redis.RedisError:
+        problem = "Redis does not answer, so nobody knows what is on its way."
+    return render_template("transfers.html", boxes=found, problem=problem)
 
 
 def _groups(rows: list[LayerRow]) -> list[Group]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -19,6 +20,8 @@ from flask.testing import FlaskClient
 from flask_openapi3 import OpenAPI
 from sqlalchemy import event
 
+from common.names import transfers_key
+from common.transfers import BoxTransfers, SourceShare, Transfer
 from common.words import InstanceState
 from master.accounts.models import UserRole
 from master.catalogue.manifest import parse_manifest
@@ -28,7 +31,7 @@ from master.deployments.events import set_state
 from master.deployments.models import Deployment
 from master.web import streams
 from master.web.app import create_app
-from tests.support.master import FakeBox, make_master
+from tests.support.master import FakeBox, digest_of, make_master
 from tests.support.redis import RedisServer, free_port, wait_until
 from tests.support.web import MANIFEST, add_person, bearer, box_with_image, csrf_token, serve, sign_in
 
@@ -106,7 +109,7 @@ def test_what_people_write_is_shown_as_text(client: FlaskClient, context: Master
 def test_no_page_has_anything_inline(client: FlaskClient) -> None:
     where = launch(client)
     paths = ["/sign-in", "/applications", "/applications/notebook", where, "/deployments", "/boxes"]
-    for path in [*paths, "/layers", "/account", "/about", "/nothing"]:
+    for path in [*paths, "/layers", "/layers/transfers", "/account", "/about", "/nothing"]:
         answer = client.get(path, follow_redirects=True)
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
@@ -128,6 +131,38 @@ def test_layers_show_who_holds_what_and_a_box_that_is_full_says_so(
     assert "1.0 GiB of the lent 4.0 GiB should be free." in client.get("/boxes").text
     full.go_silent()
     assert "should be free." not in client.get("/layers").text
+
+
+def test_transfers_show_who_gives_what_and_who_is_banned(client: FlaskClient, context: MasterContext) -> None:
+    assert "Nothing is on its way" in client.get("/layers/transfers").text
+    sources = [
+        SourceShare(box="seed", state="giving", size_bytes=2**20, rate_bps=94_000_000),
+        SourceShare(box="peer", state="giving", fetching=True, size_bytes=0, rate_bps=0),
+        SourceShare(box="gone", state="left", size_bytes=0, rate_bps=0, detail="it is <silent>"),
+        SourceShare(box="liar", state="banned", size_bytes=0, rate_bps=0),
+    ]
+    on_its_way = Transfer(
+        image="demo/notebook:1",
+        manifest=digest_of("notebook"),
+        began_at=time.time(),
+        size_bytes=4 * 2**20,
+        done_bytes=2**20,
+        rate_bps=94_000_000,
+        sources=sources,
+    )
+    record = BoxTransfers(box="alpha", at=time.time(), transfers=[on_its_way], more=2)
+    context.redis.set(transfers_key("alpha"), record.model_dump_json())
+    page = client.get("/layers/transfers").text
+    for part in (
+        "to alpha",
+        "1 MiB of 4 MiB",
+        "94 Mbit/s",
+        "fetches it too",
+        "it is &lt;silent&gt;",
+        "sent bad bytes",
+    ):
+        assert part in page
+    assert "alpha runs 2 more" in page
 
 
 def test_boxes_show_who_is_up_and_who_is_silent(client: FlaskClient, context: MasterContext) -> None:

@@ -15,6 +15,7 @@ from common.tickets import FilesetTicket, issue
 from common.wishes import FilesetSource, FilesetWish, HoldWish, LayersWish, wish_field
 from common.words import Coordinate, Role, distance_ms
 from master.boxes.services import statuses
+from master.boxes.standing import trusted
 from master.context import MasterContext
 from master.deployments.models import Instance, Mount
 from master.filesets.models import FilesetCopy
@@ -112,14 +113,16 @@ def _hold(session: Session, context: MasterContext, holding: ImageHolding) -> Ex
 
 
 def _holders(context: MasterContext, image: Image, target: str) -> dict[str, list[str]]:
-    """Which other boxes offer each blob of an image now, the nearest first."""
+    """Which other boxes offer each blob of an image now, the nearest first; liars only if nobody else does."""
     boxes = nearest_first(statuses(context.redis), target)
     digests = [blob.digest for blob in blobs_of(image)]
     pipe = context.redis.pipeline(transaction=False)
     for box in boxes:
         pipe.smismember(layers_key(box), digests)
     answers = dict(zip(boxes, pipe.execute(), strict=True))
-    return {digest: [box for box in boxes if answers[box][row]] for row, digest in enumerate(digests)}
+    good = set(trusted(context.redis, boxes))
+    holding = {digest: [box for box in boxes if answers[box][row]] for row, digest in enumerate(digests)}
+    return {digest: [box for box in found if box in good] or found for digest, found in holding.items()}
 
 
 def nearest_first(known: Mapping[str, BoxStatus], target: str) -> list[str]:

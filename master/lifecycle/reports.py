@@ -272,11 +272,13 @@ class Reports:
 
     def _lied(self, session: Session, box: str, report: Lied) -> bool:
         """Only what the box was told to ask can have lied to it."""
-        instance = self._placed(session, box, report)
-        if instance is None:
+        if report.subject.startswith(IMAGE):
+            named = self._writer.sources_of_hold(box, report.subject)
+        elif (instance := self._placed(session, box, report)) is not None:
+            named = {name for boxes in instance.depositories.values() for name in boxes}
+            named |= {str(other.box_id) for other in others_fetching(session, instance)}
+        else:
             return False
-        named = {name for boxes in instance.depositories.values() for name in boxes}
-        named |= {str(other.box_id) for other in others_fetching(session, instance)}
         accuse(self._context.redis, named.intersection(report.boxes), by=box)
         return bool(named.intersection(report.boxes))
 

@@ -16,20 +16,23 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.celery_app import send
+from common.errors import Unauthorized
 from common.logs import get_logger
 from common.names import converge_task, role_queue, wish_key
-from common.signing import SealKey, seal
+from common.signing import SealKey, Verifier, seal
 from common.status import BoxStatus
 from common.tickets import LayerTicket, issue
 from common.wishes import (
     ComputeWish,
     ExportWish,
+    HoldWish,
     ImageSource,
     LayersWish,
     MirrorWish,
     MountWish,
     OfferWish,
     Wish,
+    read_wish,
     sign_wish,
     wish_field,
 )
@@ -245,6 +248,18 @@ class WishWriter:
             self._context.redis.hdel(wish_key(box), wish_field(role.value, subject))
         except redis.RedisError as error:
             log.warning("wish not dropped", box=box, subject=subject, error=str(error))
+
+    def sources_of_hold(self, box: str, subject: str) -> set[str]:
+        """The boxes that a depository's wish to hold an image names as sources now; none if it has no such wish."""
+        token = self._context.redis.hget(wish_key(box), wish_field(Role.DEPOSITORY.value, subject))
+        if token is None:
+            return set()
+        try:
+            wish = read_wish(Verifier(self._context.signer.public_key), box, str(token))
+        except Unauthorized as error:
+            log.warning("wish not read", box=box, subject=subject, error=str(error))
+            return set()
+        return set(wish.image.endpoints) if isinstance(wish, HoldWish) else set()
 
     def listed(self, box: str) -> dict[str, tuple[int, int]]:
         """What is on a box's list: field → (generation, version)."""

@@ -9,7 +9,7 @@ from typing import Literal
 from common.errors import OpenRaaSError, Unavailable
 from common.logs import get_logger
 from common.oci.store import ContentStore
-from common.reports import Ended, Failed, Held, StepDone
+from common.reports import Ended, Failed, Held, Lied, StepDone
 from common.units import show_size
 from common.wishes import HoldWish, MirrorWish, OfferWish, Wish
 from common.words import Role
@@ -135,7 +135,11 @@ class Depository:
     def _has_room(self, wish: HoldWish) -> bool:
         sizes = {blob.digest: blob.size_bytes for blob in wish.image.blobs}
         size = sum(sizes[digest] for digest in self._holdings.missing(sizes))
-        excess = self._keeper.make_room(size)
+        try:
+            excess = self._keeper.make_room(size)
+        except OpenRaaSError as error:
+            log.warning("no room made", image=wish.image.name, error=str(error))
+            return False  # the engine does not answer: the next try comes by itself
         if excess:
             self._fail(
                 wish,
@@ -146,6 +150,22 @@ class Depository:
         return not excess
 
     def _fetch_all(self, wish: HoldWish) -> None:
+        try:
+            self._fetch_image(wish)
+        finally:
+            self._accuse(wish)
+
+    def _accuse(self, wish: HoldWish) -> None:
+        """Tell of depositories that sent bad bytes, however the transfer ended."""
+        try:
+            banned = self._client.transfer(wish.image.manifest).banned
+        except OpenRaaSError as error:
+            log.debug("transfer not looked at", error=str(error))
+            return
+        if banned:
+            self._context.reporter.send(Lied(subject=wish.subject, generation=wish.generation, boxes=banned))
+
+    def _fetch_image(self, wish: HoldWish) -> None:
         context = self._context
         user = f"hold.{wish.subject}"
         try:

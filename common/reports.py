@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from common.images import DescribedImage
+from common.images import DescribedImage, PlatformImage
 from common.wishes import ChunkList
 from common.words import MOST, BoxId, Digest, Endpoint, FilesetId, Frozen
 
@@ -107,6 +107,13 @@ class Held(_Report):
     blobs: list[BlobHeld]
 
 
+class Referred(_Report):
+    """Manifests that refer to images (signatures, bills of materials) were pushed to this box."""
+
+    kind: Literal["referred"] = "referred"
+    referrers: list[PlatformImage] = Field(max_length=20)
+
+
 class Lied(_Report):
     """These boxes sent bytes of a layer that were not those that the master had vouched for."""
 
@@ -152,6 +159,7 @@ Report = (
     | Stopped
     | Failed
     | Held
+    | Referred
     | Lied
     | FilesetHeld
     | MirrorProgress

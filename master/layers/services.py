@@ -20,7 +20,8 @@ from master.accounts.models import User
 from master.boxes.services import find as find_box
 from master.boxes.services import statuses
 from master.images.models import BlobChunks, Image, ImageHolding, Tag
-from master.images.services import HELD, REMOVED, blobs_of, resolve
+from master.images.referrers import HeldBlobs
+from master.images.services import HELD, REMOVED, resolve
 from master.layers.models import LayerOrder
 
 KEPT, EVICTED = "kept", "evicted"
@@ -73,8 +74,9 @@ def list_layers(session: Session, client: redis.Redis, verifier: Verifier) -> li
 
 def _add_images(session: Session, rows: dict[str, LayerRow]) -> None:
     tagged = select(Tag, Image).join(Image, Image.digest == Tag.digest).order_by(Tag.repository, Tag.tag)
+    every = HeldBlobs.load(session)
     for tag, image in session.execute(tagged):
-        for blob in blobs_of(image):
+        for blob in every.of(image):
             row = rows.setdefault(blob.digest, LayerRow(blob.digest))
             row.size_bytes, row.media_type = blob.size_bytes, blob.media_type
             row.images.append(f"{tag.repository}:{tag.tag}")
@@ -83,10 +85,11 @@ def _add_images(session: Session, rows: dict[str, LayerRow]) -> None:
 def _firm(session: Session) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
     """(box, blob) of what images are to be held, and of what is pinned."""
     held = select(ImageHolding.box_id, Image).join(Image, Image.digest == ImageHolding.digest)
+    every = HeldBlobs.load(session)
     firm = {
         (box, blob.digest)
         for box, image in session.execute(held.where(ImageHolding.wanted == HELD))
-        for blob in blobs_of(image)
+        for blob in every.of(image)
     }
     orders = session.scalars(select(LayerOrder).where(LayerOrder.wanted == KEPT))
     return firm, {(order.box_id, digest) for order in orders for digest in order.blobs}
@@ -198,7 +201,7 @@ def _target(session: Session, name: str) -> tuple[str, list[str]]:
         image = session.get(Image, name)
     if image is None:
         return name, [name]
-    return image.digest, [blob.digest for blob in blobs_of(image)]
+    return image.digest, [blob.digest for blob in HeldBlobs.load(session).of(image)]
 
 
 def _holding(client: redis.Redis, blobs: list[str]) -> Mapping[str, set[str]]:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from common.celery_app import send
 from common.errors import Unauthorized
+from common.images import BlobRef
 from common.logs import get_logger
 from common.names import converge_task, role_queue, wish_key
 from common.signing import SealKey, Verifier, seal
@@ -92,9 +93,15 @@ def compute_wish(session: Session, context: MasterContext, instance: Instance) -
 
 
 def image_source(
-    session: Session, context: MasterContext, image: Image, depositories: dict[str, list[str]], box: str
+    session: Session,
+    context: MasterContext,
+    image: Image,
+    depositories: dict[str, list[str]],
+    box: str,
+    blobs: list[BlobRef] | None = None,
 ) -> ImageSource:
-    """The image for one box: its blobs, who holds each, and a ticket to read them."""
+    """The image for one box: its blobs (or those named), who holds each, and a ticket to read them."""
+    named = blobs or blobs_of(image)
     known = statuses(context.redis)
     endpoints = {
         name: front for name in _named(depositories) if (front := _front(known.get(name))) is not None
@@ -102,16 +109,16 @@ def image_source(
     ticket = LayerTicket(
         expires_at=time.time() + context.settings.layer_ticket_s,
         box=box,
-        blobs=frozenset(blob.digest for blob in blobs_of(image)),
+        blobs=frozenset(blob.digest for blob in named),
     )
-    source = build_source(session, image, endpoints, issue(context.signer, ticket))
-    blobs = [
+    source = build_source(session, image, endpoints, issue(context.signer, ticket), blobs=named)
+    placed = [
         blob.model_copy(
             update={"boxes": [name for name in depositories.get(blob.digest, ()) if name in endpoints]}
         )
         for blob in source.blobs
     ]
-    return source.model_copy(update={"blobs": blobs})
+    return source.model_copy(update={"blobs": placed})
 
 
 def _named(depositories: dict[str, list[str]]) -> set[str]:

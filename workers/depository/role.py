@@ -8,6 +8,7 @@ from typing import Literal
 
 from common.errors import OpenRaaSError, Unavailable
 from common.logs import get_logger
+from common.oci.manifests import INDEX_TYPES, MANIFEST_TYPES
 from common.oci.store import ContentStore
 from common.reports import Ended, Failed, Held, Lied, StepDone
 from common.units import show_size
@@ -18,8 +19,9 @@ from workers.box.role import BoxContext, RoleFacts
 from workers.depository.client import LayersClient
 from workers.depository.errors import Cancelled
 from workers.depository.holdings import Holdings
-from workers.depository.keeping import Keeper, needed
+from workers.depository.keeping import Keeper
 from workers.depository.mirroring import Mirroring
+from workers.depository.referrers import Referrers
 
 log = get_logger(__name__)
 
@@ -55,6 +57,7 @@ class Depository:
         self._client = LayersClient(context.paths)
         self._computes = Role.COMPUTE in context.config.roles
         self._mirroring = Mirroring(context, self._holdings, self._keeper.make_room)
+        self._referrers = Referrers(context.table, self._holdings)
         self._echoes: dict[str, _Echo] = {}
         self._fetching: set[str] = set()
 
@@ -114,6 +117,11 @@ class Depository:
         digests = [blob.digest for blob in wish.image.blobs]
         if not self._holdings.missing(digests):
             if self._is_due(wish):
+                self._referrers.take_in(
+                    blob.digest
+                    for blob in wish.image.blobs
+                    if blob.media_type in MANIFEST_TYPES | INDEX_TYPES
+                )
                 held = self._holdings.held(dict.fromkeys(digests))
                 self._context.reporter.send(
                     Held(subject=wish.subject, generation=wish.generation, blobs=held)
@@ -200,7 +208,7 @@ class Depository:
 
     def _remove(self, wish: HoldWish) -> None:
         own = {blob.digest for blob in wish.image.blobs}
-        unneeded = own & self._holdings.digests() - needed(self._context, without=wish.subject).keys()
+        unneeded = own & self._holdings.digests() - self._keeper.needed(without=wish.subject).keys()
         if unneeded:
             self._holdings.drop(unneeded)
         if self._is_due(wish):

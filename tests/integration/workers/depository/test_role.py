@@ -4,113 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import pytest
-import redis
+from collections.abc import Callable
 
 from common import names
-from common.reports import Ended, Failed, Held, Lied, Report, StepDone
-from common.signing import SealKey, Signer
+from common.reports import Ended, Failed, Held, Lied, StepDone
+from common.signing import Signer
 from common.spares import sign_spares
-from common.wishes import HoldWish, LayersWish, OfferWish, Wish, sign_wish, wish_field
+from common.wishes import HoldWish, LayersWish, OfferWish
 from common.words import Role
 from tests.support.bad_sources import bad_source, liar, silent
-from tests.support.depository import FakeBox, Image, identity
-from tests.support.redis import RedisServer, wait_until
-from workers.box.jobs import Jobs, Lane
-from workers.box.role import BoxContext
-from workers.box.wishes import WishList
+from tests.support.depository import FakeBox, Image
+from tests.support.depository_role import MakeWorker, Worker, hold
+from tests.support.redis import wait_until
 from workers.depository.eviction import Unpacked
 from workers.depository.keeping import BLOBS_SUBJECT, Keeper
 from workers.depository.living import living
-from workers.depository.role import Depository
 
 MakeBox = Callable[..., FakeBox]
-
-
-class Reports:
-    """Stands in for the reporter."""
-
-    def __init__(self) -> None:
-        self.sent: list[Report] = []
-
-    def send(self, report: Report) -> bool:
-        self.sent.append(report)
-        return True
-
-    def of(self, kind: type[Any], subject: str) -> list[Any]:
-        return [item for item in self.sent if isinstance(item, kind) and item.subject == subject]
-
-
-class Worker:
-    """The role on one box, with its wish list in Redis."""
-
-    def __init__(self, box: FakeBox, url: str) -> None:
-        self.box = box
-        self.redis = redis.Redis.from_url(url, decode_responses=True)
-        self.redis.mset({names.EPOCH: "e1", names.EPOCH_READY: "e1"})
-        self.reports = Reports()
-        self.jobs = Jobs()
-        self.wishes = WishList(box.name, box.table, self.redis, box.verifier)
-        self.context = BoxContext(
-            config=box.config,
-            identity=identity(box.name, box.master),
-            paths=box.paths,
-            table=box.table,
-            redis=self.redis,
-            wishes=self.wishes,
-            reporter=self.reports,  # type: ignore[arg-type]
-            jobs=self.jobs,
-            verifier=box.verifier,
-            seal_key=SealKey(SealKey.generate()),
-        )
-        self.role = Depository(self.context)
-
-    def wish(self, wish: Wish) -> None:
-        """As the master does it: the wish into Redis, then wake."""
-        token = sign_wish(self.box.master.signer, self.box.name, wish)
-        self.redis.hset(names.wish_key(self.box.name), wish_field(wish.role, wish.subject), token)
-        self.wake(wish.subject)
-
-    def may_drop(self, *images: Image) -> None:
-        """As the master says it of what enough others keep."""
-        blobs = frozenset(digest for image in images for digest in image.by_digest)
-        token = sign_spares(self.box.master.signer, self.box.name, blobs)
-        self.redis.set(names.spare_key(self.box.name), token)
-
-    def wake(self, subject: str) -> None:
-        current = self.wishes.current(Role.DEPOSITORY, subject)
-        assert current is not None
-        key = (Role.DEPOSITORY, subject)
-        # What is asked for while the same runs joins it; a real box looks again by itself some seconds later.
-        wait_until(lambda: not self.jobs.is_running(key), what="the end of the last turn")
-        self.jobs.submit(Lane.SHORT, key, lambda: self.role.converge(current))
-
-
-@pytest.fixture
-def make_worker(redis_server: RedisServer) -> Iterator[Callable[[FakeBox], Worker]]:
-    made: list[Worker] = []
-
-    def make(box: FakeBox) -> Worker:
-        made.append(Worker(box, redis_server.url))
-        return made[-1]
-
-    yield make
-    for worker in made:
-        worker.jobs.close()
-
-
-MakeWorker = Callable[[FakeBox], Worker]
-
-
-def hold(box: FakeBox, source_of: FakeBox, image: Image, wanted: str = "held", version: int = 1) -> HoldWish:
-    source = image.source(box.master, {source_of.name: source_of.endpoint})
-    subject = f"image.{image.digest[7:19]}"
-    return HoldWish.model_validate(
-        {"subject": subject, "generation": 0, "version": version, "wanted": wanted, "image": source}
-    )
 
 
 def test_an_offer_is_reported_with_what_is_there_and_keeps_it(

@@ -209,6 +209,7 @@ def mirror_wish(mirror: Mirror) -> BoxWish:
         repository=mirror.repository,
         architectures=mirror.architectures,
         sealed=mirror.sealed,
+        ca=mirror.ca,
     )
     return BoxWish(mirror.box_id, wish)
 

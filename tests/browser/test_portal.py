@@ -210,6 +210,7 @@ def test_nothing_sticks_out_on_any_screen(browser: Browser, portal: Portal, widt
         "/boxes",
         "/layers",
         "/layers/transfers",
+        "/mirrors",
         "/account",
         "/about",
     )

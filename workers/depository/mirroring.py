@@ -41,6 +41,8 @@ TRIES = 5
 PAUSE_S = 1.0
 # How often the master is told how far it is, and the wish is looked at.
 TELL_EVERY_S = 2.0
+# What is here already is pinned anew so often, long before its pin ends.
+PIN_AGAIN_S = PUSH_PIN_S / 2
 # What has ended is told again after this, until the wish is gone.
 REPEAT_S = 10.0
 
@@ -125,7 +127,7 @@ class _Fetch:
         """Fetch all that is missing. Raises TransferError, Cancelled, BadManifest."""
         from workers.depository.upstream import Upstream
 
-        with Upstream(self._remote, self._credentials()) as upstream:
+        with Upstream(self._remote, self._credentials(), self._wish.ca) as upstream:
             top, manifest = self._manifest(upstream, self._remote.reference, None)
             images = self._images(upstream, manifest) if manifest.is_index else [(top, manifest)]
             self._fetch_blobs(upstream, [item for _, image in images for item in image.references])
@@ -185,7 +187,7 @@ class _Fetch:
         self._holdings.pin(digests, time.time() + PUSH_PIN_S)
 
     def _pin_again(self, now: float) -> None:
-        if now - self._pinned_at > PUSH_PIN_S / 2:
+        if now - self._pinned_at > PIN_AGAIN_S:
             self._pinned_at = now
             self._holdings.pin(self._pinned, time.time() + PUSH_PIN_S)
 

@@ -24,11 +24,13 @@ from common.names import transfers_key
 from common.transfers import BoxTransfers, SourceShare, Transfer
 from common.words import InstanceState
 from master.accounts.models import UserRole
+from master.accounts.services import find_user
 from master.catalogue.manifest import parse_manifest
 from master.catalogue.services import publish
 from master.context import MasterContext
 from master.deployments.events import set_state
 from master.deployments.models import Deployment
+from master.mirrors import services as mirrors
 from master.web import streams
 from master.web.app import create_app
 from tests.support.master import FakeBox, digest_of, make_master
@@ -109,7 +111,7 @@ def test_what_people_write_is_shown_as_text(client: FlaskClient, context: Master
 def test_no_page_has_anything_inline(client: FlaskClient) -> None:
     where = launch(client)
     paths = ["/sign-in", "/applications", "/applications/notebook", where, "/deployments", "/boxes"]
-    for path in [*paths, "/layers", "/layers/transfers", "/account", "/about", "/nothing"]:
+    for path in [*paths, "/layers", "/layers/transfers", "/mirrors", "/account", "/about", "/nothing"]:
         answer = client.get(path, follow_redirects=True)
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
@@ -163,6 +165,31 @@ def test_transfers_show_who_gives_what_and_who_is_banned(client: FlaskClient, co
     ):
         assert part in page
     assert "alpha runs 2 more" in page
+
+
+def test_mirrors_are_shown_stopped_and_forgotten_by_operators(
+    client: FlaskClient, context: MasterContext
+) -> None:
+    assert "openraas image mirror nginx:1.27" in client.get("/mirrors").text
+    with context.database.write() as session:
+        wanted = mirrors.Wanted("nginx:1.27")
+        mirror = mirrors.request_mirror(session, context, find_user(session, "ada"), wanted)
+    page = client.get("/mirrors").text
+    for told in ("docker.io/library/nginx:1.27", "as nginx:1.27 on alpha", "Asking the registry", "fetching"):
+        assert told in page
+    end = {"csrf_token": csrf_token(page)}
+    shown = client.post(f"/mirrors/{mirror.id}/end", data=end, follow_redirects=True).text
+    assert "is not fetched any more" in shown
+    assert "It was stopped." in shown
+    shown = client.post(f"/mirrors/{mirror.id}/end", data=end, follow_redirects=True).text
+    assert "is no longer listed" in shown
+    assert (
+        "There is no mirror" in client.post(f"/mirrors/{mirror.id}/end", data=end, follow_redirects=True).text
+    )
+    client.post("/sign-out", data=end)
+    sign_in(client, "bob", add_person(context, "bob")[1])
+    assert client.get("/mirrors").status_code == 403
+    assert "/mirrors" not in client.get("/layers").text
 
 
 def test_boxes_show_who_is_up_and_who_is_silent(client: FlaskClient, context: MasterContext) -> None:

@@ -350,3 +350,10 @@ def test_a_mirror_is_asked_for_and_tells_what_the_depository_said(world: World) 
         assert "cannot be reached" in shell.fails(1, "image", "mirror", "nginx:1.27", "--to", "attic")
     finally:
         thread.join(30)
+    assert "cannot be reached" in shell.ok("image", "mirrors")
+    shell.ok("image", "forget", asked["id"])
+    shell.ok("image", "forget", asked["id"])
+    assert asked["id"] not in [item["id"] for item in shell.json("image", "mirrors")]
+    assert "no mirror" in shell.fails(2, "image", "forget", asked["id"])
+    (shell.home / "ca.der").write_bytes(b"\x30\x82\xff")
+    assert "no certificates" in shell.fails(2, "image", "mirror", "nginx", "--ca", str(shell.home / "ca.der"))

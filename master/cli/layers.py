@@ -12,6 +12,10 @@ from common.units import show_rate
 from master.cli.client import Client
 from master.cli.output import age, done, listing, size
 
+# So many are listed unless somebody asks for more; one request asks for so many.
+LISTED = 100
+PAGE = 1000
+
 _boxes = click.option(
     "--box", "boxes", multiple=True, metavar="BOX", help="Where; may be repeated. Default: everywhere."
 )
@@ -26,17 +30,17 @@ def layer() -> None:
 @layer.command("list")
 @click.option("--image", help="Only the layers of REPO:TAG.")
 @click.option("--box", help="Only what this box holds.")
+@click.option("--limit", type=click.IntRange(1), help=f"At most so many. Default: {LISTED}, with --json all.")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
 @json_option
-def list_layers(image: str | None, box: str | None, as_json: bool) -> None:
+def list_layers(
+    image: str | None, box: str | None, limit: int | None, everything: bool, as_json: bool
+) -> None:
     """Who holds what, when it was last used, and what may go."""
+    if limit is None and not everything and not as_json:
+        limit = LISTED
     with Client() as client:
-        found = client.get("/layers")["layers"]
-    found = [
-        item
-        for item in found
-        if (image is None or image in item["images"])
-        and (box is None or any(holder["box"] == box for holder in item["holders"]))
-    ]
+        found, total = _fetch(client, {"image": image, "box": box}, None if everything else limit)
     listing(
         found,
         {
@@ -49,6 +53,24 @@ def list_layers(image: str | None, box: str | None, as_json: bool) -> None:
         as_json=as_json,
         empty="No box that is up holds such a layer.",
     )
+    if len(found) < total and not as_json:
+        click.echo(f"{len(found)} of {total}. All of them: --all; fewer: --image, --box.", err=True)
+
+
+def _fetch(
+    client: Client, which: dict[str, str | None], limit: int | None
+) -> tuple[list[dict[str, Any]], int]:
+    """Up to `limit` layers, page by page, and how many there are."""
+    found: list[dict[str, Any]] = []
+    following: int | None = 0
+    total = 0
+    while following is not None and (limit is None or len(found) < limit):
+        most = PAGE if limit is None else min(PAGE, limit - len(found))
+        wanted = {name: value for name, value in which.items() if value is not None}
+        answer = client.get("/layers", offset=following, limit=most, **wanted)
+        found += answer["layers"]
+        following, total = answer["next"], answer["total"]
+    return found, total
 
 
 def _holder(holder: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from common.errors import Unavailable
 from common.signing import Verifier
 from common.transfers import BoxTransfers, Transfer
-from common.words import BoxId, Frozen
+from common.words import MOST, BoxId, Frozen
 from master.accounts.guard import current_user, requires
 from master.accounts.models import UserRole
 from master.layers import services, transfers
@@ -45,10 +45,21 @@ class LayerAnswer(BaseModel):
     holders: list[HolderAnswer]
 
 
+class LayerQuery(BaseModel):
+    """Which layers."""
+
+    image: str | None = Field(None, max_length=300, description="Only those of REPO:TAG.")
+    box: BoxId | None = Field(None, description="Only what this box holds.")
+    offset: int = Field(0, ge=0, le=MOST, description="How many to leave out: `next` of the page before.")
+    limit: int = Field(500, ge=1, le=1000)
+
+
 class LayerList(BaseModel):
-    """All layers, by image."""
+    """Layers, by image: one page."""
 
     layers: list[LayerAnswer]
+    total: int = Field(description="On all pages.")
+    next: int | None = Field(description="The next page's offset; none: this is the last.")
 
 
 class TransferAnswer(Transfer):
@@ -86,15 +97,18 @@ class EvictBody(Frozen):
 
 
 @api.get("/layers", summary="List layers", responses={200: LayerList})
-def list_layers() -> Response:
-    """Every layer that an image names or a box that is up holds."""
+def list_layers(query: LayerQuery) -> Response:
+    """Every layer that an image names or a box that is up holds, page by page."""
     master = context()
     try:
         with master.database.read() as session:
-            rows = services.list_layers(session, master.redis, Verifier(master.signer.public_key))
+            verifier = Verifier(master.signer.public_key)
+            rows = services.list_layers(session, master.redis, verifier, image=query.image, box=query.box)
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
-    return reply(LayerList(layers=[_answer(row) for row in rows]))
+    end = query.offset + query.limit
+    page = [_answer(row) for row in rows[query.offset : end]]
+    return reply(LayerList(layers=page, total=len(rows), next=end if end < len(rows) else None))
 
 
 @api.get("/layers/transfers", summary="List transfers", responses={200: TransferList})

@@ -30,10 +30,11 @@ from master.catalogue.services import publish
 from master.context import MasterContext
 from master.deployments.events import set_state
 from master.deployments.models import Deployment
+from master.layers.views import IMAGES_PER_PAGE, ROWS_PER_IMAGE
 from master.mirrors import services as mirrors
 from master.web import streams
 from master.web.app import create_app
-from tests.support.master import FakeBox, digest_of, make_master
+from tests.support.master import FakeBox, add_image, digest_of, make_master
 from tests.support.redis import RedisServer, free_port, wait_until
 from tests.support.web import MANIFEST, add_person, bearer, box_with_image, csrf_token, serve, sign_in
 
@@ -133,6 +134,22 @@ def test_layers_show_who_holds_what_and_a_box_that_is_full_says_so(
     assert "1.0 GiB of the lent 4.0 GiB should be free." in client.get("/boxes").text
     full.go_silent()
     assert "should be free." not in client.get("/layers").text
+
+
+def test_a_page_of_layers_stays_short_whatever_boxes_hold(
+    client: FlaskClient, context: MasterContext
+) -> None:
+    box = FakeBox(context, "omega")
+    box.hold(f"sha256:{number:064x}" for number in range(1000))
+    for number in range(IMAGES_PER_PAGE):
+        add_image(context, f"many/{number:03}:1")
+    first = client.get("/layers").text
+    assert "Page 1 of 2" in first
+    assert f"many/{IMAGES_PER_PAGE - 2:03}:1" in first
+    last = client.get("/layers?page=99").text
+    assert "Page 2 of 2" in last
+    assert f"{1000 - ROWS_PER_IMAGE} more" in last
+    assert "Page 1 of 2" in client.get("/layers?page=nothing").text
 
 
 def test_transfers_show_who_gives_what_and_who_is_banned(client: FlaskClient, context: MasterContext) -> None:

@@ -147,6 +147,7 @@ class FilesetHeld(_Report):
     as_of: float | None = Field(
         None, description="Unix time at which a copy of a home was read; none: it is no copy of a home."
     )
+    settled: bool = Field(True, description="Nothing of the home changed while it was read.")
 
 
 Report = (

@@ -62,7 +62,7 @@ class LayerList(BaseModel):
     next: int | None = Field(description="The next page's offset; none: this is the last.")
 
 
-class TransferAnswer(Transfer):
+class RunningTransfer(Transfer):
     """An image on its way to a box."""
 
     box: BoxId
@@ -71,7 +71,7 @@ class TransferAnswer(Transfer):
 class TransferList(BaseModel):
     """All transfers that run now, by box."""
 
-    transfers: list[TransferAnswer]
+    transfers: list[RunningTransfer]
     more: int = Field(description="Transfers of boxes that run more than they tell of.")
 
 
@@ -162,8 +162,8 @@ def evict(body: EvictBody) -> Response:
     return nothing()
 
 
-def _transfer(record: BoxTransfers, item: Transfer) -> TransferAnswer:
-    return TransferAnswer(box=record.box, **dict(item))
+def _transfer(record: BoxTransfers, item: Transfer) -> RunningTransfer:
+    return RunningTransfer(box=record.box, **dict(item))
 
 
 def _answer(row: services.LayerRow) -> LayerAnswer:

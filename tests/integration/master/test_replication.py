@@ -237,10 +237,12 @@ def home(master: MasterContext, box: FakeBox) -> Fileset:
     return made
 
 
-def copied(master: MasterContext, box: FakeBox, fileset: Fileset, as_of: float) -> None:
+def copied(
+    master: MasterContext, box: FakeBox, fileset: Fileset, as_of: float, *, settled: bool = True
+) -> None:
     fact = FilesetHeld(
         subject=f"fileset.{fileset.id}", generation=0, fileset=fileset.id, fileset_version=1, size_bytes=5,
-        files=1, as_of=as_of,
+        files=1, as_of=as_of, settled=settled,
     )  # fmt: skip
     report(master, box, fact)
 
@@ -257,6 +259,7 @@ def test_a_home_has_a_copy_that_follows_and_is_never_mounted_while_its_filestore
     assert wish.source is not None
     assert wish.source.box == "first"
     copied(master, second, made, 1234.0)
+    copied(master, second, made, 1233.0, settled=False)  # late: it is older than what is known
     first.go_silent()
     reconcile(master)
     with master.database.read() as session:
@@ -264,6 +267,10 @@ def test_a_home_has_a_copy_that_follows_and_is_never_mounted_while_its_filestore
         assert holders(found) == ["first"]
         (row,) = home_copies(session)
         assert (row.owner, row.boxes, row.copies) == ("ada", ["first"], [("second", 1234.0)])
+        assert row.unsettled == frozenset()
+    copied(master, second, made, 1235.0, settled=False)
+    with master.database.read() as session:
+        assert home_copies(session)[0].unsettled == {"second"}
 
 
 def test_a_home_opens_from_its_newest_copy_once_its_filestore_is_removed_behind_a_higher_fence(

@@ -88,7 +88,7 @@ class Running:
             fetching=state.giver.is_peer,
             size_bytes=size_bytes,
             rate_bps=round(per_s * 8),
-            detail=why[:MOST_DETAIL],
+            detail="" if state.banned else why[:MOST_DETAIL],
         )
 
     def _with_what_was_there(self, pull: Pull, transfer: Transfer) -> Transfer:

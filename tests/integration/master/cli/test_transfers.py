@@ -22,7 +22,7 @@ from tests.support.web import bearer
 from workers.depository.telling import Teller
 
 IMAGE = Image(3_000_000, 2_000_000)
-SLOW_BPS = 4_000_000
+SLOW_BPS = 1_500_000
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_running_transfer_shows_its_bytes_and_what_every_source_gives(
         now = told()
         return bool(now) and now["seed"]["rate_bps"] > 0 and now["liar"]["state"] == "banned"
 
-    wait_until(shows_all, what="a rate and a ban")
+    wait_until(shows_all, 30, "a rate and a ban")
     sources = told()
     assert sources["gone"]["state"] == "left"
     assert "refused" in sources["gone"]["detail"]

@@ -260,12 +260,16 @@ def holders(fileset: Fileset) -> list[str]:
 
 @dataclass(frozen=True)
 class HomeCopy:
-    """A home, for lists: whose it is, where it is written, and its copies with the time as of which they are."""
+    """A home, for lists: whose it is, where it is written, and its copies with the time as of which they are.
+
+    `unsettled` names the boxes with a copy that was read while the home was written to.
+    """
 
     fileset: str
     owner: str
     boxes: list[str]
     copies: list[tuple[str, float | None]]
+    unsettled: frozenset[str]
 
 
 def home_copies(session: Session) -> list[HomeCopy]:
@@ -282,6 +286,7 @@ def home_copies(session: Session) -> list[HomeCopy]:
             owner=owner,
             boxes=sorted(copy.box_id for copy in home.copies if not copy.follows and copy.wanted == HELD),
             copies=sorted((copy.box_id, copy.copied_at) for copy in home.copies if copy.follows),
+            unsettled=frozenset(copy.box_id for copy in home.copies if not copy.settled),
         )
         for home, owner in session.execute(homes)
     ]
@@ -358,7 +363,8 @@ def record_fileset_held(session: Session, box: str, report: FilesetHeld) -> None
         return
     copy.version = max(copy.version, report.fileset_version)
     if copy.follows:
-        copy.copied_at = max(copy.copied_at or 0.0, report.as_of or 0.0)
+        if (report.as_of or 0.0) >= (copy.copied_at or 0.0):
+            copy.copied_at, copy.settled = report.as_of, report.settled
         session.flush()
         return
     if report.fileset_version >= fileset.version:

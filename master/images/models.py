@@ -36,6 +36,18 @@ class ImageVariant(Base):
     digest: Mapped[str] = mapped_column(ForeignKey("images.digest"), index=True)
 
 
+class ImageReferrer(Base):
+    """A manifest that refers to an image by its `subject`, perhaps by way of another such, and what it names."""
+
+    __tablename__ = "image_referrers"
+    subject_digest: Mapped[str] = mapped_column(
+        ForeignKey("images.digest", ondelete="CASCADE"), primary_key=True
+    )
+    digest: Mapped[str] = mapped_column(String(71), primary_key=True, index=True)
+    blobs: Mapped[list[Any]] = mapped_column(doc="As those of an image: the manifest first.")
+    at: Mapped[Moment]
+
+
 class Tag(Base):
     """A name of an image. Only the master's tags count: no box can choose the image."""
 

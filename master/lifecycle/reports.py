@@ -22,6 +22,7 @@ from common.reports import (
     Mirrored,
     MirrorProgress,
     Preparing,
+    Referred,
     Report,
     Running,
     StepDone,
@@ -36,6 +37,7 @@ from master.db.session import after_commit
 from master.deployments.events import add_row, set_state
 from master.deployments.models import Instance, Mount, TimelineRow
 from master.filesets.services import record_fileset_held, record_fileset_removed
+from master.images.referrers import record_referrers
 from master.images.services import record_held
 from master.images.services import record_removed as record_image_removed
 from master.layers.services import record_evicted
@@ -82,6 +84,7 @@ class Reports:
             Stopped: self._stopped,
             Failed: self._failed,
             Held: self._held,
+            Referred: self._referred,
             Lied: self._lied,
             FilesetHeld: self._fileset_held,
             MirrorProgress: self._mirror_progress,
@@ -270,13 +273,18 @@ class Reports:
         record_held(session, self._context.redis, box, report)
         return True
 
+    def _referred(self, session: Session, box: str, report: Referred) -> bool:
+        return record_referrers(session, box, report.referrers)
+
     def _lied(self, session: Session, box: str, report: Lied) -> bool:
         """Only what the box was told to ask can have lied to it."""
-        instance = self._placed(session, box, report)
-        if instance is None:
+        if report.subject.startswith(IMAGE):
+            named = self._writer.sources_of_hold(box, report.subject)
+        elif (instance := self._placed(session, box, report)) is not None:
+            named = {name for boxes in instance.depositories.values() for name in boxes}
+            named |= {str(other.box_id) for other in others_fetching(session, instance)}
+        else:
             return False
-        named = {name for boxes in instance.depositories.values() for name in boxes}
-        named |= {str(other.box_id) for other in others_fetching(session, instance)}
         accuse(self._context.redis, named.intersection(report.boxes), by=box)
         return bool(named.intersection(report.boxes))
 

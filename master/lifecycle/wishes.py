@@ -16,20 +16,24 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.celery_app import send
+from common.errors import Unauthorized
+from common.images import BlobRef
 from common.logs import get_logger
 from common.names import converge_task, role_queue, wish_key
-from common.signing import SealKey, seal
+from common.signing import SealKey, Verifier, seal
 from common.status import BoxStatus
 from common.tickets import LayerTicket, issue
 from common.wishes import (
     ComputeWish,
     ExportWish,
+    HoldWish,
     ImageSource,
     LayersWish,
     MirrorWish,
     MountWish,
     OfferWish,
     Wish,
+    read_wish,
     sign_wish,
     wish_field,
 )
@@ -89,9 +93,15 @@ def compute_wish(session: Session, context: MasterContext, instance: Instance) -
 
 
 def image_source(
-    session: Session, context: MasterContext, image: Image, depositories: dict[str, list[str]], box: str
+    session: Session,
+    context: MasterContext,
+    image: Image,
+    depositories: dict[str, list[str]],
+    box: str,
+    blobs: list[BlobRef] | None = None,
 ) -> ImageSource:
-    """The image for one box: its blobs, who holds each, and a ticket to read them."""
+    """The image for one box: its blobs (or those named), who holds each, and a ticket to read them."""
+    named = blobs or blobs_of(image)
     known = statuses(context.redis)
     endpoints = {
         name: front for name in _named(depositories) if (front := _front(known.get(name))) is not None
@@ -99,16 +109,16 @@ def image_source(
     ticket = LayerTicket(
         expires_at=time.time() + context.settings.layer_ticket_s,
         box=box,
-        blobs=frozenset(blob.digest for blob in blobs_of(image)),
+        blobs=frozenset(blob.digest for blob in named),
     )
-    source = build_source(session, image, endpoints, issue(context.signer, ticket))
-    blobs = [
+    source = build_source(session, image, endpoints, issue(context.signer, ticket), blobs=named)
+    placed = [
         blob.model_copy(
             update={"boxes": [name for name in depositories.get(blob.digest, ()) if name in endpoints]}
         )
         for blob in source.blobs
     ]
-    return source.model_copy(update={"blobs": blobs})
+    return source.model_copy(update={"blobs": placed})
 
 
 def _named(depositories: dict[str, list[str]]) -> set[str]:
@@ -199,6 +209,7 @@ def mirror_wish(mirror: Mirror) -> BoxWish:
         repository=mirror.repository,
         architectures=mirror.architectures,
         sealed=mirror.sealed,
+        ca=mirror.ca,
     )
     return BoxWish(mirror.box_id, wish)
 
@@ -245,6 +256,18 @@ class WishWriter:
             self._context.redis.hdel(wish_key(box), wish_field(role.value, subject))
         except redis.RedisError as error:
             log.warning("wish not dropped", box=box, subject=subject, error=str(error))
+
+    def sources_of_hold(self, box: str, subject: str) -> set[str]:
+        """The boxes that a depository's wish to hold an image names as sources now; none if it has no such wish."""
+        token = self._context.redis.hget(wish_key(box), wish_field(Role.DEPOSITORY.value, subject))
+        if token is None:
+            return set()
+        try:
+            wish = read_wish(Verifier(self._context.signer.public_key), box, str(token))
+        except Unauthorized as error:
+            log.warning("wish not read", box=box, subject=subject, error=str(error))
+            return set()
+        return set(wish.image.endpoints) if isinstance(wish, HoldWish) else set()
 
     def listed(self, box: str) -> dict[str, tuple[int, int]]:
         """What is on a box's list: field → (generation, version)."""

@@ -12,7 +12,7 @@ from flask import Blueprint, Flask, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from common import __version__
-from common.units import show_size
+from common.units import show_rate, show_size
 from master.accounts.guard import may, public, visitor
 from master.accounts.models import UserRole
 from master.web.current import context
@@ -50,7 +50,14 @@ _STEPS = {
 def register(app: Flask) -> None:
     """Give templates their filters and common values."""
     app.jinja_env.filters.update(
-        size=_size, cores=_cores, rate=_rate, took=took, ago=ago, moment=_moment, hue=_hue, step=step_title
+        size=_size,
+        cores=_cores,
+        rate=show_rate,
+        took=took,
+        ago=ago,
+        moment=_moment,
+        hue=_hue,
+        step=step_title,
     )
     version = _static_version(Path(app.static_folder or ""))
 
@@ -125,14 +132,6 @@ def _size(size_bytes: float) -> str:
 
 def _cores(cores: float) -> str:
     return f"{cores:g} core" if cores == 1 else f"{cores:g} cores"
-
-
-def _rate(bits_per_second: float) -> str:
-    for unit in ("bit/s", "kbit/s", "Mbit/s"):
-        if bits_per_second < 1000:
-            return f"{bits_per_second:.0f} {unit}"
-        bits_per_second /= 1000
-    return f"{bits_per_second:.1f} Gbit/s"
 
 
 def _moment(at: float) -> str:

@@ -16,6 +16,7 @@ from workers.box.role import BoxContext, RoleWorker
 from workers.box.status import Heartbeat
 from workers.box.worker import BoxWorker, load_role, make_context
 from workers.depository.holdings import Holdings
+from workers.depository.telling import Teller
 
 # Tasks only wake; two threads hand thousands of them a second to the lanes of `Jobs`.
 TASK_THREADS = 2
@@ -44,12 +45,15 @@ def run(state_dir: Path) -> None:
     worker = BoxWorker(context, _load_roles(context))
     holdings = Holdings(context.table, ContentStore(context.paths.store))
     heartbeat = Heartbeat(context, worker.roles.values(), holdings, Pulse(context.table))
+    teller = Teller(context)
     worker.register(app)
     serve_metrics(config.metrics_port)
     worker.start()
     heartbeat.start()
+    teller.start()
     try:
         run_worker(app, concurrency=TASK_THREADS)
     finally:
+        teller.stop()
         heartbeat.stop()
         worker.stop()

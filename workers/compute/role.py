@@ -94,7 +94,8 @@ class Compute:
         self._watching = Watching(config.box, engine, self._instances, self._wake)
         self._ending = Ending(self._tools, images, mounting)
         self._starting = Starting(self._tools, images, mounting, self._ending, capacity.detect(config))
-        self._caretaking = Caretaking(self._tools, self._ending, self._watching, self._keeper, unpacked)
+        self._keeper.know(unpacked)
+        self._caretaking = Caretaking(self._tools, self._ending, self._watching, self._keeper)
 
     def converge(self, wish: Wish) -> None:
         """Take one instance a step towards its wish, or report the fact again."""

@@ -6,7 +6,10 @@ import http.client
 import json
 from collections.abc import Callable
 
+from pydantic import TypeAdapter
+
 from common.errors import Unavailable
+from common.transfers import Transfer
 from common.unix_http import UnixConnection
 from common.wishes import ImageSource
 from workers.box.config import BoxPaths
@@ -18,6 +21,7 @@ SOCKET = "layers.sock"
 # A question is answered within milliseconds, or within the time that it says it waits.
 ANSWER_S = 10.0
 POLL_S = 1.0
+_TRANSFERS = TypeAdapter(list[Transfer])
 
 
 class LayersClient:
@@ -56,6 +60,12 @@ class LayersClient:
         """How the transfer of an image stands, waiting up to `wait_s` for its end."""
         body = self._ask("GET", f"transfers/{manifest}?wait_s={wait_s}", answer_s=ANSWER_S + wait_s)
         return TransferFacts.model_validate_json(body)
+
+    def running(self, *, wait_s: float = 0.0) -> list[Transfer]:
+        """All transfers that run, waiting up to `wait_s` for one to begin."""
+        return _TRANSFERS.validate_json(
+            self._ask("GET", f"running?wait_s={wait_s}", answer_s=ANSWER_S + wait_s)
+        )
 
     def cancel(self, manifest: str, user: str = "") -> None:
         """`user` does not want the image any more."""

@@ -24,7 +24,7 @@ def describe(holdings: Holdings, data: bytes, manifest: Manifest, repository: st
             f"A manifest under a tag may have {MANIFEST_LIMIT} bytes, this one has {len(data)}."
         )
     if not manifest.is_index:
-        return DescribedImage(**_platform(holdings, data, manifest, "").model_dump())
+        return DescribedImage(**platform_image(holdings, data, manifest, "").model_dump())
     own = BlobRef(digest=digest_of(data), size_bytes=len(data), media_type=manifest.media_type)
     return DescribedImage(
         digest=own.digest,
@@ -42,7 +42,7 @@ def _variants(holdings: Holdings, index: Manifest, repository: str) -> list[Plat
         if item.digest in variants or not (found := _whole(holdings, item, repository)):
             continue
         data, manifest = found
-        variants[item.digest] = _platform(holdings, data, manifest, item.architecture)
+        variants[item.digest] = platform_image(holdings, data, manifest, item.architecture)
     return list(variants.values())
 
 
@@ -58,7 +58,8 @@ def _whole(holdings: Holdings, item: Descriptor, repository: str) -> tuple[bytes
     return None if missing else (data, manifest)
 
 
-def _platform(holdings: Holdings, data: bytes, manifest: Manifest, architecture: str) -> PlatformImage:
+def platform_image(holdings: Holdings, data: bytes, manifest: Manifest, architecture: str) -> PlatformImage:
+    """The image of a manifest that is no index; `architecture` is what an index says of it, or empty."""
     own = BlobRef(digest=digest_of(data), size_bytes=len(data), media_type=manifest.media_type)
     named = [
         BlobRef(digest=item.digest, size_bytes=item.size_bytes, media_type=item.media_type)

@@ -22,6 +22,7 @@ from workers.depository.partial import Partial
 from workers.depository.plan import bits
 from workers.depository.pull import FIRST_LAYER, Job, Pull
 from workers.depository.ranges import BlobRanges
+from workers.depository.showing import Running
 from workers.depository.swarm import Swarm
 
 _SCHEMA = (
@@ -70,6 +71,7 @@ class Fetcher:
         )
         self._swarm.on_end = self._write_down
         self._lock = self._swarm.lock
+        self.running = Running(self._swarm, holdings)
         table.create(*_SCHEMA)
         for row in table.all("SELECT manifest, source FROM plans"):
             self._swarm.pulls[row["manifest"]] = Pull(ImageSource.model_validate_json(row["source"]))
@@ -220,6 +222,7 @@ class Fetcher:
                 pull.jobs.update((job.digest, job) for job in jobs)
                 self._swarm.jobs.update((job.digest, job) for job in jobs if not job.is_over)
                 self._swarm.start(pull)
+                self._lock.notify_all()
         for job in jobs:
             self._commit_if_whole(job)
         return {job.digest: job for job in jobs}

@@ -6,6 +6,7 @@ how far it came is the length of the file.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -22,6 +23,7 @@ from workers.box.room import NoRoom, Room
 from workers.box.table import Table
 from workers.depository.errors import RegistryError
 from workers.depository.holdings import Holdings
+from workers.depository.living import open_living
 
 _SCHEMA = """CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY, repository TEXT NOT NULL, changed_at REAL NOT NULL)"""
@@ -97,8 +99,11 @@ class Uploads:
 
     def _forget_idle(self) -> None:
         before = time.time() - self._idle_s
-        for row in self._table.all("SELECT id FROM uploads WHERE changed_at < ?", (before,)):
-            self._discard(row["id"])
+        idle = self._table.all("SELECT id FROM uploads WHERE changed_at < ?", (before,))
+        with self._lock:
+            forgotten = {row["id"] for row in idle} - self._busy
+        for upload in forgotten:
+            self._discard(upload)
 
     def _path(self, upload: str) -> Path:
         return self._store.ingest_path(f"{upload}.upload")
@@ -107,8 +112,18 @@ class Uploads:
     def _open(self, upload: str, repository: str) -> Iterator[None]:
         """The upload for one request alone."""
         row = self._table.one("SELECT repository FROM uploads WHERE id = ?", (upload,))
-        if row is None or row["repository"] != repository or not self._path(upload).exists():
-            raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", f"There is no upload {upload}; begin again.")
+        unknown = RegistryError(404, "BLOB_UPLOAD_UNKNOWN", f"There is no upload {upload}; begin again.")
+        if row is None or row["repository"] != repository:
+            raise unknown
+        try:
+            kept = open_living(self._path(upload), os.O_RDWR)
+        except FileNotFoundError:
+            raise unknown from None
+        with kept, self._alone(upload):
+            yield
+
+    @contextmanager
+    def _alone(self, upload: str) -> Iterator[None]:
         with self._lock:
             if upload in self._busy:
                 raise RegistryError(409, "BLOB_UPLOAD_INVALID", f"Another request writes upload {upload}.")

@@ -38,15 +38,22 @@ class UpstreamBroke(UpstreamError):
 
 
 class Upstream:
-    """One repository; use as a context manager. `credentials` are name and password."""
+    """One repository; use as a context manager. `credentials` are name and password.
 
-    def __init__(self, remote: Remote, credentials: tuple[str, str] | None) -> None:
+    With `ca` (certificates in PEM) it is asked by TLS only, and trusted by them or by the usual authorities.
+    """
+
+    def __init__(self, remote: Remote, credentials: tuple[str, str] | None, ca: str | None = None) -> None:
+        trusted = httpx.create_ssl_context()
+        if ca is not None:
+            trusted.load_verify_locations(cadata=ca)
         self._remote = remote
         self._credentials = credentials
         self._authorization = ""
         # Redirects lead to other hosts (blobs lie at content networks); httpx takes no credentials there.
         self._http = httpx.Client(
-            base_url=remote.url,
+            base_url=remote.url(tls=ca is not None),
+            verify=trusted,
             timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S),
             follow_redirects=True,
         )
@@ -101,6 +108,11 @@ class Upstream:
 
     def _broke(self, host: str, error: httpx.HTTPError) -> UpstreamError:
         why = str(error) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in why:
+            return UpstreamError(
+                f"{host} shows a certificate that this box does not trust.",
+                remedy="Give the certificate of its authority with --ca.",
+            )
         if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
             return UpstreamError(
                 f"{host} cannot be reached from this box ({why}).",

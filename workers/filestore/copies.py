@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.errors import OpenRaaSError, Unavailable
 from common.logs import get_logger
@@ -35,20 +35,28 @@ RETRY_S = 15.0
 REPEAT_S = 60.0
 # So that launches on this box always find a thread for their own fetches.
 MOST_COPIES = 1
-_SCHEMA = """CREATE TABLE IF NOT EXISTS fileset_followed (
+# A home that changed while it was read is read again at once, so often in all and up to this size; then its writer
+# goes on writing, and the copy is right again with a later round.
+MOST_READS = 3
+MOST_READ_AGAIN_BYTES = 256 * 2**20
+_SCHEMA = """CREATE TABLE IF NOT EXISTS followed_homes (
     fileset TEXT PRIMARY KEY, as_of REAL NOT NULL, mark TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL, files INTEGER NOT NULL)"""
+    size_bytes INTEGER NOT NULL, files INTEGER NOT NULL, settled INTEGER NOT NULL)"""
 
 
 @dataclass(frozen=True)
 class Followed:
-    """The copy of a home: as of when it is, what the writer's content was marked with, how large it is."""
+    """The copy of a home: as of when it is, what the writer's content was marked with, how large it is.
+
+    `settled`: the home was the same after it was read as before, so that the copy is the home of one moment.
+    """
 
     fileset: str
     as_of: float
     mark: str
     size_bytes: int
     files: int
+    settled: bool
 
 
 class Copies:
@@ -90,12 +98,12 @@ class Copies:
 
     def followed(self, fileset: str) -> Followed | None:
         """The copy of a home that lies here."""
-        row = self._context.table.one("SELECT * FROM fileset_followed WHERE fileset = ?", (fileset,))
-        return Followed(**dict(row)) if row else None
+        row = self._context.table.one("SELECT * FROM followed_homes WHERE fileset = ?", (fileset,))
+        return Followed(**{**dict(row), "settled": bool(row["settled"])}) if row else None
 
     def forget(self, fileset: str) -> None:
         """The fileset was removed here."""
-        self._context.table.write("DELETE FROM fileset_followed WHERE fileset = ?", (fileset,))
+        self._context.table.write("DELETE FROM followed_homes WHERE fileset = ?", (fileset,))
 
     def _is_unwanted(self, wish: FilesetWish) -> bool:
         """Whether the master wants something else; a copy that is asked for again is still wanted."""
@@ -194,23 +202,37 @@ class Copies:
         )
 
     def _follow(self, wish: FilesetWish) -> None:
-        """A home as it is now at its writer; nothing is sent if it is as it was."""
-        as_of = time.time()
-        known = self.followed(wish.fileset)
-        with self._reading(wish, known.mark if known else "") as content:
-            if content.pieces is None and known is not None:
-                now = Followed(wish.fileset, as_of, content.mark, known.size_bytes, known.files)
-            elif content.pieces is not None:
-                size_bytes, files = self._unpack_home(wish, content.pieces)
-                now = Followed(wish.fileset, as_of, content.mark, size_bytes, files)
-            else:
-                raise Unavailable("The source said that nothing has changed, and nothing is here.")
-        self._context.table.write(
-            "INSERT OR REPLACE INTO fileset_followed VALUES (?, ?, ?, ?, ?)",
-            (now.fileset, now.as_of, now.mark, now.size_bytes, now.files),
-        )
+        """A home as it is now at its writer; nothing is sent if it is as it was.
+
+        The writer is never stopped for it. What it marked before it read the files tells afterwards whether
+        anything changed meanwhile; then it is read again.
+        """
+        now = self._read_home(wish, self.followed(wish.fileset))
+        reads = 1
+        while not now.settled and now.size_bytes <= MOST_READ_AGAIN_BYTES and reads <= MOST_READS:
+            now = self._read_home(wish, now, last=reads == MOST_READS)
+            reads += 1
         self._retry_at.pop(wish.fileset, None)
         self._tell(wish, now)
+
+    def _read_home(self, wish: FilesetWish, known: Followed | None, *, last: bool = False) -> Followed:
+        """Read it if it changed; with `last` only see whether it did."""
+        as_of = time.time()
+        with self._reading(wish, known.mark if known else "") as content:
+            if content.pieces is None and known is not None:
+                now = replace(known, as_of=as_of, settled=True)
+            elif content.pieces is None:
+                raise Unavailable("The source said that nothing has changed, and nothing is here.")
+            elif last and known is not None:
+                now = known
+            else:
+                size_bytes, files = self._unpack_home(wish, content.pieces)
+                now = Followed(wish.fileset, as_of, content.mark, size_bytes, files, settled=False)
+        self._context.table.write(
+            "INSERT OR REPLACE INTO followed_homes VALUES (?, ?, ?, ?, ?, ?)",
+            (now.fileset, now.as_of, now.mark, now.size_bytes, now.files, now.settled),
+        )
+        return now
 
     def _unpack_home(self, wish: FilesetWish, pieces: Iterator[bytes]) -> tuple[int, int]:
         limit = wish.size_limit_bytes or 0
@@ -241,5 +263,6 @@ class Copies:
                 size_bytes=known.size_bytes,
                 files=known.files,
                 as_of=known.as_of,
+                settled=known.settled,
             )
         )

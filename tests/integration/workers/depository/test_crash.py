@@ -19,6 +19,7 @@ from tests.support.redis import free_port, wait_until
 from workers.box.config import NICENESS, BoxConfig, BoxPaths
 from workers.depository.client import SOCKET, LayersClient
 
+START_S = 60.0
 MakeBox = Callable[..., FakeBox]
 
 
@@ -32,11 +33,21 @@ def front(box: FakeBox, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "common", "box", "front", "--state-dir", str(box.config.state_dir)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        wait_until((box.paths.run / SOCKET).exists, what="the front process")
+        # The socket's file is there a moment before anybody listens.
+        wait_until(lambda: answers(LayersClient(box.paths)), START_S, "the front process")
         yield process
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait(10)
+
+
+def answers(client: LayersClient) -> bool:
+    """Whether somebody listens."""
+    try:
+        client.running()
+    except OpenRaaSError:
+        return False
+    return True
 
 
 def hold_until_the_end_of_the_front(client: LayersClient, source: ImageSource) -> None:
@@ -66,7 +77,9 @@ def test_no_verified_chunk_is_fetched_again_after_the_front_was_killed(
     holding = threading.Thread(target=hold_until_the_end_of_the_front, args=(client, source))
     with front(reader, port):
         holding.start()
-        wait_until(lambda: arrived_bytes(reader.paths, image.digest) > image.size_bytes // 3, what="a third")
+        wait_until(
+            lambda: arrived_bytes(reader.paths, image.digest) > image.size_bytes // 3, START_S, "a third"
+        )
         before = arrived_bytes(reader.paths, image.digest)
     holding.join(20)
     with front(reader, port):

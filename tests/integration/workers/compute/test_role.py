@@ -140,7 +140,11 @@ def running(
     finally:
         registry.frozen.clear()
         mounter.go.set()
-        box.context.jobs.close()
+        jobs = box.context.jobs
+        wait_until(
+            lambda: not jobs.is_running(("compute", "networks")), 30, "the last change of the firewall"
+        )
+        jobs.close()
         clean(config)
 
 

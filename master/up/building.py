@@ -97,10 +97,9 @@ class Builder:
         except self._errors:
             # No registry in reach: the same base can be made from Debian's packages.
             self._display.console.print(f"{BASE_IMAGE} cannot be pulled; it is made from Debian packages.")
-        needs.require([MMDEBSTRAP])
         with self._display.step(f"Making {BASE_IMAGE}"), tempfile.TemporaryDirectory() as folder:
             tree = Path(folder) / "base.tar"
-            _make_base(tree)
+            make_base(tree)
             repository, _, tag = BASE_IMAGE.partition(":")
             try:
                 self._client.api.import_image_from_file(
@@ -110,7 +109,9 @@ class Builder:
                 raise BuildFailed(f"{BASE_IMAGE} was not taken in by the engine: {error}") from error
 
 
-def _make_base(tree: Path) -> None:
+def make_base(tree: Path) -> None:
+    """Write the base image's file system as a tar. Raises BuildFailed, or Unavailable without mmdebstrap."""
+    needs.require([MMDEBSTRAP])
     done = subprocess.run(
         (needs.find(MMDEBSTRAP) or MMDEBSTRAP.command, "--quiet", "--variant=minbase", BASE_SUITE, str(tree)),
         stdin=subprocess.DEVNULL,

@@ -52,6 +52,7 @@ def up(box_config: Path | None, no_box: bool, demo: bool, leave_running: bool, *
     began = time.monotonic()
     settings = _settings(**given)
     # Heavy imports wait until the options are known to be good.
+    from master.up.background import publish_the_rest
     from master.up.demo import run_demo
     from master.up.farewell import end_deployments, remove_leftovers
     from master.up.platform import Platform
@@ -67,6 +68,8 @@ def up(box_config: Path | None, no_box: bool, demo: bool, leave_running: bool, *
         if demo:
             run_demo(platform, display)
         display.console.print("[bold]Ctrl-C[/] stops everything that was started here.", highlight=False)
+        if demo:
+            publish_the_rest(platform, display)
         while True:
             ended.wait(3600.0)
     except _Ended:

@@ -50,7 +50,7 @@ SHUTDOWN_S = 120.0
 POLL_S = 0.05
 CLI_TOKEN_NAME = "openraas up"  # noqa: S105 -- what the token is called
 
-Step = Callable[[str], AbstractContextManager[None]]
+Step = Callable[[str], AbstractContextManager[object]]
 
 
 class Platform:

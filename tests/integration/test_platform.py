@@ -13,6 +13,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ from common.settings import Settings
 from common.words import Endpoint, Role
 from master.context import MasterContext, make_context
 from tests.support.master import FakeBox, add_application, add_image, image_digests
-from tests.support.platform import RunningPlatform
+from tests.support.platform import SAMPLES, RunningPlatform
 from tests.support.redis import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
@@ -269,7 +270,8 @@ def test_every_process_tells_how_it_goes(platform: RunningPlatform) -> None:
 def test_the_notebook_opens_with_the_persons_home(
     platform: RunningPlatform, containers: docker.DockerClient
 ) -> None:
-    platform.verb("samples", "publish", "notebook", limit_s=900)
+    every = {**platform.environment, "OPENRAAS_SAMPLES_DIR": str(SAMPLES)}
+    replace(platform, environment=every).verb("samples", "publish", "notebook", limit_s=900)
     deployment = platform.start("notebook")
     instance = platform.wait(deployment, "running", limit_s=180)["id"]
     status, body = page(platform, deployment, "/lab")

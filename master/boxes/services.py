@@ -56,16 +56,24 @@ def statuses(client: redis.Redis) -> dict[str, BoxStatus]:
         return {}
     found: dict[str, BoxStatus] = {}
     for box, text in zip(boxes, client.mget([status_key(box) for box in boxes]), strict=True):
-        if text is None:
-            continue
-        try:
-            status = BoxStatus.model_validate_json(text)
-        except ValidationError as error:
-            log.warning("status not understood", box=box, errors=error.error_count())
-            continue
-        if status.box == box:
+        if (status := read_status(box, text)) is not None:
             found[box] = status
     return found
+
+
+def read_status(box: str, text: str | bytes | None) -> BoxStatus | None:
+    """What stands under a box's key; none if nothing does, or nothing that this box could have written."""
+    if text is None:
+        return None
+    try:
+        status = BoxStatus.model_validate_json(text)
+    except ValidationError as error:
+        log.warning("status refused", box=box, errors=error.error_count())
+        return None
+    if status.box != box:
+        log.warning("status refused", box=box, error="it names another box")
+        return None
+    return status
 
 
 def make_token(session: Session, authority: Authority, user: User | None, ttl_s: float) -> JoinToken:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from common.errors import NotFound, Unavailable
+from common.errors import Forbidden, NotFound, Unavailable
+from common.logs import get_logger
 from common.names import PLACE, SCHEDULER_QUEUE
 from common.signing import seal
 from common.words import InstanceState, new_id
@@ -18,7 +19,7 @@ from master.catalogue.manifest import FilledService, Manifest, check_options, fi
 from master.catalogue.options import OptionValue
 from master.catalogue.services import find_application
 from master.context import MasterContext
-from master.deployments.events import add_row
+from master.deployments.events import about, add_row
 from master.deployments.messages import send_later
 from master.deployments.models import Deployment, Instance
 from master.filesets.models import FilesetKind
@@ -29,6 +30,8 @@ from master.images.services import holders as image_holders
 from master.images.services import is_expected, resolve
 from master.lifecycle.instances import Steps
 from master.lifecycle.states import ON_A_BOX, WAITING
+
+log = get_logger(__name__)
 
 Options = Mapping[str, OptionValue]
 
@@ -115,8 +118,10 @@ def _add_instances(
             )
             session.add(instance)
             session.flush()
-            add_row(session, context.redis, instance, "requested", detail=f"{deployment.title} for you.")
-            send_later(session, context.celery, PLACE, SCHEDULER_QUEUE, instance.id, instance.generation)
+            with about(instance):
+                log.info("instance requested", application=deployment.application_name)
+                add_row(session, context.redis, instance, "requested", detail=f"{deployment.title} for you.")
+                send_later(session, context.celery, PLACE, SCHEDULER_QUEUE, instance.id, instance.generation)
 
 
 def _usable_image(session: Session, context: MasterContext, service: FilledService) -> Image:
@@ -158,10 +163,16 @@ def list_deployments(
     limit: int = 50,
     offset: int = 0,
 ) -> list[Deployment]:
-    """Deployments, newest first; `everybody` is for operators alone."""
+    """Deployments, newest first. Raises Forbidden if somebody who is no operator asks for `everybody`'s."""
+    if everybody and user.role == UserRole.USER.value:
+        raise Forbidden(
+            "Only operators see other people's deployments.",
+            field="everybody",
+            remedy="Leave it out to see your own, or ask an operator.",
+        )
     whole = (selectinload(Deployment.instances), joinedload(Deployment.user))
     statement = select(Deployment).options(*whole).order_by(Deployment.created_at.desc(), Deployment.id)
-    if not (everybody and user.role != UserRole.USER.value):
+    if not everybody:
         statement = statement.where(Deployment.user_id == user.id)
     if running:
         statement = statement.where(Deployment.ended_at.is_(None))
@@ -175,7 +186,8 @@ def stop_deployment(context: MasterContext, user: User, deployment_id: str, *, w
         deployment = find_deployment(session, user, deployment_id)
         deployment.wanted = "stopped"
         for instance in deployment.instances:
-            steps.stop(session, instance, why or f"{user.name} stopped it.")
+            with about(instance):
+                steps.stop(session, instance, why or f"{user.name} stopped it.")
         _ = deployment.instances, deployment.user
     return deployment
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common.names import layers_key
 from common.status import BoxStatus
 from common.tickets import FilesetTicket, issue
 from common.wishes import FilesetSource, FilesetWish, HoldWish, LayersWish, wish_field
@@ -20,7 +19,7 @@ from master.deployments.models import Instance, Mount
 from master.filesets.models import FilesetCopy
 from master.filesets.services import HELD, REMOVED
 from master.images.models import Image, ImageHolding
-from master.images.services import blobs_of
+from master.images.services import blob_holders, blobs_of
 from master.layers.models import LayerOrder
 from master.lifecycle.states import ON_A_BOX
 from master.lifecycle.subjects import fileset_subject, image_subject, layers_subject
@@ -97,29 +96,18 @@ def _hold(session: Session, context: MasterContext, holding: ImageHolding) -> Ex
 
     def derive() -> BoxWish:
         image = session.get_one(Image, holding.digest)
+        others = nearest_first(statuses(context.redis), holding.box_id)
+        held = blob_holders(context.redis, others, [blob.digest for blob in blobs_of(image)])
         wish = HoldWish(
             subject=subject,
             generation=0,
             version=holding.version,
             wanted="held" if holding.wanted == "held" else "removed",
-            image=image_source(
-                session, context, image, _holders(context, image, holding.box_id), holding.box_id
-            ),
+            image=image_source(session, context, image, held, holding.box_id),
         )
         return BoxWish(holding.box_id, wish)
 
     return Expected(holding.box_id, wish_field(Role.DEPOSITORY, subject), (0, holding.version), derive)
-
-
-def _holders(context: MasterContext, image: Image, target: str) -> dict[str, list[str]]:
-    """Which other boxes offer each blob of an image now, the nearest first."""
-    boxes = nearest_first(statuses(context.redis), target)
-    digests = [blob.digest for blob in blobs_of(image)]
-    pipe = context.redis.pipeline(transaction=False)
-    for box in boxes:
-        pipe.smismember(layers_key(box), digests)
-    answers = dict(zip(boxes, pipe.execute(), strict=True))
-    return {digest: [box for box in boxes if answers[box][row]] for row, digest in enumerate(digests)}
 
 
 def nearest_first(known: Mapping[str, BoxStatus], target: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from pydantic import ValidationError
@@ -47,7 +48,9 @@ from master.lifecycle.subjects import (
     IMAGE,
     fileset_of_subject,
     image_of_subject,
+    instance_of_subject,
     layer_order_of_subject,
+    log_fields,
 )
 from master.lifecycle.wishes import WishWriter
 from master.mirrors.services import (
@@ -96,10 +99,18 @@ class Reports:
             log.warning("report refused", box=box, errors=error.error_count())
             REPORTS.labels("unreadable", IGNORED).inc()
             return False
-        with bind(box=box, subject=report.subject), self._context.database.write() as session:
-            counted = self._handlers[type(report)](session, box, report)
+        fields = log_fields(report.subject, report.generation)
+        with bind(box=box, **fields), self._context.database.write() as session:
+            counted = self._handle(session, box, report)
+            log.debug("report", kind=report.kind, counted=counted)
         REPORTS.labels(report.kind, COUNTED if counted else IGNORED).inc()
         return counted
+
+    def _handle(self, session: Session, box: str, report: Report) -> bool:
+        named = instance_of_subject(report.subject)
+        instance = session.get(Instance, named) if named else None
+        with bind(deployment=instance.deployment_id) if instance else nullcontext():
+            return self._handlers[type(report)](session, box, report)
 
     def _placed(self, session: Session, box: str, report: Report) -> Instance | None:
         """The instance that a compute box reports of, if this generation was placed there."""

@@ -175,7 +175,8 @@ def test_a_deployment_is_its_owners_alone(
         ("GET", "/logs"),
     ):
         bob(method, f"/deployments/{made['id']}{part}", status=404)
-    assert bob("GET", "/deployments?everybody=true")["deployments"] == []
+    refused = bob("GET", "/deployments?everybody=true", status=403)
+    assert refused["field"] == "everybody"
     assert len(operator("GET", "/deployments?everybody=true")["deployments"]) == 1
 
 

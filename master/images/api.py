@@ -36,6 +36,7 @@ class ImageAnswer(BaseModel):
     size_bytes: int = Field(description="All blobs, compressed, as they travel.")
     layers: int
     boxes: list[str] = Field(description="Depositories that hold it whole.")
+    owner: str | None = Field(description="Who pushed the tag first.")
     changed_at: float
 
 
@@ -150,6 +151,7 @@ def _answer(row: services.TagRow) -> ImageAnswer:
         size_bytes=row.image.size_bytes,
         layers=row.layers,
         boxes=row.boxes,
+        owner=row.tag.owner.name if row.tag.owner else None,
         changed_at=row.tag.changed_at,
     )
 

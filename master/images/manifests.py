@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.errors import BadInput
-from common.images import NO_ARCHITECTURE, BlobRef, DescribedImage, PlatformImage
+from common.images import NO_ARCHITECTURE, BlobRef, DescribedImage, PlatformImage, architecture_of
 from common.oci.digest import digest_of
 from common.oci.manifests import Descriptor, Manifest, parse
 
@@ -15,6 +15,7 @@ def check_image(told: DescribedImage) -> None:
         if told.variants:
             raise BadInput("Only an index has variants.", field="variants")
         _check_blobs(told, manifest)
+        _check_architecture(told, manifest, "")
         return
     own = _own(told, manifest)
     if list(told.blobs) != [own]:
@@ -36,13 +37,22 @@ def _check_variant(variant: PlatformImage, listed: Descriptor | None) -> None:
     manifest = _parse(variant)
     if manifest.is_index:
         raise BadInput("An index of indexes is not taken under a tag.", field="variants")
-    if listed.architecture and listed.architecture != variant.architecture:
-        raise BadInput(
-            f"The index says that {variant.digest} is for {listed.architecture}, "
-            f"not {variant.architecture or 'none'}.",
-            field="architecture",
-        )
     _check_blobs(variant, manifest)
+    _check_architecture(variant, manifest, listed.architecture)
+
+
+def _check_architecture(told: PlatformImage, manifest: Manifest, listed: str) -> None:
+    """By what the index says, else by the config that the manifest names; whoever tells it is not believed."""
+    if told.config and (manifest.config is None or digest_of(told.config.encode()) != manifest.config.digest):
+        raise BadInput("The config is not the one that the manifest names.", field="config")
+    actual = listed or architecture_of(told.config)
+    if told.architecture != actual:
+        raise BadInput(
+            f"{told.digest} is for {actual or 'no architecture'} by its {'index' if listed else 'config'}, "
+            f"not for {told.architecture or 'none'}.",
+            field="architecture",
+            remedy="Push it again with a client of the same version as the depository.",
+        )
 
 
 def _parse(told: PlatformImage) -> Manifest:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from common.errors import Unauthorized
 from common.logs import get_logger
-from common.names import SILENT, spare_key
+from common.names import spare_key
 from common.signing import Verifier
 from common.spares import read_spares, sign_spares
 from common.status import BoxStatus
@@ -30,6 +30,7 @@ from master.images.services import blobs_of
 from master.layers.models import LayerOrder
 from master.layers.services import KEPT
 from master.lifecycle.census import Census
+from master.lifecycle.silence import silent_key
 from master.scheduling.replication import Change, Copy, Store, Thing, plan
 from master.scheduling.spares import Holder, spare_lists
 
@@ -66,7 +67,7 @@ class Replicator:
 
     def _silent_since(self, session: Session) -> dict[str, float]:
         boxes = list(session.scalars(select(Box.id).where(Box.removed_at.is_(None))))
-        answers = self._redis.mget([f"{SILENT}:{box}" for box in boxes]) if boxes else []
+        answers = self._redis.mget([silent_key(box) for box in boxes]) if boxes else []
         return {box: float(str(at)) for box, at in zip(boxes, answers, strict=True) if at is not None}
 
     def _stores(

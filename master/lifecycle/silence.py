@@ -71,7 +71,7 @@ class Watch:
         if not rows:
             return Verdict()
         up = self._redis.mget([status_key(box) for box, _ in rows])
-        since = self._redis.mget([_silent_key(box) for box, _ in rows])
+        since = self._redis.mget([silent_key(box) for box, _ in rows])
         now = time.time()
         verdict = judge(
             (
@@ -83,12 +83,13 @@ class Watch:
         )
         with self._redis.pipeline(transaction=False) as pipe:
             for box in verdict.fell_silent:
-                pipe.set(_silent_key(box), now, nx=True, ex=REMEMBERED_S)
+                pipe.set(silent_key(box), now, nx=True, ex=REMEMBERED_S)
             for box in verdict.speak_again:
-                pipe.delete(_silent_key(box))
+                pipe.delete(silent_key(box))
             pipe.execute()
         return verdict
 
 
-def _silent_key(box: str) -> str:
+def silent_key(box: str) -> str:
+    """Where Redis keeps since when a box is silent."""
     return f"{SILENT}:{box}"

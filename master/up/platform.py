@@ -278,6 +278,8 @@ class Platform:
         """Stop all programs that `start` started, the box first and Redis last."""
         with self._step("Stopping programs"):
             self._supervisor.shutdown(limit_s=SHUTDOWN_S)
+            if self.engine_url == engine.own_url(self.layout):
+                engine.let_go(self.layout)
         if self._lock is not None:
             self._lock.close()
             self._lock = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -39,21 +38,16 @@ ANSWER_LIMIT_S = 2.0  # what a box that is full of frozen fetches may take for a
 
 @pytest.fixture(scope="module", autouse=True)
 def _applications(platform: RunningPlatform) -> None:
-    """Two more applications of the sample image."""
+    """One more application of the sample image."""
     home = {"home": "/home/user", "command": [*SERVE, "/home/user"]}
     platform.call("POST", "/applications", {"manifest": manifest("diary", **home)})
-    secret = {"command": [*SERVE, "/tmp"], "environment": {"PASSWORD": "${password}"}}
-    options: list[dict[str, object]] = [{"name": "password", "title": "Password", "type": "secret"}]
-    platform.call("POST", "/applications", {"manifest": manifest("vault", options, **secret)})
 
 
-def manifest(
-    name: str, options: list[dict[str, object]] | None = None, **service: object
-) -> dict[str, object]:
+def manifest(name: str, **service: object) -> dict[str, object]:
     """An application of the sample image."""
     main = {"image": "site:1", "port": PORT, "readiness": {"http": "/"}, **service}
     main["resources"] = {"cpu": 0.1, "memory": "32MiB", "disk": 0}
-    return {"openraas": 1, "name": name, "title": name, "services": {"web": main}, "options": options or []}
+    return {"openraas": 1, "name": name, "title": name, "services": {"web": main}}
 
 
 @pytest.fixture
@@ -159,40 +153,6 @@ def test_without_a_ticket_nobody_gets_in(platform: RunningPlatform) -> None:
     assert ask(platform, host, "/", "__Host-openraas=forged")[0] in (401, 403)
     assert ask(platform, host, "/_openraas/enter?ticket=forged", "")[0] in (401, 403)
     platform.stop(deployment)
-
-
-def test_a_secret_option_leaves_no_mark_anywhere(
-    platform: RunningPlatform, containers: docker.DockerClient, master: MasterContext
-) -> None:
-    mark = "marked-7c1d0f"
-    deployment = platform.start("vault", password=mark)
-    instance = platform.wait(deployment, "running")["id"]
-    inside = containers.containers.list(filters={"label": f"openraas.instance={instance}"})[0]
-    assert inside.exec_run(["/bin/sh", "-c", "echo $PASSWORD"]).output.decode().strip() == mark
-    platform.stop(deployment)
-    with sqlite3.connect(platform.state_dir / "openraas.db") as database:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    client = master.redis
-    client.bgrewriteaof()
-    assert all(mark not in repr(value_of(client, str(key))) for key in client.keys("*"))
-    found = subprocess.run(
-        ["grep", "-rlF", "--binary-files=text", mark, str(platform.state_dir)], capture_output=True, text=True
-    ).stdout.splitlines()
-    # The kernel's view of the stopped container is the engine's own and is gone with it.
-    assert found == []
-
-
-def value_of(client: redis.Redis, key: str) -> object:
-    """What lies under a key, whatever its type."""
-    readers = {
-        "string": client.get,
-        "hash": client.hgetall,
-        "set": client.smembers,
-        "list": lambda name: client.lrange(name, 0, -1),
-        "zset": lambda name: client.zrange(name, 0, -1),
-    }
-    kind = str(client.type(key))
-    return readers[kind](key) if kind in readers else None
 
 
 @contextmanager

@@ -195,7 +195,11 @@ def _check_address(address: str) -> str:
     except ValueError:
         if _HOST.match(text):
             return text
-    raise BadInput(f"{address!r} is neither an IP address nor a host name.", field="address")
+    raise BadInput(
+        f"{address!r} is neither an IP address nor a host name.",
+        field="address",
+        remedy="Give the one under which other boxes reach this machine.",
+    )
 
 
 def restore(session: Session, client: redis.Redis) -> None:
@@ -222,7 +226,9 @@ def find(session: Session, box: str) -> Box:
 def check_may_change(user: User, box: Box) -> None:
     """Raises Forbidden unless the person owns the box or operates the platform."""
     if box.owner_id != user.id and user.role == UserRole.USER:
-        raise Forbidden(f"The box {box.id} is another person's.", field="box")
+        raise Forbidden(
+            f"The box {box.id} is another person's.", field="box", remedy="Ask its owner or an operator."
+        )
 
 
 def cordon(session: Session, box: Box, cordoned: bool) -> None:

@@ -88,7 +88,9 @@ def set_tag(body: TagBody) -> Response:
     if "push" not in ticket.actions.get(body.repository, frozenset()):
         raise Forbidden(f"This ticket does not allow a push to {body.repository}.", field="repository")
     if ticket.box not in (None, body.box):
-        raise Forbidden(f"This ticket is for the depository {ticket.box}.", field="box")
+        raise Forbidden(
+            f"This ticket is for the depository {ticket.box}.", field="box", remedy="Run docker login there."
+        )
     with context().database.write() as session:
         find_box(session, body.box)
         services.set_tag(session, body, box=body.box, owner=find_user(session, ticket.user))

@@ -30,6 +30,7 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 CERTIFICATES_NAME = "host-ca.crt"
 TAIL_LINES = 15
 
+ENGINE = "See that the container engine is well: docker info."
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
 
@@ -87,7 +88,7 @@ class Builder:
                     raise BuildFailed(f"The image {image} was not built: {event['error']}\n{tail}")
                 said += str(event.get("stream", "")).splitlines()
         except self._errors as error:
-            raise BuildFailed(f"The image {image} was not built: {error}") from error
+            raise BuildFailed(f"The image {image} was not built: {error}", remedy=ENGINE) from error
 
     def _get_base(self) -> None:
         try:
@@ -106,7 +107,9 @@ class Builder:
                     str(tree), repository=repository, tag=tag, changes=['CMD ["bash"]']
                 )
             except self._errors as error:
-                raise BuildFailed(f"{BASE_IMAGE} was not taken in by the engine: {error}") from error
+                raise BuildFailed(
+                    f"{BASE_IMAGE} was not taken in by the engine: {error}", remedy=ENGINE
+                ) from error
 
 
 def make_base(tree: Path) -> None:
@@ -122,7 +125,10 @@ def make_base(tree: Path) -> None:
     )
     if done.returncode:
         tail = "\n".join(done.stderr.strip().splitlines()[-TAIL_LINES:])
-        raise BuildFailed(f"{BASE_IMAGE} could not be made: {tail}")
+        raise BuildFailed(
+            f"{BASE_IMAGE} could not be made: {tail}",
+            remedy=f"See that Debian's mirror or a registry with {BASE_IMAGE} can be reached.",
+        )
 
 
 def _context(folder: Path) -> io.BytesIO:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from common import logs
 from common.cli import json_option, print_json
 from common.settings import Settings, load_settings
 from master.up.display import Display
@@ -57,6 +58,8 @@ def up(box_config: Path | None, no_box: bool, demo: bool, leave_running: bool, *
     from master.up.farewell import end_deployments, remove_leftovers
     from master.up.platform import Platform
 
+    # What the terminal shows are steps; of what this process logs only what is wrong belongs there.
+    logs.configure("WARNING", json_lines=False)
     display = Display(Console(stderr=False))
     platform = Platform(settings, display.step, box_file=box_config, with_box=not no_box)
     ended = threading.Event()

@@ -22,7 +22,7 @@ from tests.support.debian import give_base_image
 from tests.support.engine import run_engine
 from tests.support.redis import free_port
 
-START_LIMIT_S = 180.0
+START_LIMIT_S = 400.0
 STOP_LIMIT_S = 120.0
 STEP_S = 0.01
 SAMPLES = Path(__file__).parents[2] / "compose" / "applications"

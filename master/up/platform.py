@@ -43,8 +43,9 @@ from master.up.programs import BOX, BOX_STOP_S, FLOWER, WEB, box_program, enviro
 
 log = get_logger(__name__)
 
-READY_S = 60.0
-BOX_S = 60.0
+# What ends is noticed at once; what only begins slowly, on a small or busy machine, is given time.
+READY_S = 180.0
+BOX_S = 180.0
 TOKEN_S = 300.0
 SHUTDOWN_S = 120.0
 POLL_S = 0.05

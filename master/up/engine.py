@@ -76,12 +76,12 @@ def program(layout: Layout) -> Program:
 
 
 def let_go(layout: Layout) -> None:
-    """An engine that was ended while it was beginning leaves its data mounted upon itself: undo that."""
-    data = str(layout.engine / "data")
-    if any(line.split()[1] == data for line in _MOUNTS.read_text().splitlines()):
-        done = subprocess.run(["umount", data], capture_output=True, text=True, timeout=UMOUNT_S, check=False)
+    """An engine leaves its network namespace mounted, and one that was ended early its data too: undo that."""
+    mounted = [line.split()[1] for line in _MOUNTS.read_text().splitlines()]
+    for path in sorted((item for item in mounted if item.startswith(f"{layout.engine}/")), reverse=True):
+        done = subprocess.run(["umount", path], capture_output=True, text=True, timeout=UMOUNT_S, check=False)
         if done.returncode:
-            log.warning("the engine's data stays mounted", path=data, error=done.stderr.strip())
+            log.warning("a mount of the engine stays", path=path, error=done.stderr.strip())
 
 
 def wait(layout: Layout, *, limit_s: float = START_S) -> None:

@@ -55,6 +55,12 @@ class Unauthorized(OpenRaaSError):
     http_status = 401
 
 
+class TooMany(OpenRaaSError):
+    """Too often in too short a time."""
+
+    http_status = 429
+
+
 class Unavailable(OpenRaaSError):
     """Something that is needed cannot be reached now; trying again may help."""
 

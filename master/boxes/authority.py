@@ -47,7 +47,10 @@ class Authority:
                 _create(paths)
         key = serialization.load_pem_private_key(read_secret(paths.authority_key).encode(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise BadInput(f"{paths.authority_key} is not the key of an OpenRaaS authority.")
+            raise BadInput(
+                f"{paths.authority_key} is not the key of an OpenRaaS authority.",
+                remedy="Put the right one back from a backup.",
+            )
         return cls(key, x509.load_pem_x509_certificate(paths.authority.read_bytes()))
 
     @property

@@ -57,16 +57,24 @@ def statuses(client: redis.Redis) -> dict[str, BoxStatus]:
         return {}
     found: dict[str, BoxStatus] = {}
     for box, text in zip(boxes, client.mget([status_key(box) for box in boxes]), strict=True):
-        if text is None:
-            continue
-        try:
-            status = BoxStatus.read(text)
-        except ValidationError as error:
-            log.warning("status not understood", box=box, errors=error.error_count())
-            continue
-        if status.box == box:
+        if (status := read_status(box, text)) is not None:
             found[box] = status
     return found
+
+
+def read_status(box: str, text: str | bytes | None) -> BoxStatus | None:
+    """What stands under a box's key; none if nothing does, or nothing that this box could have written."""
+    if text is None:
+        return None
+    try:
+        status = BoxStatus.read(text)
+    except ValidationError as error:
+        log.warning("status refused", box=box, errors=error.error_count())
+        return None
+    if status.box != box:
+        log.warning("status refused", box=box, error="it names another box")
+        return None
+    return status
 
 
 def make_token(session: Session, authority: Authority, user: User | None, ttl_s: float) -> JoinToken:
@@ -188,7 +196,11 @@ def _check_address(address: str) -> str:
     except ValueError:
         if _HOST.match(text):
             return text
-    raise BadInput(f"{address!r} is neither an IP address nor a host name.", field="address")
+    raise BadInput(
+        f"{address!r} is neither an IP address nor a host name.",
+        field="address",
+        remedy="Give the one under which other boxes reach this machine.",
+    )
 
 
 def restore(session: Session, client: redis.Redis) -> None:
@@ -215,7 +227,9 @@ def find(session: Session, box: str) -> Box:
 def check_may_change(user: User, box: Box) -> None:
     """Raises Forbidden unless the person owns the box or operates the platform."""
     if box.owner_id != user.id and user.role == UserRole.USER:
-        raise Forbidden(f"The box {box.id} is another person's.", field="box")
+        raise Forbidden(
+            f"The box {box.id} is another person's.", field="box", remedy="Ask its owner or an operator."
+        )
 
 
 def cordon(session: Session, box: Box, cordoned: bool) -> None:

@@ -34,6 +34,9 @@ _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
 class BadManifest(BadInput):
     """A manifest that cannot be accepted; `field` is the key, with dots."""
 
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message, field=field, remedy="See openraas manifest schema, or docs/manifest.md.")
+
 
 def _as_text(value: object) -> object:
     if isinstance(value, bool):

@@ -102,7 +102,11 @@ class _Follower:
         name = self._instance or (next(iter(found)) if len(found) == 1 else None)
         if name in found:
             return dict(found[name])
-        raise BadInput(f"Name one instance with --instance: {', '.join(found)}.", field="instance")
+        raise BadInput(
+            f"There are several instances: {', '.join(found)}.",
+            field="instance",
+            remedy="Name one with --instance.",
+        )
 
     def _print(self, instance: dict[str, Any], tail: int) -> None:
         params = {"follow": True, "tail": tail, "instance": instance["id"]}

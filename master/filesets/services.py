@@ -127,6 +127,7 @@ def begin_put(
         raise BadInput(
             f"A fileset may have {show_size(limit_bytes)}; this one has {show_size(size_bytes)}.",
             field="size_bytes",
+            remedy="Leave out what is not needed, or split it into several filesets.",
         )
     fileset = _own_or_new(session, user, name, public=public)
     chosen = _choose(session, client, fileset, size_bytes, boxes)
@@ -203,7 +204,11 @@ def _choose(
     alive = statuses(client)
     for box in wanted:
         if (problem := _problem(alive.get(box), size_bytes)) is not None:
-            raise Unavailable(f"Box {box} cannot take the fileset: {problem}.", field="boxes")
+            raise Unavailable(
+                f"Box {box} cannot take the fileset: {problem}.",
+                field="boxes",
+                remedy="Name another, or none to let one be chosen.",
+            )
     if wanted:
         return [alive[box] for box in dict.fromkeys(wanted)]
     cordoned = set(session.scalars(select(Box.id).where(Box.cordoned)))
@@ -303,7 +308,11 @@ def remove(session: Session, user: User, fileset: Fileset) -> None:
     Raises Forbidden, or Conflict while it is mounted.
     """
     if not may_change(user, fileset):
-        raise Forbidden(f"The fileset {fileset.name} is another person's.", field="fileset")
+        raise Forbidden(
+            f"The fileset {fileset.name} is another person's.",
+            field="fileset",
+            remedy="Ask its owner or an operator.",
+        )
     over = [state.value for state in InstanceState if state.is_over]
     using = session.scalar(
         select(Instance.id)

@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from master.accounts.models import User
 from master.db.base import Base, Id, Moment
 
 
@@ -55,8 +56,9 @@ class Tag(Base):
     repository: Mapped[str] = mapped_column(String(128), primary_key=True)
     tag: Mapped[str] = mapped_column(String(128), primary_key=True)
     digest: Mapped[str] = mapped_column(ForeignKey("images.digest"))
-    owner_id: Mapped[Id | None] = mapped_column(ForeignKey("users.id"))
+    owner_id: Mapped[Id | None] = mapped_column(ForeignKey("users.id"), doc="Who pushed it first.")
     changed_at: Mapped[Moment]
+    owner: Mapped[User | None] = relationship(lazy="joined")
 
 
 class ImageHolding(Base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import redis
@@ -228,15 +229,19 @@ def record_held(session: Session, client: redis.Redis, box: str, held: Held) -> 
 def holders(session: Session, client: redis.Redis, image: Image) -> list[str]:
     """The boxes that hold every blob of the image (of an index: of one of its images) now, whatever their roles."""
     runnable = [item for item in variants_of(session, image) if item.architecture not in NO_ARCHITECTURE]
-    wanted = [[blob.digest for blob in blobs_of(item)] for item in runnable or [image]]
+    wanted = [{blob.digest for blob in blobs_of(item)} for item in runnable or [image]]
     boxes = sorted(str(box) for box in client.smembers(BOXES))
+    found = blob_holders(client, boxes, sorted(set().union(*wanted)))
+    return [box for box in boxes if any(all(box in found[blob] for blob in blobs) for blobs in wanted)]
+
+
+def blob_holders(client: redis.Redis, boxes: Sequence[str], digests: Sequence[str]) -> dict[str, list[str]]:
+    """Which of these boxes hold each blob now, in the order of `boxes`. Raises redis.RedisError."""
     with client.pipeline(transaction=False) as pipeline:
         for box in boxes:
-            for digests in wanted:
-                pipeline.smismember(layers_key(box), digests)
-        answers = iter(pipeline.execute())
-    found = {box: [all(next(answers)) for _ in wanted] for box in boxes}
-    return [box for box in boxes if any(found[box])]
+            pipeline.smismember(layers_key(box), list(digests))
+        answers = dict(zip(boxes, pipeline.execute(), strict=True))
+    return {digest: [box for box in boxes if answers[box][row]] for row, digest in enumerate(digests)}
 
 
 def is_expected(session: Session, client: redis.Redis, image: Image) -> bool:

@@ -169,7 +169,11 @@ def unpin(session: Session, name: str, boxes: Iterable[str]) -> list[str]:
     orders = select(LayerOrder).where(LayerOrder.digest == digest, LayerOrder.wanted == KEPT)
     found = [order for order in session.scalars(orders) if not named or order.box_id in named]
     if not found:
-        raise NotFound(f"{name} is not pinned{' there' if named else ''}.", field="name")
+        raise NotFound(
+            f"{name} is not pinned{' there' if named else ''}.",
+            field="name",
+            remedy="See openraas layer list.",
+        )
     for order in found:
         session.delete(order)
     session.flush()
@@ -232,7 +236,11 @@ def _target(session: Session, name: str) -> tuple[str, list[str]]:
     """What a person means: an image by its name or digest, or a single blob by its digest."""
     if not is_digest(name):
         if "@" in name or name.startswith("sha256:"):
-            raise BadInput(f"{name!r} is neither an image's name nor a digest.", field="name")
+            raise BadInput(
+                f"{name!r} is neither an image's name nor a digest.",
+                field="name",
+                remedy="See openraas layer list.",
+            )
         image: Image | None = resolve(session, name)
     else:
         image = session.get(Image, name)

@@ -10,7 +10,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.images import BlobRef
-from common.names import layers_key
 from common.status import BoxStatus
 from common.tickets import FilesetTicket, issue
 from common.wishes import FilesetSource, FilesetWish, HoldWish, LayersWish, wish_field
@@ -23,6 +22,7 @@ from master.filesets.models import FilesetCopy
 from master.filesets.services import HELD, REMOVED
 from master.images.models import Image, ImageHolding
 from master.images.referrers import HeldBlobs
+from master.images.services import blob_holders
 from master.layers.models import LayerOrder
 from master.lifecycle.states import ON_A_BOX
 from master.lifecycle.subjects import fileset_subject, image_subject, layers_subject
@@ -118,17 +118,13 @@ def _obtainable(
 ) -> tuple[list[BlobRef], dict[str, list[str]]]:
     """The blobs that a box is to hold, and which others offer each now: the nearest first, liars only if alone."""
     boxes = nearest_first(statuses(context.redis), target)
-    digests = [blob.digest for blob in every.of(image)]
-    pipe = context.redis.pipeline(transaction=False)
-    for box in (target, *boxes):
-        pipe.smismember(layers_key(box), digests)
-    here, *answers = pipe.execute()
+    found = blob_holders(context.redis, [target, *boxes], [blob.digest for blob in every.of(image)])
     good = set(trusted(context.redis, boxes))
     holders = {}
-    for row, digest in enumerate(digests):
-        found = [box for box, answer in zip(boxes, answers, strict=True) if answer[row]]
-        holders[digest] = [box for box in found if box in good] or found
-    there = {digest for row, digest in enumerate(digests) if here[row] or holders[digest]}
+    for digest, named in found.items():
+        others = [box for box in named if box != target]
+        holders[digest] = [box for box in others if box in good] or others
+    there = {digest for digest, named in found.items() if named}
     return every.of(image, there), holders
 
 

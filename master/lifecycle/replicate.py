@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from common.errors import Unauthorized
 from common.images import BlobRef
 from common.logs import get_logger
-from common.names import SILENT, spare_key
+from common.names import spare_key
 from common.signing import Verifier
 from common.spares import read_spares, sign_spares
 from common.status import BoxStatus
@@ -32,6 +32,7 @@ from master.images.referrers import HeldBlobs
 from master.layers.models import LayerOrder
 from master.layers.services import KEPT
 from master.lifecycle.census import Census
+from master.lifecycle.silence import silent_key
 from master.mirrors.models import Mirror
 from master.mirrors.services import DONE
 from master.scheduling.replication import Change, Copy, Store, Thing, plan
@@ -74,7 +75,7 @@ class Replicator:
 
     def _silent_since(self, session: Session) -> dict[str, float]:
         boxes = list(session.scalars(select(Box.id).where(Box.removed_at.is_(None))))
-        answers = self._redis.mget([f"{SILENT}:{box}" for box in boxes]) if boxes else []
+        answers = self._redis.mget([silent_key(box) for box in boxes]) if boxes else []
         return {box: float(str(at)) for box, at in zip(boxes, answers, strict=True) if at is not None}
 
     def _stores(

@@ -47,6 +47,7 @@ from master.filesets.models import Fileset
 from master.images.models import Image
 from master.images.services import blobs_of, build_source
 from master.lifecycle.peers import with_peers
+from master.lifecycle.subjects import log_fields
 from master.mirrors.models import Mirror
 from master.mirrors.services import mirror_subject
 
@@ -235,7 +236,9 @@ class WishWriter:
                     continue  # also for boxes that consume no depository's queue: they read their list
                 self.wake(item.box, Role(item.wish.role), item.wish.subject, item.wish.generation)
         except (redis.RedisError, OperationalError) as error:
-            log.warning("wishes not written", boxes=sorted({item.box for item in wishes}), error=str(error))
+            for item in wishes:
+                fields = log_fields(item.wish.subject, item.wish.generation)
+                log.warning("wish not written", box=item.box, error=str(error), **fields)
 
     def _signed(self, item: BoxWish) -> str | None:
         """The wish as a token; none, with a line in the log, for one that cannot be written down: the others
@@ -243,7 +246,8 @@ class WishWriter:
         try:
             return sign_wish(self._context.signer, item.box, item.wish)
         except ValueError as error:
-            log.error("wish not written", box=item.box, subject=item.wish.subject, error=str(error))
+            fields = log_fields(item.wish.subject, item.wish.generation)
+            log.error("wish not written", box=item.box, error=str(error), **fields)
             return None
 
     def wake(self, box: str, role: Role, subject: str, generation: int) -> None:
@@ -255,7 +259,7 @@ class WishWriter:
         try:
             self._context.redis.hdel(wish_key(box), wish_field(role.value, subject))
         except redis.RedisError as error:
-            log.warning("wish not dropped", box=box, subject=subject, error=str(error))
+            log.warning("wish not dropped", box=box, error=str(error), **log_fields(subject))
 
     def sources_of_hold(self, box: str, subject: str) -> set[str]:
         """The boxes that a depository's wish to hold an image names as sources now; none if it has no such wish."""

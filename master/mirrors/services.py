@@ -100,7 +100,9 @@ def _name(wanted: Wanted, repository: str, reference: str) -> tuple[str, str]:
     if is_digest(reference):
         raise BadInput("An image that is named by its digest needs a name here.", field="name")
     if len(repository) > 128:
-        raise BadInput(f"{repository} is too long for a name here.", field="name")
+        raise BadInput(
+            f"{repository} is too long for a name here.", field="name", remedy="Give a shorter one."
+        )
     return repository, reference
 
 
@@ -131,7 +133,7 @@ def find_mirror(session: Session, mirror_id: str) -> Mirror:
     """Raises NotFound."""
     found = session.get(Mirror, mirror_id)
     if found is None:
-        raise NotFound(f"There is no mirror {mirror_id}.", field="id")
+        raise NotFound(f"There is no mirror {mirror_id}.", field="id", remedy="See GET /api/v1/mirrors.")
     return found
 
 

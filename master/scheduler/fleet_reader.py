@@ -6,15 +6,12 @@ import time
 from collections.abc import Iterable
 
 import redis
-from pydantic import ValidationError
 
-from common.logs import get_logger
 from common.names import BOXES, layers_key, reserved_key, status_key
 from common.status import BoxStatus
+from master.boxes.services import read_status
 from master.scheduler.reservations import Reservation, total
 from master.scheduling.fleet import BoxFacts, Fleet
-
-log = get_logger(__name__)
 
 
 class FleetReader:
@@ -36,25 +33,12 @@ class FleetReader:
         held_back = set(cordoned)
         facts = []
         for row, name in enumerate(names):
-            status = self._status(name, answers[2 * row])
+            status = read_status(name, answers[2 * row])
             if status is None:
                 continue
             taken = [Reservation.from_json(name, key, text) for key, text in answers[2 * row + 1].items()]
             facts.append(BoxFacts(status, total(taken, now), self._held(status), name in held_back))
         return Fleet.build(facts)
-
-    def _status(self, name: str, text: str | None) -> BoxStatus | None:
-        if text is None:
-            return None
-        try:
-            status = BoxStatus.read(text)
-        except ValidationError as error:
-            log.warning("status refused", box=name, errors=error.error_count())
-            return None
-        if status.box != name:
-            log.warning("status refused", box=name, error="it names another box")
-            return None
-        return status
 
     def _held(self, status: BoxStatus) -> frozenset[str]:
         known = self._layers.get(status.box)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from celery import Celery
 
-from common import logs, names
-from common.celery_app import run_worker
+from common import names
 from common.logs import bind
-from common.metrics import serve_metrics
-from common.settings import settings
-from master.context import MasterContext, make_context
+from master.context import MasterContext
+from master.process import run_process
 from master.scheduler.service import Scheduler
 
 METRICS_OFFSET = 1
-CONCURRENCY = 4
 
 
 def register(app: Celery, context: MasterContext) -> Scheduler:
@@ -34,12 +31,7 @@ def register(app: Celery, context: MasterContext) -> Scheduler:
 
 def main() -> None:
     """Run until ended."""
-    conf = settings()
-    logs.configure(conf.log_level, json_lines=conf.log_format == "json", process="scheduler")
-    context = make_context(conf, queues=[names.SCHEDULER_QUEUE], name="scheduler")
-    register(context.celery, context)
-    serve_metrics(conf.metrics_port and conf.metrics_port + METRICS_OFFSET)
-    run_worker(context.celery, concurrency=CONCURRENCY, events=True, hostname="scheduler@master")
+    run_process("scheduler", names.SCHEDULER_QUEUE, register, metrics_offset=METRICS_OFFSET)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ class LocalBox:
             check=False,
         )
         if done.returncode:
-            raise OpenRaaSError(f"This machine could not join: {done.stderr.strip()}")
+            problem = done.stderr.strip().removeprefix("openraas: ")
+            raise OpenRaaSError(f"This machine could not join: {problem}")
 
     def check(self) -> None:
         """Raise ProgramFailed with the end of its log if one of the box's own programs ended."""

@@ -44,14 +44,15 @@ from master.up.programs import BOX, BOX_STOP_S, FLOWER, WEB, box_program, enviro
 
 log = get_logger(__name__)
 
-READY_S = 60.0
-BOX_S = 60.0
+# What ends is noticed at once; what only begins slowly, on a small or busy machine, is given time.
+READY_S = 180.0
+BOX_S = 180.0
 TOKEN_S = 300.0
 SHUTDOWN_S = 120.0
 POLL_S = 0.05
 CLI_TOKEN_NAME = "openraas up"  # noqa: S105 -- what the token is called
 
-Step = Callable[[str], AbstractContextManager[None]]
+Step = Callable[[str], AbstractContextManager[object]]
 
 
 class Platform:
@@ -278,6 +279,8 @@ class Platform:
         """Stop all programs that `start` started, the box first and Redis last."""
         with self._step("Stopping programs"):
             self._supervisor.shutdown(limit_s=SHUTDOWN_S)
+            if self.engine_url == engine.own_url(self.layout):
+                engine.let_go(self.layout)
         if self._lock is not None:
             self._lock.close()
             self._lock = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from flask import Blueprint, Flask, redirect, render_template, url_for
+from flask import Blueprint, Flask, current_app, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from common import __version__
@@ -89,6 +89,13 @@ def _static_version(folder: Path) -> str:
 def home() -> Response:
     """The catalogue is where people begin."""
     return redirect(url_for("catalogue.catalogue"))
+
+
+@views.get("/favicon.ico")
+@public
+def favicon() -> Response:
+    """For what asks by this name: pages that are not ours, such as Flower's, and answers that are no pages."""
+    return current_app.send_static_file("icon.svg")
 
 
 @views.get("/about")

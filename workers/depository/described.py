@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-from common.images import MANIFEST_LIMIT, BlobRef, DescribedImage, PlatformImage
-from common.oci.digest import digest_of
+from common.images import (
+    CONFIG_LIMIT,
+    MANIFEST_LIMIT,
+    BlobRef,
+    DescribedImage,
+    PlatformImage,
+    architecture_of,
+)
+from common.oci.digest import BadDigest, digest_of
 from common.oci.manifests import LIMIT_BYTES, BadManifest, Descriptor, Manifest, parse
 from common.oci.store import BlobUnknown
 from workers.depository.holdings import Holdings
-
-_CONFIG_LIMIT_BYTES = 8 * 2**20
 
 
 def describe(holdings: Holdings, data: bytes, manifest: Manifest, repository: str) -> DescribedImage:
@@ -65,21 +67,22 @@ def platform_image(holdings: Holdings, data: bytes, manifest: Manifest, architec
         BlobRef(digest=item.digest, size_bytes=item.size_bytes, media_type=item.media_type)
         for item in manifest.references
     ]
+    config = "" if architecture else _config(holdings, manifest)
     return PlatformImage(
         digest=own.digest,
         media_type=manifest.media_type,
         manifest=data.decode(),
         blobs=[own, *named],
-        architecture=architecture or _architecture(holdings, manifest),
+        config=config,
+        architecture=architecture or architecture_of(config),
     )
 
 
-def _architecture(holdings: Holdings, manifest: Manifest) -> str:
-    """By the config; empty for an artifact that is no image, of which the master says so when it is deployed."""
+def _config(holdings: Holdings, manifest: Manifest) -> str:
+    """The config's text, from which the master reads the architecture; empty for an artifact that is no image."""
     if manifest.config is None:
         return ""
     try:
-        config: Any = json.loads(holdings.store.read(manifest.config.digest, _CONFIG_LIMIT_BYTES))
-        return str(config.get("architecture", ""))[:32]
-    except (ValueError, AttributeError, BlobUnknown):
+        return holdings.store.read(manifest.config.digest, CONFIG_LIMIT).decode()
+    except (BadDigest, BlobUnknown, UnicodeDecodeError):
         return ""

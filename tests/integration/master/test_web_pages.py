@@ -228,7 +228,11 @@ def test_the_page_is_followed_even_without_redis(
         follower.close()
 
 
-def test_streams_leave_threads_for_pages_and_give_them_back(client: FlaskClient, app: OpenAPI) -> None:
+def test_streams_leave_threads_for_pages_and_give_them_back(
+    client: FlaskClient, app: OpenAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(streams, "LOOK_EVERY_S", 0.1)
     where = launch(client)
     app.extensions[streams.SLOTS] = slots = streams.make_slots(2)
     with serve(app) as address:
@@ -238,7 +242,7 @@ def test_streams_leave_threads_for_pages_and_give_them_back(client: FlaskClient,
         assert second.answer.status == 503
         first.close()
         # The master notices at its next heartbeat at the latest.
-        wait_until(lambda: slots.acquire(blocking=False), streams.HEARTBEAT_S * 2 + 5, "a free stream")
+        wait_until(lambda: slots.acquire(blocking=False), 30, "a free stream")
 
 
 def test_who_waits_sees_the_place_in_the_queue(client: FlaskClient, context: MasterContext) -> None:

@@ -175,7 +175,8 @@ def test_a_deployment_is_its_owners_alone(
         ("GET", "/logs"),
     ):
         bob(method, f"/deployments/{made['id']}{part}", status=404)
-    assert bob("GET", "/deployments?everybody=true")["deployments"] == []
+    refused = bob("GET", "/deployments?everybody=true", status=403)
+    assert refused["field"] == "everybody"
     assert len(operator("GET", "/deployments?everybody=true")["deployments"]) == 1
 
 
@@ -280,3 +281,18 @@ def test_without_redis_a_request_is_still_refused_in_words(
     monkeypatch.setattr(context.redis, "smembers", gone)
     assert ada("POST", "/deployments", json=GOOD, status=503)["error"] == "unavailable"
     assert len(ada("GET", "/deployments")["deployments"]) == 1
+
+
+def test_publishing_says_what_an_application_needs_and_is_not_there_yet(
+    operator: Caller, context: MasterContext
+) -> None:
+    service = {**MANIFEST["services"]["lab"], "filesets": [{"name": "corpus", "mount": "/corpus"}]}
+    manifest = {**MANIFEST, "services": {"lab": service}}
+    image, fileset = operator("POST", "/applications", json={"manifest": manifest}, status=201)["warnings"]
+    assert "demo/notebook:1" in image
+    assert "openraas image push" in image
+    assert "corpus" in fileset
+    assert "openraas fileset put" in fileset
+    box_with_image(context)
+    answer = operator("POST", "/applications", json={"manifest": MANIFEST}, status=201)
+    assert (answer["warnings"], answer["published_by"]) == ([], "olga")

@@ -247,7 +247,9 @@ def test_the_catalogue_is_filled_and_emptied(world: World) -> None:
         "openraas: 1\nname: site\ntitle: A site\nservices:\n  main: {image: 'demo/site:1', port: 80}\n"
         "options:\n- {name: colour, default: red}\n"
     )
-    assert "openraas run site" in shell.ok("app", "add", str(manifest))
+    added = shell.run("app", "add", str(manifest))
+    assert (added.returncode, "openraas run site" in added.stdout) == (0, True)
+    assert "not there yet: There is no image demo/site:1." in added.stderr
     assert "A site" in shell.ok("app", "list")
     assert "--option colour" in shell.ok("app", "show", "site")
     shell.ok("app", "remove", "site")

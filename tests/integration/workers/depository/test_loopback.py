@@ -171,6 +171,9 @@ def test_a_pull_that_is_cancelled_ends_at_once(make_box: MakeBox, master: FakeMa
 def test_a_plan_survives_a_restart_of_the_front_process(
     reader: FakeBox, master: FakeMaster, image: Image
 ) -> None:
+    assert reader.client.transfer(image.digest, wait_s=10).state == "done"
+    reader.holdings.drop(reader.holdings.digests())
+    reader.stop()
     again = FakeBox(reader.name, reader.config.state_dir, master)
     try:
         assert get(again, f"/v2/site/manifests/{image.digest}")[1] == image.manifest

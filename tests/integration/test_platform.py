@@ -5,11 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import threading
 import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,8 +18,9 @@ import redis
 from common import names
 from common.files import read_secret
 from common.settings import Settings
-from common.words import Endpoint, Role
+from common.words import Role
 from master.context import MasterContext, make_context
+from tests.support.bad_sources import bad_source
 from tests.support.master import FakeBox, add_application, add_image, image_digests
 from tests.support.platform import SAMPLES, RunningPlatform
 from tests.support.redis import wait_until
@@ -31,6 +29,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 PORT = 8080
 SERVE = ["busybox", "httpd", "-f", "-p", str(PORT), "-h"]
+TRICKLE_S = 0.2
 ANSWER_LIMIT_S = 2.0  # what a box that is full of frozen fetches may take for an export or a stop
 
 
@@ -153,24 +152,15 @@ def test_without_a_ticket_nobody_gets_in(platform: RunningPlatform) -> None:
     platform.stop(deployment)
 
 
-@contextmanager
-def frozen_server() -> Iterator[int]:
-    """Takes connections and never says a word."""
-    kept: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def take() -> None:
-            while True:
-                try:
-                    kept.append(server.accept()[0])
-                except OSError:
-                    return
-
-        threading.Thread(target=take, daemon=True).start()
-        yield int(server.getsockname()[1])
-        server.shutdown(socket.SHUT_RDWR)
-    for connection in kept:
-        connection.close()
+def trickle(connection: socket.socket) -> None:
+    """Begins to answer and goes on by one letter at a time: never silent for so long that it would be left."""
+    try:
+        connection.sendall(b"HTTP/1.1 206 Partial Content\r\nX-Slow: ")
+        while True:
+            time.sleep(TRICKLE_S)
+            connection.sendall(b"z")
+    except OSError:
+        return  # nobody reads any more
 
 
 def test_a_box_filled_with_frozen_fetches_still_answers_export_and_stop(
@@ -178,8 +168,7 @@ def test_a_box_filled_with_frozen_fetches_still_answers_export_and_stop(
 ) -> None:
     warm = platform.start("diary")
     platform.wait(warm, "running")
-    with frozen_server() as port:
-        front = Endpoint(host="127.0.0.1", port=port)
+    with bad_source(trickle) as front:
         frozen = FakeBox(
             master, "box-9", roles=frozenset({Role.DEPOSITORY}), open=False, fixed=False, front=front
         )

@@ -8,9 +8,6 @@ from typing import NamedTuple
 
 from common.words import Coordinate, MountMode, Resources
 
-# A layer lies on a compute box as a blob and unpacked in the engine; unpacked it is about this much larger.
-UNPACKED_FACTOR = 2.5
-
 
 class Place(NamedTuple):
     """Where somebody is: a network coordinate, and the area whose backbone it hangs on (0 where there is one)."""

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from common.images import UNPACKED_FACTOR
 from common.words import Role
 from master.scheduling.facts import BoxFacts
 from master.scheduling.fleet import Fleet, amounts_of
-from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, Place, PlacementRequest, Variant
+from master.scheduling.request import FilesetNeed, Place, PlacementRequest, Variant
 
 MOST_SOURCES = 16
 

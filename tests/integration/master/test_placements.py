@@ -68,7 +68,7 @@ def test_two_schedulers_do_not_put_what_is_to_be_apart_on_one_box(master: Master
         master, "shop", "site:1", instances=2, resources={"cpu": 0.1}, placement={"apart": ["main"]}
     )
     deployment = request_deployment(master, add_user(master, "ada"), "shop", {})
-    first, second = deployment.instances
+    first, second = sorted(deployment.instances, key=lambda one: one.id)  # as they are tried
     slow, quick = Scheduler(master), Scheduler(master)
     with master.database.read() as session:
         queued = [item for item in read_queue(session) if item.instance == second.id]

@@ -148,3 +148,15 @@ def test_an_engine_of_our_own_that_was_used_before_is_used_again(conf: Settings)
     layout = Layout(conf.state_dir)
     (layout.engine / "data").mkdir(parents=True)
     assert engine.choose(layout) == f"unix://{layout.engine_socket}"
+
+
+@pytest.mark.parametrize("version", ["7.0.15", "7.2.4", "8.0.0", "10.1"])
+def test_a_redis_of_ones_own_that_is_new_enough_is_taken(version: str) -> None:
+    redis_server.check_version(version, "there")
+
+
+@pytest.mark.parametrize("version", ["6.2.14", "5.0", "", "unknown"])
+def test_a_redis_of_ones_own_that_is_too_old_is_named_with_what_is_needed(version: str) -> None:
+    with pytest.raises(Unavailable, match=r"Redis at there has the version .*7\.0 is the oldest") as caught:
+        redis_server.check_version(version, "there")
+    assert "unset OPENRAAS_REDIS_URL" in str(caught.value)

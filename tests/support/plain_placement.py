@@ -147,14 +147,15 @@ def start_s(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> floa
     missing = missing_bytes(variant, box)
     if missing:
         total = sum(layer.size_bytes for layer in variant.layers)
-        pace = wait = 0.0
+        pace = 0.0
+        waits: list[float] = []
         for layer in variant.layers:
             sources = world.sources(layer.digest)
             rate = sum(source.rate for source in sources)
             if sources:
                 pace += layer.size_bytes / total / rate
-                wait += layer.size_bytes / total * sum(source.outbound for source in sources) / rate
-        fetch = max((missing + box.inbound) / box.rate, missing * pace + wait)
+                waits += [source.outbound / source.rate for source in sources]
+        fetch = max((missing + box.inbound) / box.rate, missing * pace + min(waits, default=0.0))
     files = 0.0
     if request.filesets:
         longest = 0.0

@@ -42,17 +42,20 @@ def supply(column: ImageColumn, fleet: Fleet) -> Supply:
     return Supply(float(shares.sum()), float(shares @ backlogs) / column.size_bytes)
 
 
-def fetch_s(variant: Variant, fleet: Fleet, rows: Indices | None = None) -> Floats:
-    """Seconds until the missing layers of an image are there, the box's queue included."""
+def fetch_s(variant: Variant, fleet: Fleet, rows: Indices | None = None, *, input_bytes: int = 0) -> Floats:
+    """Seconds until the missing layers of an image are there, and the person's input; the box's queue included."""
     column = fleet.image(variant)
     given = supply(column, fleet)
     missing = _of(column.missing, rows)
     own: Floats = missing + _of(fleet.inbound_bytes, rows)
+    own += input_bytes
     own *= _of(fleet.s_per_byte, rows)
     lent = missing * given.s_per_byte
     lent += given.wait_s
+    lent *= missing > 0
+    if not input_bytes:  # who waits for nothing does not stand in the queue
+        own *= missing > 0
     np.maximum(own, lent, out=own)
-    own *= missing > 0
     return own
 
 
@@ -94,7 +97,7 @@ def predict(request: PlacementRequest, fleet: Fleet, row: int) -> Prediction:
     if not request.variants:
         return Prediction(files_s=float(np.max(files)))
     variant = fleet.variant_for(request.variants, row)
-    fetched = float(fetch_s(variant, fleet, rows)[0])
+    fetched = float(fetch_s(variant, fleet, rows, input_bytes=request.input_bytes)[0])
     queue = float(fleet.inbound_bytes[row] * fleet.s_per_byte[row]) if fetched else 0.0
     launch = float(fleet.launch_s(variant.image)[fleet.kind[row]])
     return Prediction(queue, max(0.0, fetched - queue), float(np.max(files)), launch)

@@ -171,6 +171,11 @@ class Fleet:
         self.open[row] = is_open
         self._settle(row)
 
+    def set_fixed(self, row: int, is_fixed: bool) -> None:
+        """A box counts as fixed or as unstable from now on: its record may lower what its owner declared."""
+        self.fixed[row] = is_fixed
+        self._settle(row)
+
     def set_capacity(self, row: int, capacity: Sequence[float]) -> None:
         """A box has another capacity now (five amounts)."""
         self.capacity[:, row] = capacity

@@ -95,6 +95,7 @@ class PlacementRequest:
     beside: tuple[Neighbours, ...] = ()
     apart: tuple[Neighbours, ...] = ()
     spread: Spread | None = None
+    input_bytes: int = 0  # what the person sends to the box before it starts
 
 
 @dataclass(frozen=True, slots=True)

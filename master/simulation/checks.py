@@ -14,6 +14,9 @@ from master.simulation.world import World
 
 _SLACK = 1e-6  # of an amount, for what floating point adds and takes away
 
+# ... and what they may leave behind in any case: cores, bytes, bytes, bits per second, GPUs.
+_LEAST = np.array([1e-6, 1.0, 1.0, 1.0, 1e-6])
+
 
 class Impossible(OpenRaaSError):
     """A run broke one of its invariants: a defect of the simulator or of a policy."""
@@ -30,7 +33,7 @@ def check(
 
 
 def _capacity(fleet: Fleet, *, over: bool) -> None:
-    slack = _SLACK * np.maximum(1.0, fleet.capacity.max(axis=1, keepdims=True, initial=0.0))
+    slack = np.maximum(_SLACK * np.abs(fleet.capacity), _LEAST[:, None])
     for amounts, fault in (
         (fleet.capacity - fleet.reserved < -slack, "gave away more than it has of"),
         (fleet.reserved < -slack, "got back more than it gave away of"),

@@ -251,15 +251,12 @@ class Simulation:
         self.fleet.outbound_bytes[:rows] = busy
 
     def _is_bulk(self) -> bool:
-        """Whether whole instants can be decided at once: static costs, and tasks that are nothing but room."""
-        return (
-            isinstance(self._policy, StaticPolicy)
-            and all(
-                not (task.layers or task.data_bytes or task.input_bytes or task.stream_bps or task.files)
-                for task in self.world.tasks
-            )
-            and len(self.world.applications) == 1
-        )
+        """Whether whole instants can be decided at once: static costs, one application that is nothing but room, and
+        boxes that never leave."""
+        task = self.world.tasks[0]
+        moves = task.layers or task.data_bytes or task.input_bytes or task.stream_bps or task.files
+        plain = len(self.world.applications) == 1 and not moves
+        return plain and not self._lends and isinstance(self._policy, StaticPolicy)
 
     def _decide_bulk(self, slot: int, asked: Asked, block: Block) -> None:
         assert isinstance(self._policy, StaticPolicy)  # noqa: S101 - told to the type checker

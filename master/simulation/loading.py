@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -18,7 +19,9 @@ BASE = "base"
 _SHIPPED = files("master.simulation") / "scenarios"
 _MAPPING, _MERGE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:merge"
 
-Path_ = tuple[str | int, ...]
+# What a part says about a key below it: "servers.count: there is no box".
+_NAMED = re.compile(r"^([a-z][\w.-]*): (.+)$")
+Keys = tuple[str | int, ...]
 
 
 @dataclass
@@ -26,9 +29,9 @@ class _Text:
     """Values of a file and where each of them stands."""
 
     values: dict[str, Any]
-    places: dict[Path_, str] = field(default_factory=dict)
+    places: dict[Keys, str] = field(default_factory=dict)
 
-    def place(self, path: Path_) -> str:
+    def place(self, path: Keys) -> str:
         """File and line of the nearest thing around `path`."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.places:
@@ -110,10 +113,11 @@ def _parse(content: str, shown: str) -> _Text:
     return text
 
 
-def _value(node: yaml.Node, path: Path_, shown: str, places: dict[Path_, str], inside: frozenset[int]) -> Any:
+def _value(node: yaml.Node, path: Keys, shown: str, places: dict[Keys, str], inside: frozenset[int]) -> Any:
     here = f"{shown}, line {node.start_mark.line + 1}"
     if id(node) in inside:
-        raise BadInput(f"{here}: {_dotted(path)} contains itself.", field=_dotted(path))
+        place = places.get(path, here)
+        raise BadInput(f"{place}: {_dotted(path)} contains itself.", field=_dotted(path))
     places.setdefault(path, here)
     within = inside | {id(node)}
     if isinstance(node, yaml.MappingNode):
@@ -167,10 +171,12 @@ def _explain(error: ValidationError, text: _Text) -> BadInput:
     """All mistakes of a scenario, one a line."""
     told, first = [], ""
     for item in error.errors():
-        path: Path_ = tuple(item["loc"])
+        path: Keys = tuple(item["loc"])
         message = str(item["msg"]).removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "there is no such key"
+        elif (named := _NAMED.match(message)) is not None:
+            path, message = (*path, *named[1].split(".")), named[2]
         first = first or _dotted(path)
         told.append(f"{text.place(path)}: {_dotted(path)}: {message}")
     return BadInput("; ".join(dict.fromkeys(told)) + ".", field=first)

@@ -105,7 +105,7 @@ class People(Part):
     def _shares_add_up(self) -> Self:
         total = sum(device.share for device in self.devices.values())
         if abs(total - 1.0) > 1e-9:
-            raise ValueError(f"the shares of the devices add up to {total:g}, not to 1")
+            raise ValueError(f"devices: their shares add up to {total:g}, not to 1")
         return self
 
 
@@ -187,12 +187,12 @@ class Scenario(Part):
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         if self.servers.count == 0 and self.people.lends == 0:
-            raise ValueError("there is no box: servers.count and people.lends are both 0")
+            raise ValueError("servers.count: there is no box, for people.lends is 0 too")
         if sum(task.weight for task in self.tasks.values()) <= 0:
             raise ValueError("tasks: all weights are 0")
         for name, task in self.tasks.items():
             if missing := [pool for pool in task.layers if pool not in self.pools]:
                 raise ValueError(f"tasks.{name}.layers: there is no pool {missing[0]}")
         if self.servers.count == 0 and any(task.layers or task.data_bytes for task in self.tasks.values()):
-            raise ValueError("servers.count is 0, but one copy of everything lies on a server")
+            raise ValueError("servers.count: it is 0, but one copy of everything lies on a server")
         return self

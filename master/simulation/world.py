@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -205,22 +204,12 @@ def _holders(
 ) -> list[int]:
     if size == 0:
         return []
-    chosen: list[int] = []
-    for row in _candidates(world, able, rng):
-        if len(chosen) == world.scenario.keeping.copies:
-            break
-        if row not in chosen and room[row] - size > world.scenario.keeping.free_bytes:
-            chosen.append(row)
-            room[row] -= size
-        elif not chosen and row == world.servers.stop - 1:
-            break
-    if not any(row in world.servers for row in chosen):
+    roomy = room - size > world.scenario.keeping.free_bytes
+    servers = rng.permutation(np.array(world.servers))
+    if not roomy[servers].any():
         raise BadInput(f"No server has room for a copy of {what} ({size} bytes).", field="servers.disk_bytes")
+    first = int(servers[roomy[servers]][0])
+    others = rng.permutation(np.flatnonzero(able & roomy))
+    chosen = [first, *others[others != first][: world.scenario.keeping.copies - 1].tolist()]
+    room[chosen] -= size
     return chosen
-
-
-def _candidates(world: World, able: Bools, rng: np.random.Generator) -> Iterator[int]:
-    """Servers by lot until one takes it, then all boxes by lot."""
-    yield int(rng.choice(world.servers))
-    rows = np.flatnonzero(able)
-    yield from (int(row) for row in rng.permutation(rows))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from master.scheduling.fleet import BANDWIDTH, COLUMNS, DISK, KINDS, MEMORY, SLA
 from master.scheduling.holders import Indices
 from master.scheduling.layers import Bools
 from master.scheduling.policy import Scope, Sharing
-from master.scheduling.request import FilesetNeed, LeftOut, PlacementRequest, Variant
+from master.scheduling.request import FilesetNeed, Layer, LeftOut, PlacementRequest, Variant
 
 _SERVER = KINDS.index(BoxKind.SERVER)
 
@@ -65,6 +65,13 @@ def sources(digest: str, fleet: Fleet, sharing: Sharing = Sharing.ALL) -> Indice
         return fleet.layers.sources(digest)
     rows = fleet.layers.holders(digest)
     return rows[fleet.central[rows] & fleet.up[rows]]
+
+
+def source_names(digest: str, fleet: Fleet, sharing: Sharing = Sharing.ALL) -> tuple[str, ...]:
+    """The names of these boxes."""
+    if sharing is Sharing.ALL:
+        return fleet.layers.source_names(digest, fleet.names)
+    return tuple([fleet.names[row] for row in sources(digest, fleet, sharing)])
 
 
 def _takes(fleet: Fleet, scope: Scope) -> Bools:
@@ -121,7 +128,7 @@ def _wishes(request: PlacementRequest, fleet: Fleet) -> Iterator[Rule]:
             _only(fleet, fleet.rows_of(request.boxes)), _always(f"is not {pinned}, where it is pinned")
         )
     for key, value in request.labels:
-        yield Rule(_only(fleet, fleet.labelled(key, value)), _always(f"has not the label {key}={value}"))
+        yield Rule(_only(fleet, fleet.labels.rows((key, value))), _always(f"has not the label {key}={value}"))
     for one in request.beside:
         yield Rule(_only(fleet, fleet.rows_of(one.boxes)), _always(f"does not run {one.what}"))
     for one in request.apart:
@@ -134,9 +141,8 @@ def _wishes(request: PlacementRequest, fleet: Fleet) -> Iterator[Rule]:
 def _runs(request: PlacementRequest, fleet: Fleet) -> Iterator[Rule]:
     if not request.variants:
         return
-    passes: Bools = fleet.runs(request.variants[0])
-    for variant in request.variants[1:]:
-        passes = passes | fleet.runs(variant)
+    several = len(request.variants) > 1
+    passes = fleet.suited(request.variants) >= 0 if several else fleet.runs(request.variants[0])
     yield Rule(passes, lambda row: _unsuited(request, fleet, row))
 
 
@@ -150,11 +156,13 @@ def _unsuited(request: PlacementRequest, fleet: Fleet, row: int) -> str:
 
 def _reaches_layers(request: PlacementRequest, fleet: Fleet, sharing: Sharing) -> Iterator[Rule]:
     """A layer that nobody serves is no obstacle to a box that has it itself."""
-    for number, variant in enumerate(request.variants):
-        if sharing is Sharing.ALL:
-            absent = list(fleet.image(variant).absent)
-        else:
-            absent = [layer for layer in variant.layers if not len(sources(layer.digest, fleet, sharing))]
+    if not request.variants:
+        return
+    for number, image in enumerate(fleet.column(request.variants).images):
+        absent: Sequence[Layer] = image.absent
+        if sharing is not Sharing.ALL:
+            layers = request.variants[number].layers
+            absent = [layer for layer in layers if not len(sources(layer.digest, fleet, sharing))]
         if absent:
             passes: Bools = fleet.missing_bytes(absent) <= 0
             if len(request.variants) > 1:

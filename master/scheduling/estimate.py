@@ -1,28 +1,28 @@
 """How long a start is expected to take on each box: queue, missing layers, files, launch.
 
-The queue is what the box's own link still has to fetch. The missing layers come no faster than that link, and no
+The queue is what the box's own link still has to carry. The missing layers come no faster than that link, and no
 faster than their depositories give: a layer's sources send together, each after what it has still to send, so that
 `size + Σ backlog` bytes go at `Σ rate`. Files cost the handshakes of a mount with the nearest filestore.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from master.scheduling.fleet import Fleet
+from master.scheduling.fleet import LAUNCH_S, Fleet
 from master.scheduling.holders import Indices
-from master.scheduling.layers import Floats, ImageColumn
-from master.scheduling.request import PlacementRequest, Prediction, Variant
-
-Number = TypeVar("Number", np.float64, np.intp)
+from master.scheduling.layers import Column, Floats, Image
+from master.scheduling.request import PlacementRequest, Prediction
 
 # Round trips of a mount: TCP, the key exchange and login of SSH, the first messages of SFTP.
 HANDSHAKES = 6
 # A fileset that may lie on more boxes than this is near enough to every box.
 FEW_STORES = 8
+# More than any byte takes.
+FOREVER_S = 1e12
 
 
 class Supply(NamedTuple):
@@ -32,76 +32,92 @@ class Supply(NamedTuple):
     wait_s: float  # before the first byte
 
 
-def supply(column: ImageColumn, fleet: Fleet) -> Supply:
+def supply(image: Image, fleet: Fleet) -> Supply:
     """The mean of the image's layers, weighted by their sizes. What nobody serves is missing nowhere."""
-    if not len(column.sources):
+    if not len(image.sources):
         return Supply(0.0, 0.0)
-    rates = np.add.reduceat(1.0 / fleet.s_per_byte[column.sources], column.offsets)
-    backlogs = np.add.reduceat(fleet.outbound_bytes[column.sources], column.offsets)
-    shares = column.shares / rates
-    return Supply(float(shares.sum()), float(shares @ backlogs) / column.size_bytes)
+    rates = np.add.reduceat(1.0 / fleet.s_per_byte[image.sources], image.offsets)
+    backlogs = np.add.reduceat(fleet.outbound_bytes[image.sources], image.offsets)
+    shares = image.shares / rates
+    return Supply(float(shares.sum()), float(shares @ backlogs) / image.size_bytes)
 
 
-def fetch_s(variant: Variant, fleet: Fleet, rows: Indices | None = None, *, input_bytes: int = 0) -> Floats:
-    """Seconds until the missing layers of an image are there, and the person's input; the box's queue included."""
-    column = fleet.image(variant)
-    given = supply(column, fleet)
-    missing = _of(column.missing, rows)
-    own: Floats = missing + _of(fleet.inbound_bytes, rows)
-    own += input_bytes
-    own *= _of(fleet.s_per_byte, rows)
-    lent = missing * given.s_per_byte
-    lent += given.wait_s
-    lent *= missing > 0
-    if not input_bytes:  # who waits for nothing does not stand in the queue
-        own *= missing > 0
-    np.maximum(own, lent, out=own)
-    return own
-
-
-def files_s(request: PlacementRequest, fleet: Fleet, rows: Indices | None = None) -> Floats | float:
-    """Seconds to mount the request's filesets; they are mounted side by side."""
-    if not request.filesets:
-        return 0.0
-    longest: Floats | float = 0.0
-    for need in request.filesets:
-        holders = fleet.filestores(need)
-        if not 0 < len(holders) <= FEW_STORES:
-            continue
-        nearest = fleet.distance_ms(fleet.place_of(int(holders[0])), rows)
-        for holder in holders[1:]:
-            np.minimum(nearest, fleet.distance_ms(fleet.place_of(int(holder)), rows), out=nearest)
-        longest = np.maximum(longest, nearest)
-    return fleet.mount_s + longest * (HANDSHAKES / 1000)
-
-
-def start_s(request: PlacementRequest, fleet: Fleet, rows: Indices | None = None) -> Floats:
-    """Seconds from a placement to running, shape (rows,). Layers and files come side by side, then the launch."""
-    ready = np.zeros(len(fleet.up) if rows is None else len(rows))
-    suited = fleet.suited(request.variants) if len(request.variants) > 1 else None
-    for number, variant in enumerate(request.variants):
-        fetched = fetch_s(variant, fleet, rows)
-        fetched += fleet.launch_s(variant.image)[_of(fleet.kind, rows)]
-        if suited is None:
-            ready = fetched
-        else:
-            np.copyto(ready, fetched, where=_of(suited, rows) == number)
-    ready += files_s(request, fleet, rows)
+def start_s(request: PlacementRequest, fleet: Fleet) -> Floats:
+    """Seconds from a placement to running, shape (rows,): layers, files and input together, then the launch."""
+    if request.variants:
+        column = fleet.column(request.variants)
+        ready = _fetch_s(request, column, fleet)
+        ready += _launch_s(column, fleet)
+    else:
+        ready = np.zeros(len(fleet.up))
+    if request.filesets:
+        ready += _files_s(request, fleet)
     return ready
 
 
 def predict(request: PlacementRequest, fleet: Fleet, row: int) -> Prediction:
-    """What the parts of a start on one box are expected to take."""
-    rows = np.array([row], dtype=np.intp)
-    files = files_s(request, fleet, rows)
+    """What the parts of a start on one box are expected to take; their sum is what `start_s` says."""
+    files = 0.0
+    if request.filesets:
+        away = (fleet.network.from_nearest(rows)[row] for rows in _stores(request, fleet))
+        files = fleet.mount_s + float(max(away, default=0.0)) * (HANDSHAKES / 1000)
     if not request.variants:
-        return Prediction(files_s=float(np.max(files)))
-    variant = fleet.variant_for(request.variants, row)
-    fetched = float(fetch_s(variant, fleet, rows, input_bytes=request.input_bytes)[0])
-    queue = float(fleet.inbound_bytes[row] * fleet.s_per_byte[row]) if fetched else 0.0
-    launch = float(fleet.launch_s(variant.image)[fleet.kind[row]])
-    return Prediction(queue, max(0.0, fetched - queue), float(np.max(files)), launch)
+        return Prediction(files_s=files)
+    column = fleet.column(request.variants)
+    number = 0 if column.suited is None else int(column.suited[row])
+    missing = float(column.missing[row])
+    fetched = queue = 0.0
+    if missing or request.input_bytes:
+        queue = float(fleet.inbound_bytes[row] * fleet.s_per_byte[row])
+        fetched = queue + (missing + request.input_bytes) * float(fleet.s_per_byte[row])
+    if missing:
+        given = supply(column.images[number], fleet)
+        fetched = max(fetched, missing * given.s_per_byte + given.wait_s)
+    launch = fleet.launch_s(column.variants[number].image)[fleet.kind[row]]
+    return Prediction(queue, fetched - queue, files, float(launch))
 
 
-def _of(values: NDArray[Number], rows: Indices | None) -> NDArray[Number]:
-    return values if rows is None else values[rows]
+def _fetch_s(request: PlacementRequest, column: Column, fleet: Fleet) -> Floats:
+    """Seconds until the missing layers and the person's input are there, the box's queue included."""
+    own: Floats = column.missing + fleet.inbound_bytes
+    own += request.input_bytes
+    own *= fleet.s_per_byte
+    given: list[Supply] = [supply(image, fleet) for image in column.images]
+    if column.suited is None:
+        lent = column.missing * given[0].s_per_byte
+        lent += given[0].wait_s
+    else:
+        table = np.array(given)
+        lent = column.missing * table[:, 0].take(column.suited, mode="wrap")
+        lent += table[:, 1].take(column.suited, mode="wrap")
+    # What lacks nothing waits for nothing: the least of what a fetch takes and of nothing times for ever.
+    ceiling = column.missing * FOREVER_S
+    if not request.input_bytes:
+        np.maximum(own, lent, out=own)
+        return np.minimum(own, ceiling, out=own)
+    np.minimum(lent, ceiling, out=lent)
+    return np.maximum(own, lent, out=own)
+
+
+def _launch_s(column: Column, fleet: Fleet) -> Floats | float:
+    launches = [fleet.launches.get(variant.image) for variant in column.variants]
+    if not any(known is not None for known in launches):
+        return LAUNCH_S
+    table = np.array([fleet.launch_s(variant.image) for variant in column.variants])
+    return table[0].take(fleet.kind) if column.suited is None else table[column.suited, fleet.kind]
+
+
+def _files_s(request: PlacementRequest, fleet: Fleet) -> Floats | float:
+    """Seconds to mount the request's filesets; they are mounted side by side."""
+    longest: Floats | float = 0.0
+    for rows in _stores(request, fleet):
+        longest = np.maximum(longest, fleet.network.from_nearest(rows))
+    return fleet.mount_s + longest * (HANDSHAKES / 1000)
+
+
+def _stores(request: PlacementRequest, fleet: Fleet) -> Iterator[Indices]:
+    """The filestores of each fileset whose way counts."""
+    for need in request.filesets:
+        rows = fleet.filestores(need)
+        if 0 < len(rows) <= FEW_STORES:
+            yield rows

@@ -10,30 +10,27 @@ Disk capacity is what is free of the lent space now.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.words import BoxKind, Resources, Role
 from master.scheduling.facts import BoxFacts
-from master.scheduling.holders import NOBODY, Holders, Indices
-from master.scheduling.layers import Bools, Floats, ImageColumn, LayerBook
+from master.scheduling.holders import Indices, Register
+from master.scheduling.layers import Bools, Column, Floats, LayerBook
+from master.scheduling.network import Network, longer
 from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, Layer, Place, Variant
 
 COLUMNS = ("cpu", "memory", "disk", "bandwidth", "gpu")
 CPU, MEMORY, DISK, BANDWIDTH, GPU = range(5)
 KINDS = tuple(BoxKind)
-Key = TypeVar("Key", bound=Hashable)
-
 SLACK = 1e-9  # of what floating point adds and takes away
 
 # What is expected where nothing has been learnt yet.
-LAUNCH_S = np.full(len(KINDS), 1.0)
+LAUNCH_S = 1.0
 MOUNT_S = 0.3
 
-_FLAGS = ("up", "open", "full", "fixed", "paused", "cordoned", "central", "offers", "zstd")
+_FLAGS = ("open", "full", "fixed", "paused", "cordoned", "central", "offers", "zstd")
 
 
 def amounts_of(resources: Resources) -> tuple[float, float, float, float, float]:
@@ -50,8 +47,7 @@ def amounts_of(resources: Resources) -> tuple[float, float, float, float, float]
 class Fleet:
     """All boxes that are known. Read its arrays as you like; change them only by its methods.
 
-    `layer_room` is how many bytes of disk a byte of a layer to fetch takes; `backbone_ms` (areas, areas), if any,
-    is added to every distance between two areas.
+    `layer_room` is how many bytes of disk a byte of a layer to fetch takes; for `backbone_ms` see Network.
     """
 
     def __init__(
@@ -62,7 +58,6 @@ class Fleet:
         backbone_ms: Floats | None = None,
     ) -> None:
         self.layer_room = layer_room
-        self.backbone_ms = backbone_ms
         self.names: list[str] = []
         self.row_of: dict[str, int] = {}
         self.why_paused: dict[int, str] = {}
@@ -84,8 +79,6 @@ class Fleet:
         self.capacity = np.zeros((5, rows))
         self.reserved = np.zeros((5, rows))
         self.free = np.zeros((5, rows))
-        self.places = np.zeros((3, rows))  # x, y, height in milliseconds
-        self.area = np.zeros(rows, dtype=np.intp)
         self.s_per_byte = np.ones(rows)  # of its link, as expected
         self.inbound_bytes = np.zeros(rows)  # what it still fetches
         self.outbound_bytes = np.zeros(rows)  # what it is still to send
@@ -93,11 +86,11 @@ class Fleet:
         self.launches: dict[str, Floats] = {}  # image → seconds to launch it, per kind
         self.mount_s = MOUNT_S
         self.layers = LayerBook(self.serving)
+        self.network = Network(rows, backbone_ms)
+        self.filesets: Register[tuple[str, int]] = Register()  # (fileset, version)
+        self.labels: Register[tuple[str, str]] = Register()  # (key, value)
+        self._suited: dict[tuple[tuple[str, bool], ...], Indices] = {}
         self._runs: dict[tuple[str, bool], Bools] = {}
-        self._filesets: dict[tuple[str, int], Holders] = {}
-        self._filesets_of: dict[int, frozenset[tuple[str, int]]] = {}
-        self._labels: dict[tuple[str, str], Holders] = {}
-        self._labels_of: dict[int, Mapping[str, str]] = {}
 
     @classmethod
     def build(
@@ -124,7 +117,8 @@ class Fleet:
         row = self.row_of.get(box.name)
         if row is None:
             row = self._append(box.name)
-        for flag in _FLAGS[1:]:
+        was = (int(self.architecture[row]), bool(self.zstd[row]))
+        for flag in _FLAGS:
             getattr(self, flag)[row] = bool(getattr(box, flag))
         self.up[row] = True
         for role, members in self.roles.items():
@@ -134,15 +128,18 @@ class Fleet:
         else:
             self.why_paused.pop(row, None)
         self.kind[row] = KINDS.index(box.kind)
-        self._set_architecture(row, box.architecture)
-        self.places[:, row] = box.place[:3]
-        self.area[row] = box.place.area
+        self.architecture[row] = self._code(box.architecture)
+        if was != (self.architecture[row], self.zstd[row]):
+            self._runs.clear()
+            self._suited.clear()
+            self.layers.forget_columns()
+        self.network.put(row, box.place)
         self.capacity[:, row] = amounts_of(box.capacity)
         self.reserved[:, row] = amounts_of(box.reserved)
         self.set_rate(row, box.capacity.bandwidth_bps)
         self.layers.replace(row, box.layers)
-        self._set_filesets(row, box.filesets)
-        self._set_labels(row, box.labels)
+        self.filesets.replace(row, box.filesets)
+        self.labels.replace(row, frozenset(box.labels.items()))
         self._settle(row)
         return row
 
@@ -161,8 +158,8 @@ class Fleet:
         name = self.names[row]
         self.leave(row)
         self.layers.replace(row, ())
-        self._set_filesets(row, frozenset())
-        self._set_labels(row, {})
+        self.filesets.replace(row, frozenset())
+        self.labels.replace(row, frozenset())
         self.row_of.pop(name, None)
         self.why_paused.pop(row, None)
 
@@ -218,50 +215,17 @@ class Fleet:
 
     def hold_fileset(self, row: int, fileset: str, version: int) -> None:
         """A box holds one fileset more."""
-        self._set_filesets(row, self._filesets_of.get(row, frozenset()) | {(fileset, version)})
+        self.filesets.replace(row, self.filesets.of(row) | {(fileset, version)})
 
     def drop_fileset(self, row: int, fileset: str, version: int) -> None:
         """A box holds a fileset no more."""
-        self._set_filesets(row, self._filesets_of.get(row, frozenset()) - {(fileset, version)})
+        self.filesets.replace(row, self.filesets.of(row) - {(fileset, version)})
 
     # --- questions -----------------------------------------------------------------------------------------
 
-    def distances_ms(self, places: Floats) -> Floats:
-        """Round trips from n places (n, 4: x, y, height, area) to all boxes, shape (n, rows).
-
-        Plane distance plus both heights (Vivaldi), and what lies between their areas.
-        """
-        distance: Floats = self.places[0] - places[:, 0, None]
-        distance *= distance
-        along = self.places[1] - places[:, 1, None]
-        along *= along
-        distance += along
-        np.sqrt(distance, out=distance)
-        distance += self.places[2]
-        distance += places[:, 2, None]
-        if self.backbone_ms is not None:
-            distance += self.backbone_ms[places[:, 3].astype(np.intp)][:, self.area]
-        return distance
-
-    def distance_ms(self, place: Place, rows: Indices | None = None) -> Floats:
-        """Round trips from one place to all boxes, or to those of `rows`."""
-        there = self.places if rows is None else self.places[:, rows]
-        distance: Floats = there[0] - place.x_ms
-        distance *= distance
-        along = there[1] - place.y_ms
-        along *= along
-        distance += along
-        np.sqrt(distance, out=distance)
-        distance += there[2]
-        distance += place.height_ms
-        if self.backbone_ms is not None:
-            distance += self.backbone_ms[place.area][self.area if rows is None else self.area[rows]]
-        return distance
-
-    def place_of(self, row: int) -> Place:
-        """Where a box is."""
-        x, y, height = self.places[:, row]
-        return Place(float(x), float(y), float(height), int(self.area[row]))
+    def distance_ms(self, place: Place) -> Floats:
+        """Round trips from a place to all boxes, shape (rows,); the caller may change it."""
+        return self.network.distance_ms(place)
 
     def runs(self, variant: Variant) -> Bools:
         """Which boxes run images of this kind, shape (rows,)."""
@@ -275,32 +239,31 @@ class Fleet:
             self._runs[key] = mask
         return mask
 
-    def suited(self, variants: Sequence[Variant]) -> Indices:
+    def suited(self, variants: tuple[Variant, ...]) -> Indices:
         """For each box the number of the first variant that it can run, -1 for none; shape (rows,)."""
-        chosen = np.full(len(self.up), -1, dtype=np.intp)
-        for number in range(len(variants) - 1, -1, -1):
-            chosen[self.runs(variants[number])] = number
+        key = tuple([(variant.architecture, variant.zstd) for variant in variants])
+        chosen = self._suited.get(key)
+        if chosen is None:
+            chosen = np.full(len(self.up), -1, dtype=np.intp)
+            for number in range(len(variants) - 1, -1, -1):
+                chosen[self.runs(variants[number])] = number
+            self._suited[key] = chosen
         return chosen
 
-    def variant_for(self, variants: Sequence[Variant], row: int) -> Variant:
-        """The first variant that a box can run; raises StopIteration where it can run none."""
-        return next(variant for variant in variants if self.runs(variant)[row])
+    def variant_for(self, variants: tuple[Variant, ...], row: int) -> Variant:
+        """The first variant that a box can run, which has to be able to run one."""
+        return variants[0] if len(variants) == 1 else variants[int(self.suited(variants)[row])]
 
-    def image(self, variant: Variant) -> ImageColumn:
-        """What the boxes lack of an image, and where its layers come from."""
-        return self.layers.column(variant)
+    def column(self, variants: tuple[Variant, ...]) -> Column:
+        """What each box lacks of the variant that it would run, and where that comes from; of one or more."""
+        return self.layers.column(variants, self.suited(variants) if len(variants) > 1 else None)
 
-    def missing_of(self, variants: Sequence[Variant]) -> Floats:
+    def missing_of(self, variants: tuple[Variant, ...]) -> Floats:
         """Bytes that each box lacks of the variant that it would run; shape (rows,), not to be changed.
 
         What stands there for a box that can run none means nothing.
         """
-        if len(variants) == 1:
-            return self.image(variants[0]).missing
-        missing, suited = np.zeros(len(self.up)), self.suited(variants)
-        for number, variant in enumerate(variants):
-            np.copyto(missing, self.image(variant).missing, where=suited == number)
-        return missing
+        return self.column(variants).missing if variants else np.zeros(len(self.up))
 
     def missing_bytes(self, layers: Iterable[Layer]) -> Floats:
         """Bytes of these layers that each box does not hold, shape (rows,)."""
@@ -313,8 +276,7 @@ class Fleet:
     def filestores(self, need: FilesetNeed) -> Indices:
         """Fixed filestores that are up and hold the fileset (or have room for a new home), ascending."""
         if need.held_by is None:
-            held = self._filesets.get((need.fileset, need.version))
-            rows = NOBODY if held is None else held.rows
+            rows = self.filesets.rows((need.fileset, need.version))
         elif need.held_by:
             rows = self.rows_of(need.held_by)
         else:
@@ -333,16 +295,8 @@ class Fleet:
 
     def launch_s(self, image: str) -> Floats:
         """How long launching an image takes on boxes of each kind, as expected."""
-        return self.launches.get(image, LAUNCH_S)
-
-    def labelled(self, key: str, value: str) -> Indices:
-        """The boxes with this label, ascending."""
-        found = self._labels.get((key, value))
-        return NOBODY if found is None else found.rows
-
-    def labels_of(self, row: int) -> Mapping[str, str]:
-        """All labels of a box."""
-        return self._labels_of.get(row, {})
+        learnt = self.launches.get(image)
+        return np.full(len(KINDS), LAUNCH_S) if learnt is None else learnt
 
     def rows_of(self, names: Iterable[str]) -> Indices:
         """The rows of those boxes that are known, ascending."""
@@ -361,7 +315,7 @@ class Fleet:
             and self.fixed[row]
             and self.roles[Role.COMPUTE][row]
             and not (self.full[row] or self.paused[row] or self.cordoned[row] or self.central[row])
-            and room.min() >= -SLACK
+            and min(room.tolist()) >= -SLACK
         )
         serving = bool(self.up[row] and self.offers[row] and not self.central[row])
         if serving != self.serving[row]:
@@ -383,43 +337,15 @@ class Fleet:
 
     def _grow(self, more: int) -> None:
         for attribute, values in list(vars(self).items()):
-            if isinstance(values, np.ndarray) and attribute != "backbone_ms":
-                setattr(self, attribute, _longer(values, more))
-        self.roles = {role: _longer(members, more) for role, members in self.roles.items()}
+            if isinstance(values, np.ndarray):
+                setattr(self, attribute, longer(values, more))
+        self.roles = {role: longer(members, more) for role, members in self.roles.items()}
         self._runs.clear()
+        self._suited.clear()
+        self.network.grow(more)
         self.layers.resize(self.serving)
 
     def _code(self, architecture: str) -> int:
         if architecture not in self.architectures:
             self.architectures.append(architecture)
         return self.architectures.index(architecture)
-
-    def _set_architecture(self, row: int, architecture: str) -> None:
-        self.architecture[row] = self._code(architecture)
-        for (wanted, zstd), mask in self._runs.items():
-            mask[row] = wanted == architecture and (bool(self.zstd[row]) or not zstd)
-
-    def _set_filesets(self, row: int, now: frozenset[tuple[str, int]]) -> None:
-        _move(self._filesets, row, self._filesets_of.get(row, frozenset()), now)
-        self._filesets_of[row] = now
-
-    def _set_labels(self, row: int, now: Mapping[str, str]) -> None:
-        _move(self._labels, row, self._labels_of.get(row, {}).items(), now.items())
-        self._labels_of[row] = dict(now)
-
-
-def _longer(values: NDArray[Any], more: int) -> NDArray[Any]:
-    """The same with `more` rows behind."""
-    shape = (*values.shape[:-1], more)
-    return np.concatenate([values, np.zeros(shape, dtype=values.dtype)], axis=-1)
-
-
-def _move(table: dict[Key, Holders], row: int, before: Iterable[Key], now: Iterable[Key]) -> None:
-    """Let `row` hold what it holds now instead of what it held."""
-    gone, come = set(before) - set(now), set(now) - set(before)
-    for key in gone:
-        table[key].discard(row)
-        if not len(table[key]):
-            del table[key]
-    for key in come:
-        table.setdefault(key, Holders()).add(row)

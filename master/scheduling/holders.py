@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Hashable
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.intp]
+Key = TypeVar("Key", bound=Hashable)
 NOBODY: Indices = np.zeros(0, dtype=np.intp)
 
 
@@ -57,3 +60,34 @@ class Holders:
     def _changed(self) -> None:
         self._packed = None
         self.version += 1
+
+
+class Register(Generic[Key]):
+    """Which rows hold which things, and which things each row holds."""
+
+    def __init__(self) -> None:
+        self._holders: dict[Key, Holders] = {}
+        self._held: dict[int, frozenset[Key]] = {}
+
+    def rows(self, key: Key) -> Indices:
+        """The rows that hold it, ascending."""
+        found = self._holders.get(key)
+        return NOBODY if found is None else found.rows
+
+    def of(self, row: int) -> frozenset[Key]:
+        """What a row holds."""
+        return self._held.get(row, frozenset())
+
+    def replace(self, row: int, now: frozenset[Key]) -> None:
+        """A row holds exactly these."""
+        before = self.of(row)
+        for key in before - now:
+            self._holders[key].discard(row)
+            if not len(self._holders[key]):
+                del self._holders[key]
+        for key in now - before:
+            self._holders.setdefault(key, Holders()).add(row)
+        if now:
+            self._held[row] = now
+        else:
+            self._held.pop(row, None)

@@ -8,7 +8,7 @@ import numpy as np
 
 from common.units import show_size
 from common.words import MountMode
-from master.scheduling.eligibility import eligible, left_out, sources, stores
+from master.scheduling.eligibility import eligible, left_out, source_names, stores
 from master.scheduling.estimate import predict
 from master.scheduling.fleet import Fleet
 from master.scheduling.holders import Indices
@@ -68,19 +68,18 @@ def choose(
 
 def cheapest(cost: Floats, mask: Bools, most: int) -> list[int]:
     """The rows of the `most` least costs where `mask` is true, ascending; of equals the first row comes first."""
-    masked = np.where(mask, cost, np.inf)
+    rows = np.flatnonzero(mask)  # far quicker than writing infinity where the mask is false
+    left = cost[rows]
     if most > _FEW:
-        rows = np.flatnonzero(mask)
         if most < len(rows):
-            rows = rows[masked[rows] <= np.partition(masked[rows], most - 1)[most - 1]]
-        return [int(row) for row in rows[np.argsort(masked[rows], kind="stable")][:most]]
+            among = left <= np.partition(left, most - 1)[most - 1]
+            rows, left = rows[among], left[among]
+        return [int(row) for row in rows[np.argsort(left, kind="stable")][:most]]
     found: list[int] = []
-    for _ in range(most):
-        row = int(masked.argmin())
-        if masked[row] == np.inf:
-            break
-        found.append(row)
-        masked[row] = np.inf
+    for _ in range(min(most, len(rows))):
+        at = int(left.argmin())
+        found.append(int(rows[at]))
+        left[at] = np.inf
     return found
 
 
@@ -108,10 +107,10 @@ def _neighbours(request: PlacementRequest, fleet: Fleet) -> Indices:
         if (row := fleet.row_of.get(box)) is None:
             continue
         counts[row] = count
-        if (value := fleet.labels_of(row).get(spread.label)) is not None:
+        if (value := dict(fleet.labels.of(row)).get(spread.label)) is not None:
             by_value[value] += count
     for value, count in by_value.items():
-        counts[fleet.labelled(spread.label, value)] = count
+        counts[fleet.labels.rows((spread.label, value))] = count
     return counts
 
 
@@ -124,15 +123,13 @@ def compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int) -
         filestores[need.fileset] = fleet.names[nearest_store(need, fleet, row, policy.sharing)]
         elsewhere = need.writer is not None and need.writer != compute
         modes[need.fileset] = MountMode.READ_ONLY if elsewhere else need.mode
-    image, depositories, missing = "", {}, 0
+    image, missing = "", 0
+    depositories: dict[str, tuple[str, ...]] = {}
     if request.variants:
         variant = fleet.variant_for(request.variants, row)
-        image, missing = variant.image, int(fleet.image(variant).missing[row])
+        image, missing = variant.image, int(fleet.missing_of(request.variants)[row])
         depositories = {
-            layer.digest: tuple(
-                [fleet.names[holder] for holder in sources(layer.digest, fleet, policy.sharing)]
-            )
-            for layer in variant.layers
+            layer.digest: source_names(layer.digest, fleet, policy.sharing) for layer in variant.layers
         }
     layers = f"{show_size(missing)} of layers to fetch" if missing else "all layers are there"
     reason = f"{compute} is {policy.reason(request, fleet, row)}; {layers}."
@@ -145,7 +142,7 @@ def nearest_store(need: FilesetNeed, fleet: Fleet, row: int, sharing: Sharing = 
     if row in fleet.filestores(need):
         return row
     rows = stores(need, fleet, sharing)
-    return int(rows[fleet.distance_ms(fleet.place_of(row), rows).argmin()])
+    return int(rows[fleet.network.distance_ms(fleet.network.place_of(row), rows).argmin()])
 
 
 def _waits_for(out: tuple[LeftOut, ...]) -> str:

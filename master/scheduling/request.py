@@ -83,12 +83,16 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class PlacementRequest:
-    """One instance that wants a place. A box takes the first of the variants that it can run."""
+    """One instance that wants a place. A box takes the first of the variants that it can run.
+
+    `near` is the person's place on the map; `measured` has round trips in milliseconds to a few boxes.
+    """
 
     resources: Resources
     variants: tuple[Variant, ...]
     filesets: tuple[FilesetNeed, ...] = ()
     near: Place = Place()
+    measured: Mapping[str, float] = field(default_factory=dict)
     excluded: frozenset[str] = frozenset()
     boxes: frozenset[str] = frozenset()  # pinned to these; empty: to none
     labels: tuple[tuple[str, str], ...] = ()  # all of which the box has to have

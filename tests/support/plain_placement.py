@@ -44,9 +44,21 @@ class PlainWorld:
     def __init__(self, boxes: Iterable[BoxFacts], fleet: Fleet) -> None:
         self.boxes = {box.name: PlainBox(box) for box in sorted(boxes, key=lambda box: box.name)}
         self.fleet = fleet
+        self._sources: dict[str, list[PlainBox]] = {}
+        self._filestores: dict[FilesetNeed, list[PlainBox]] = {}
+
+    def look_again(self) -> None:
+        """Something changed since the last question."""
+        self._sources.clear()
+        self._filestores.clear()
 
     def sources(self, digest: str) -> list[PlainBox]:
         """Who is asked for a layer; checks that the fleet picked as it should."""
+        if digest not in self._sources:
+            self._sources[digest] = self._find_sources(digest)
+        return self._sources[digest]
+
+    def _find_sources(self, digest: str) -> list[PlainBox]:
         able = [name for name, box in self.boxes.items() if box.serves and digest in box.layers]
         picked = [self.fleet.names[row] for row in self.fleet.layers.sources(digest)]
         assert set(picked) <= set(able)
@@ -55,6 +67,11 @@ class PlainWorld:
 
     def filestores(self, need: FilesetNeed) -> list[PlainBox]:
         """Who may serve a fileset."""
+        if need not in self._filestores:
+            self._filestores[need] = self._find_filestores(need)
+        return self._filestores[need]
+
+    def _find_filestores(self, need: FilesetNeed) -> list[PlainBox]:
         able = [
             box
             for box in self.boxes.values()
@@ -168,6 +185,7 @@ def check_choice(
 
     Costs closer than `slack` count as the same, and then either box may be chosen. Returns how many were eligible.
     """
+    world.look_again()
     costs = {
         name: cost(policy, request, box, world)
         for name, box in world.boxes.items()

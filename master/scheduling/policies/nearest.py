@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from master.scheduling.distance import away, distances_ms
 from master.scheduling.fleet import Fleet
 from master.scheduling.layers import Floats
 from master.scheduling.policy import StaticPolicy
@@ -17,8 +18,12 @@ class Nearest(StaticPolicy):
 
     def costs(self, request: PlacementRequest, places: Floats, fleet: Fleet) -> Floats:
         """See StaticPolicy."""
-        return fleet.distances_ms(places)
+        return fleet.network.distances_ms(places)
+
+    def cost(self, request: PlacementRequest, fleet: Fleet, rng: np.random.Generator) -> Floats:
+        """See Policy. What was measured goes before what the map says."""
+        return distances_ms(request, fleet)
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""
-        return f"the nearest to you ({fleet.distance_ms(request.near, np.array([row]))[0]:.0f} ms)"
+        return f"the nearest to you ({away(request, fleet, row)})"

@@ -7,7 +7,8 @@ from typing import Self
 import numpy as np
 
 from common.settings import Settings
-from master.scheduling.estimate import predict, start_s
+from master.scheduling.distance import away, distances_ms
+from master.scheduling.estimate import start_s
 from master.scheduling.fleet import Fleet
 from master.scheduling.layers import Floats
 from master.scheduling.policy import Policy
@@ -31,7 +32,7 @@ class StartSoonest(Policy):
     def cost(self, request: PlacementRequest, fleet: Fleet, rng: np.random.Generator) -> Floats:
         """See Policy."""
         cost = start_s(request, fleet)
-        distance = fleet.distance_ms(request.near)
+        distance = distances_ms(request, fleet)
         distance *= self._latency_weight
         cost += distance
         cost += fleet.distrust * self._distrust_weight_s
@@ -39,6 +40,4 @@ class StartSoonest(Policy):
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""
-        start = predict(request, fleet, row).start_s
-        distance = fleet.distance_ms(request.near, np.array([row]))[0]
-        return f"the one that serves you soonest (starts in {start:.1f} s, {distance:.0f} ms away)"
+        return f"the one that serves you soonest ({away(request, fleet, row)})"

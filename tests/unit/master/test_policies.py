@@ -65,7 +65,7 @@ class LooksAtReservations(Nearest):
     ("bad", "what"),
     [
         (HandsOutTheFleet, "own array"),
-        (Remembers, "the same seed chose"),
+        (Remembers, "chose|is chosen instead"),
         (LooksAtReservations, "depend on reservations"),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_box_that_is_gone_for_good_leaves_nothing_behind() -> None:
     request = PlacementRequest(Resources(cpu=1), (Variant("i", "amd64", (layer,)),))
     fleet.forget(0)
     assert choose(load_policy("first"), request, fleet, np.random.default_rng(1)) == []
-    assert len(fleet.labelled("room", "1")) == 0
+    assert len(fleet.labels.rows(("room", "1"))) == 0
     assert fleet.put(BoxFacts("a", capacity=room, layers=frozenset({layer.digest}))) == 2
     assert choose(load_policy("first"), request, fleet, np.random.default_rng(1), most=2) == [1, 2]
 
@@ -172,5 +172,20 @@ def test_areas_are_as_far_apart_as_their_backbone_says() -> None:
         backbone_ms=backbone,
     )
     person = Place(height_ms=7, area=1)
-    assert fleet.distance_ms(person).tolist() == [22.0, 12.0]
-    assert fleet.distances_ms(np.array([person, Place(height_ms=1)])).tolist() == [[22.0, 12.0], [4.0, 18.0]]
+    assert fleet.network.distance_ms(person).tolist() == [22.0, 12.0]
+    assert fleet.network.distances_ms(np.array([person, Place(height_ms=1)])).tolist() == [
+        [22.0, 12.0],
+        [4.0, 18.0],
+    ]
+
+
+def test_what_a_person_measured_goes_before_what_the_map_says() -> None:
+    room = Resources(cpu=1)
+    fleet = Fleet.build([BoxFacts(name, place=Place(height_ms=9), capacity=room) for name in ("a", "b", "c")])
+    request = PlacementRequest(
+        room, (Variant("i", "amd64"),), near=Place(x_ms=1), measured={"c": 2, "gone": 1}
+    )
+    policy = load_policy("nearest")
+    assert choose(policy, request, fleet, np.random.default_rng(1), most=3) == [2, 0, 1]
+    assert policy.reason(request, fleet, 2) == "the nearest to you (2 ms, measured)"
+    assert policy.reason(request, fleet, 0) == "the nearest to you (about 9 ms)"

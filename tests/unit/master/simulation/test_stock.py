@@ -6,6 +6,7 @@ import pytest
 
 from master.scheduling.fleet import DISK
 from master.simulation.engine import Simulation
+from master.simulation.stock import request_for
 from master.simulation.world import Layer
 from tests.support.simulation import GB, MB, begin, scenario
 
@@ -143,8 +144,8 @@ def test_layers_and_data_are_brought_back_to_their_number_after_a_loss() -> None
         simulation.slot(slot)
     servers = set(simulation.world.servers)
     assert set(simulation.fleet.layers.sources("base-0").tolist()) == servers
-    held = {row for row in servers if ("only-0", 1) in simulation.fleet._filesets_of[row]}
-    assert held == servers
+    need = request_for(simulation.world, simulation.world.applications[0]).filesets[0]
+    assert set(simulation.fleet.filestores(need).tolist()) == servers
     assert simulation.tally.copies_made > 0
     simulation.finish()
 

@@ -21,6 +21,10 @@ class Asked:
     application: NDArray[np.int32]
     lasts_slots: NDArray[np.int16]
     salt: NDArray[np.int64]  # from which a request's own numbers are drawn
+    # What a trace says of each request, instead of its task; with `lasts_s` it ends after that, in no slot's rhythm.
+    lasts_s: Floats | None = None
+    cpu: Floats | None = None
+    memory_bytes: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.person)

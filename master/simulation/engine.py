@@ -24,6 +24,7 @@ from master.simulation.scenario import Asking, Scenario
 from master.simulation.stock import Stock, files_need, make_fleet, place_of, request_for
 from master.simulation.streams import Purpose, streams
 from master.simulation.tally import Tally
+from master.simulation.traces import TraceDemand, read_trace
 from master.simulation.world import Application, Bools, World, make_world
 
 _DOUBT = 2  # good ends that every box is given in advance, so that one bad end condemns nobody
@@ -52,7 +53,7 @@ def simulate(
     The same scenario, policy and seed give the same result, bit for bit. Raises Impossible if an invariant breaks.
     """
     run = Simulation(scenario, policy, seed)
-    for slot in range(scenario.slots.count):
+    for slot in range(run.slots):
         run.slot(slot)
         if progress is not None:
             progress(slot)
@@ -70,7 +71,11 @@ class Simulation:
         self.world: World = make_world(scenario, rngs)
         self._scenario, self._policy = scenario, policy
         self._rng = rngs[Purpose.POLICY]
-        self._demand = Demand(self.world, rngs)
+        self.slots = scenario.slots.count
+        self._demand: Demand | TraceDemand = Demand(self.world, rngs)
+        if scenario.trace is not None:
+            self._demand = TraceDemand(self.world, read_trace(scenario.trace, list(scenario.tasks)))
+            self.slots = self._demand.slots
         self.clock = Clock()
         self.fleet: Fleet = make_fleet(self.world, policy)
         self.links: Links = make_links(scenario.network.sharing, self.clock, self.world.boxes.link_bps)
@@ -106,7 +111,7 @@ class Simulation:
         asked = self._demand.slot(number * length_s)
         block = Block(asked)
         self.blocks.append(block)
-        if self._scenario.people.asking is Asking.AT_ONCE:
+        if self._scenario.people.asking is Asking.AT_ONCE and asked.lasts_s is None:
             self._decide(number, asked, block)
         else:
             for at in range(len(asked)):
@@ -117,7 +122,7 @@ class Simulation:
 
     def finish(self) -> None:
         """End everything that still runs, and see that nothing got lost."""
-        self._end(self._scenario.slots.count)
+        self._end(self.slots)
         for run in list(self.runs.live):
             self.runs.end(run)
         for slot in list(self._bulk):
@@ -128,10 +133,13 @@ class Simulation:
 
     def _end(self, slot: int) -> None:
         """What did not start within its slot is dropped; what has had its slots ends."""
+        # What was asked in the slot that is over; a trace knows no slots, there each request has one's length.
+        traced = self._scenario.trace is not None
+        patient_since = self.clock.now - (self._scenario.slots.length_s if traced else 0.0)
         for run in list(self.runs.live):
-            if not run.started:
+            if not run.started and run.asked_at <= patient_since + _IDLE_S:
                 self.runs.end(run, Outcome.LATE)
-            elif run.end_slot <= slot:
+            elif run.end_slot <= slot and run.started and run.lasts_s is None:
                 self.runs.end(run)
         self._release_bulk(slot)
 
@@ -212,6 +220,9 @@ class Simulation:
         application = self.world.applications[asked.application[at]]
         person = int(asked.person[at])
         request = self._request(application, person)
+        if asked.cpu is not None and asked.memory_bytes is not None:
+            amounts = {"cpu": float(asked.cpu[at]), "memory_bytes": int(asked.memory_bytes[at])}
+            request = replace(request, resources=request.resources.model_copy(update=amounts))
         self._show_load()
         decision = place(self._policy, request, self.fleet, self._rng, most=1)
         if not decision.placements:
@@ -227,6 +238,9 @@ class Simulation:
             end_slot=slot + int(asked.lasts_slots[at]),
             asked_at=float(asked.at_s[at]),
             store=next((rows[name] for name in chosen.filestores.values()), None),
+            lasts_s=None if asked.lasts_s is None else float(asked.lasts_s[at]),
+            cpu=request.resources.cpu,
+            memory_bytes=request.resources.memory_bytes,
             salt=int(asked.salt[at]),
         )  # fmt: skip
         self.runs.begin(
@@ -256,7 +270,8 @@ class Simulation:
         task = self.world.tasks[0]
         moves = task.layers or task.data_bytes or task.input_bytes or task.stream_bps or task.files
         plain = len(self.world.applications) == 1 and not moves
-        return plain and not self._lends and isinstance(self._policy, StaticPolicy)
+        static = self._scenario.trace is None and not self._lends
+        return plain and static and isinstance(self._policy, StaticPolicy)
 
     def _decide_bulk(self, slot: int, asked: Asked, block: Block) -> None:
         assert isinstance(self._policy, StaticPolicy)  # noqa: S101 - told to the type checker
@@ -279,7 +294,7 @@ class Simulation:
             self._bulk.setdefault(slot + int(lasts), []).append((request, ending))
 
     def _count_compute(self, rows: NDArray[np.intp], lasts: NDArray[np.int16], compute: float) -> None:
-        left = np.minimum(lasts, self._scenario.slots.count - len(self.blocks) + 1)
+        left = np.minimum(lasts, self.slots - len(self.blocks) + 1)
         for row in np.unique(rows):
             slots = int(left[rows == row].sum())
             used_s = slots * self._scenario.slots.length_s

@@ -58,11 +58,6 @@ def load_scenario(name: str, settings: Iterable[str] = ()) -> Scenario:
         scenario = Scenario.model_validate(text.values)
     except ValidationError as error:
         raise _explain(error, text) from error
-    if scenario.trace is not None and not Path(scenario.trace.file).is_absolute():
-        file = Path(text.place(("trace", "file")).rsplit(", line", 1)[0]).parent / scenario.trace.file
-        scenario = scenario.model_copy(
-            update={"trace": scenario.trace.model_copy(update={"file": str(file)})}
-        )
     return scenario
 
 
@@ -86,6 +81,9 @@ def _read(name: str, folder: Path, above: tuple[str, ...]) -> _Text:
             remedy=f"Give a file, or one of: {', '.join(shipped())}.",
         ) from error
     text = _parse(content, shown)
+    trace = text.values.get("trace")
+    if isinstance(trace, dict) and isinstance(trace.get("file"), str):
+        trace["file"] = str(path.parent / trace["file"])  # beside the scenario
     base = text.values.pop(BASE, None)
     if base is None:
         return text

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from master.scheduling.fleet import BANDWIDTH, CPU, DISK, Fleet
+from master.scheduling.fleet import BANDWIDTH, CPU, DISK, MEMORY, Fleet
 from master.simulation.clock import Clock
 from master.simulation.fetching import Fetching
 from master.simulation.links import Links, Transfer
@@ -30,6 +30,9 @@ class Run:
     end_slot: int
     asked_at: float
     store: int | None = None
+    lasts_s: float | None = None  # from its start; none: until `end_slot`
+    cpu: float | None = None  # none: as its task says
+    memory_bytes: float = 0.0
     salt: int = 0
     amounts: list[float] = field(default_factory=lambda: [0.0] * 5)
     room_bytes: float = 0.0
@@ -80,7 +83,8 @@ class Runs:
         task, network = self._world.tasks[run.application.task], self._scenario.network
         missing = [layer for layer in run.application.layers if not self._stock.holds(run.box, layer.name)]
         mount = network.mount_bps if run.application.data_bytes and run.store != run.box else 0
-        run.amounts[CPU] = task.compute
+        run.amounts[CPU] = task.compute if run.cpu is None else run.cpu
+        run.amounts[MEMORY] = run.memory_bytes
         run.amounts[DISK] = float(sum(layer.size_bytes for layer in missing))
         run.amounts[BANDWIDTH] = float((task.stream_bps if run.person != run.box else 0) + mount)
         self._fleet.reserve(run.box, run.amounts)
@@ -146,6 +150,8 @@ class Runs:
         run.started = True
         block, at, now = run.block, run.at, self._clock.now
         run.started_at = now
+        if run.lasts_s is not None:
+            self._clock.at(now + run.lasts_s, self.end, run)
         task = self._world.tasks[run.application.task]
         block.traffic_s[at] = now - run.launched_at
         block.outcome[at] = Outcome.STARTED
@@ -273,10 +279,10 @@ class Runs:
         self._stock.make_room(run.box)
 
     def _release(self, run: Run) -> None:
-        task, kind = self._world.tasks[run.application.task], self._tally.kind(run.box)
+        kind = self._tally.kind(run.box)
         self._fleet.release(run.box, run.amounts)
         self._use(run.box, -1)
-        self._tally.used["compute"][kind] += task.compute * (self._clock.now - run.asked_at)
+        self._tally.used["compute"][kind] += run.amounts[CPU] * (self._clock.now - run.asked_at)
         ran_s = self._clock.now - run.started_at if run.started else 0.0
         self._tally.carried("streams", run.box, run.stream_bps * ran_s / 8)
         if run.started and run.stream_bps:

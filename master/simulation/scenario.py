@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.units import Duration, Rate, Size
-from common.words import BoxKind
-from master.simulation.distributions import Amount, RateAmount, SizeAmount, WholeRange
+from common.words import LABEL, BoxKind
+from master.simulation.distributions import Amount, Distribution, RateAmount, SizeAmount, WholeRange
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+BoxName = Annotated[str, Field(pattern=LABEL)]
 Positive = Annotated[float, Field(gt=0.0)]
 
 
@@ -66,6 +67,7 @@ class Kind(Part):
     disk_bytes: SizeAmount
     link_bps: RateAmount
     access_ms: Amount
+    memory_bytes: SizeAmount = Distribution(mean=0)
     open: Share = Field(description="How many of them run other people's containers.")
     fixed: Share = Field(description="How many of them are expected to stay reachable.")
     stores_files: bool = Field(True, description="Whether it may be a filestore.")
@@ -114,6 +116,7 @@ class LayerPool(Part):
 
     count: int = Field(ge=1)
     size_bytes: Annotated[Size, Field(gt=0)]
+    on: list[str] = Field([], description="Boxes (see `boxes`) that hold them from the start; none: drawn.")
 
 
 class Task(Part):
@@ -158,13 +161,23 @@ class Cost(Part):
     launch_s: Annotated[Duration, Field(ge=0)] = 0.0
 
 
+class Column(Part):
+    """Where a trace says something: the name of a column or its position, and by what the value is multiplied."""
+
+    at: str | int
+    scale: Positive = 1.0
+
+
 class Replay(Part):
     """Requests from a trace instead of drawn ones; see docs/simulation.md for the formats."""
 
     file: str
     format: str = "openraas"
-    limit: int | None = Field(None, ge=1)
-    time_scale: Positive = 1.0
+    columns: dict[Literal["arrival", "duration", "end", "cpu", "memory", "task"], Column] = {}
+    limit: int | None = Field(None, ge=1, description="Only so many requests.")
+    time_scale: Positive = Field(1.0, description="Arrivals and durations are multiplied by it.")
+    cpu_scale: Positive = 1.0
+    memory_scale: Positive = 1.0
 
 
 class Scenario(Part):
@@ -176,6 +189,9 @@ class Scenario(Part):
     network: Network
     master: Kind | None = Field(None, description="The centre, where the cloud-only baseline computes.")
     servers: Servers
+    boxes: dict[BoxName, Kind] = Field(
+        {}, description="Servers that are named one by one, before the drawn ones."
+    )
     people: People
     pools: dict[str, LayerPool] = {}
     tasks: dict[str, Task] = Field(min_length=1)
@@ -186,13 +202,19 @@ class Scenario(Part):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
-        if self.servers.count == 0 and self.people.lends == 0:
+        servers = self.servers.count + len(self.boxes)
+        if servers == 0 and self.people.lends == 0:
             raise ValueError("servers.count: there is no box, for people.lends is 0 too")
         if sum(task.weight for task in self.tasks.values()) <= 0:
             raise ValueError("tasks: all weights are 0")
         for name, task in self.tasks.items():
             if missing := [pool for pool in task.layers if pool not in self.pools]:
                 raise ValueError(f"tasks.{name}.layers: there is no pool {missing[0]}")
-        if self.servers.count == 0 and any(task.layers or task.data_bytes for task in self.tasks.values()):
+        for name, pool in self.pools.items():
+            if unknown := [box for box in pool.on if box not in self.boxes]:
+                raise ValueError(f"pools.{name}.on: there is no box {unknown[0]}")
+        if self.trace is not None and (self.people.lends > 0 or self.people.count == 0):
+            raise ValueError("trace: it needs somebody in people.count, and people.lends 0")
+        if servers == 0 and any(task.layers or task.data_bytes for task in self.tasks.values()):
             raise ValueError("servers.count: it is 0, but one copy of everything lies on a server")
         return self

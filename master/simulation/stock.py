@@ -60,6 +60,7 @@ def _facts(
         place=place_of(world, row),
         capacity=Resources(
             cpu=float(boxes.compute[row]),
+            memory_bytes=int(boxes.memory_bytes[row]),
             disk_bytes=max(0, int(boxes.disk_bytes[row]) - taken_bytes),
             bandwidth_bps=int(boxes.link_bps[row] * world.scenario.network.reservable),
         ),

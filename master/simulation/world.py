@@ -45,6 +45,7 @@ class Boxes:
 
     kind: NDArray[np.int8]
     compute: Floats
+    memory_bytes: Floats
     disk_bytes: Floats
     link_bps: Floats
     access_ms: Floats
@@ -87,13 +88,14 @@ class World:
     def name(self, row: int) -> str:
         """What a box is called; names sort like rows."""
         kind = KINDS[self.boxes.kind[row]]
-        return f"{row:07d}-{kind}"
+        own = list(self.scenario.boxes)[row - 1 : row]
+        return f"{row:07d}-{own[0] if own and row else kind}"
 
 
 def make_world(scenario: Scenario, rngs: dict[Purpose, np.random.Generator]) -> World:
     """Draw a world; raises BadInput if what has to be on servers does not fit there."""
     boxes = _boxes(scenario, rngs[Purpose.DEVICES])
-    servers = range(1, 1 + scenario.servers.count)
+    servers = range(1, 1 + len(scenario.boxes) + scenario.servers.count)
     people = range(servers.stop, len(boxes))
     layers, applications = _catalogue(scenario, rngs[Purpose.CATALOGUE])
     world = World(
@@ -112,6 +114,7 @@ def make_world(scenario: Scenario, rngs: dict[Purpose, np.random.Generator]) -> 
 
 def _boxes(scenario: Scenario, rng: np.random.Generator) -> Boxes:
     groups: list[tuple[str, Kind, int]] = [(CENTRE, scenario.master or scenario.servers, 1)]
+    groups += [(BoxKind.SERVER.value, box, 1) for box in scenario.boxes.values()]
     groups.append((BoxKind.SERVER.value, scenario.servers, scenario.servers.count))
     devices = scenario.people.devices
     counts = _portions(scenario.people.count, [device.share for device in devices.values()])
@@ -123,7 +126,7 @@ def _boxes(scenario: Scenario, rng: np.random.Generator) -> Boxes:
     )
     amounts = {
         name: np.concatenate([getattr(kind, name).draw(rng, count) for _, kind, count in groups])
-        for name in ("compute", "disk_bytes", "link_bps", "access_ms")
+        for name in ("compute", "disk_bytes", "link_bps", "access_ms", "memory_bytes")
     }
     shares = {
         name: np.concatenate([_share(getattr(kind, name), count, rng) for _, kind, count in groups])
@@ -131,7 +134,7 @@ def _boxes(scenario: Scenario, rng: np.random.Generator) -> Boxes:
     }
     stores = np.repeat(np.array([kind.stores_files for _, kind, _ in groups]), [n for *_, n in groups])
     # People of all kinds live mixed; the centre has an area, and so a backbone, of its own.
-    first = 1 + scenario.servers.count
+    first = len(kinds) - scenario.people.count
     order = np.concatenate([np.arange(first), first + rng.permutation(scenario.people.count)])
     areas = scenario.network.areas
     area = np.concatenate([[areas], np.arange(first - 1) % areas, np.arange(scenario.people.count) % areas])
@@ -195,8 +198,13 @@ def _spread(world: World, rng: np.random.Generator) -> None:
         chosen = _holders(world, application.data_bytes, stores, room, rng, application.name)
         world.data_copies.append(chosen)
     lends = edge if world.scenario.people.lends > 0 else edge & (np.arange(len(boxes)) < world.servers.stop)
+    told = {
+        name: [1 + list(world.scenario.boxes).index(box) for box in pool.on]
+        for name, pool in world.scenario.pools.items()
+    }
     for layer in world.layers:
-        world.layer_copies.append(_holders(world, layer.size_bytes, lends, room, rng, layer.name))
+        rows = told[layer.name.rpartition("-")[0]]
+        world.layer_copies.append(rows or _holders(world, layer.size_bytes, lends, room, rng, layer.name))
 
 
 def _holders(

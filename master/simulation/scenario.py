@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from common.units import Duration, Rate, Size
 from common.words import LABEL, BoxKind
@@ -71,6 +71,13 @@ class Kind(Part):
     open: Share = Field(description="How many of them run other people's containers.")
     fixed: Share = Field(description="How many of them are expected to stay reachable.")
     stores_files: bool = Field(True, description="Whether it may be a filestore.")
+
+    @field_validator("link_bps")
+    @classmethod
+    def _has_a_link(cls, value: Distribution) -> Distribution:
+        if value.mean <= 0 or (value.sd > 0 and value.min <= 0):
+            raise ValueError("a link carries something: mean, and with sd also min, have to be above 0")
+        return value
 
 
 class Device(Kind):

@@ -56,10 +56,20 @@ class Transfer:
 class Link:
     """One box's link: what is held of it for good, what flows, and what waits (in turn only)."""
 
-    __slots__ = ("capacity_bps", "flowing", "held_bps", "held_bytes", "held_since", "moved", "waiting")
+    __slots__ = (
+        "capacity_bps",
+        "flowing",
+        "held_bps",
+        "held_bytes",
+        "held_since",
+        "moved",
+        "room_bps",
+        "waiting",
+    )
 
     def __init__(self, capacity_bps: float) -> None:
         self.capacity_bps = capacity_bps
+        self.room_bps = capacity_bps  # what transfers may take
         self.held_bps = 0.0
         self.held_since = 0.0
         self.held_bytes = 0.0  # what the holds have carried
@@ -67,15 +77,11 @@ class Link:
         self.flowing: list[Transfer] = []
         self.waiting: deque[Transfer] = deque()
 
-    @property
-    def room_bps(self) -> float:
-        """What transfers may take."""
-        return max(0.0, self.capacity_bps - self.held_bps)
-
     def hold(self, amount_bps: float, now: float) -> None:
         """Take (or with a negative amount give back) a part of the link from now on."""
         self.settle(now)
         self.held_bps = max(0.0, self.held_bps + amount_bps)
+        self.room_bps = max(0.0, self.capacity_bps - self.held_bps)
 
     def settle(self, now: float) -> None:
         """Count what the holds carried until now."""
@@ -221,24 +227,26 @@ class InTurn(Links):
     """
 
     def _enter(self, transfer: Transfer) -> None:
-        for link in transfer.ends:
-            link.waiting.append(transfer)
-        self._try(transfer)
-
-    def _try(self, transfer: Transfer) -> bool:
-        """Begin if nothing flows on either link and nobody's turn comes later for it."""
         one, other = transfer.ends
-        if one.flowing or other.flowing:
-            return False
-        ahead = [link for link in transfer.ends if link.waiting[0] is not transfer]
-        if ahead and self._done_at(transfer) > min([self._gap_ends(link) for link in ahead]):
-            return False
+        one.waiting.append(transfer)
+        other.waiting.append(transfer)
+        if not (one.flowing or other.flowing) and self._may_go(transfer):
+            self._go(transfer)
+
+    def _may_go(self, transfer: Transfer) -> bool:
+        """Whether nobody's turn comes later if it begins now; nothing flows on either link."""
+        until = min(
+            [math.inf if link.waiting[0] is transfer else self._gap_ends(link) for link in transfer.ends]
+        )
+        return until == math.inf or (until > self._clock.now and self._done_at(transfer) <= until)
+
+    def _go(self, transfer: Transfer) -> None:
+        one, other = transfer.ends
         for link in transfer.ends:
             link.waiting.remove(transfer)
             link.flowing.append(transfer)
         self._begin(transfer)
         self._rate(transfer, min(one.room_bps, other.room_bps))
-        return True
 
     def _done_at(self, transfer: Transfer) -> float:
         """When it would have arrived if it began now."""
@@ -250,18 +258,23 @@ class InTurn(Links):
 
     def _gap_ends(self, link: Link) -> float:
         """Until when the first in the queue cannot go, whatever else happens."""
-        busy = [end.flowing[0].ends_at for end in link.waiting[0].ends if end.flowing]
-        return max(busy, default=self._clock.now)
+        one, other = link.waiting[0].ends
+        far = other if one is link else one
+        return far.flowing[0].ends_at if far.flowing else self._clock.now
 
     def _out(self, transfer: Transfer) -> None:
         for link in transfer.ends:
             self._next(link)
 
     def _next(self, link: Link) -> None:
-        if link.flowing:
+        """Let the first go that may."""
+        if link.flowing or not link.waiting:
             return
-        for transfer in list(islice(link.waiting, _LOOKED_AT)):
-            if self._try(transfer):
+        gap = self._gap_ends(link) > self._clock.now
+        for transfer in islice(link.waiting, _LOOKED_AT if gap else 1):
+            one, other = transfer.ends
+            if not (one.flowing or other.flowing) and self._may_go(transfer):
+                self._go(transfer)
                 return
 
     def _leave(self, transfer: Transfer) -> None:

@@ -253,7 +253,9 @@ class Simulation:
         task = self.world.tasks[application.task]
         if task.files:
             at = self.fleet.names[0] if self._policy.scope is Scope.CENTRE else None
-            need = files_need(task.files * self._scenario.files.size_bytes, at)
+            # A box that computes and stores needs room for the layers and the files together.
+            layers = sum(layer.size_bytes for layer in application.layers)
+            need = files_need(task.files * self._scenario.files.size_bytes + layers, at)
             request = replace(request, filesets=(*request.filesets, need))
         return request
 

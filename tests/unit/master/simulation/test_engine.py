@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from common.words import Role
 from master.scheduling.fleet import BANDWIDTH, CPU, DISK
 from master.scheduling.policy import policy_names
 from master.simulation.checks import Impossible, check
 from master.simulation.engine import Simulation
+from master.simulation.fetching import Fetching
 from master.simulation.loading import load_scenario
 from master.simulation.record import FLOATS, NOBODY, Outcome
 from tests.support.simulation import GB, MB, MBIT, begin, column, kind, run, scenario
@@ -156,6 +158,22 @@ def test_storage_goes_through_the_compute_box_and_charges_both_links() -> None:
     assert result.tally.bytes["files", "desktop"] == 4 * 50 * MB
     assert result.tally.bytes["forwarded", "server"] == 4 * 50 * MB
     assert result.tally.complete == 1
+
+
+def test_a_box_that_computes_and_stores_has_room_for_the_layers_and_the_files_together() -> None:
+    servers = {"count": 2, "disk_bytes": 2_350 * MB}
+    files = {"kinds": 9, "public": 0, "size_bytes": 500 * MB}
+    world = scenario({**STORING, "layers": ["base"]}, servers=servers, files=files, keeping={"copies": 1})
+    for seed in range(4):
+        result = run(world, seed=seed)  # 4 files and the layer fit, with 250 MB to spare, where the layer is
+        assert list(column(result, "outcome")) == [Outcome.STARTED]
+    tight = scenario(
+        {**STORING, "layers": ["base"]},
+        servers={"disk_bytes": 2_050 * MB},
+        files=files,
+        keeping={"copies": 1},
+    )
+    assert list(column(run(tight), "outcome")) == [Outcome.NO_ROOM]
 
 
 def test_public_content_that_the_filestore_holds_is_not_sent_again() -> None:
@@ -329,7 +347,38 @@ def test_a_device_kind_may_be_left_out_of_the_filestores() -> None:
     simulation = begin(scenario({"compute": 1}, people={"lends": 1.0}, device=kind(stores_files=False)))
     simulation.slot(0)
     person = simulation.world.people[0]
-    from common.words import Role
-
     assert not simulation.fleet.roles[Role.FILESTORE][person]
     simulation.finish()
+
+
+def test_everybody_who_is_online_asks_in_every_slot_workers_too() -> None:
+    simulation = begin(scenario({"compute": 1}, people={"count": 20, "lends": 1.0}, slots={"count": 3}))
+    for slot in range(3):
+        simulation.slot(slot)
+        assert len(simulation.blocks[slot]) == 20
+        assert simulation.fleet.up[list(simulation.world.people)].all()
+    simulation.finish()
+
+
+@pytest.mark.parametrize(("busy_s", "pieces"), [(0.0, (2, 2)), (100.0, (0, 4))])
+def test_a_layer_comes_in_pieces_from_all_holders_and_first_from_those_that_answer_first(
+    busy_s: float, pieces: tuple[int, int]
+) -> None:
+    simulation = begin(scenario({"layers": ["base"]}, servers={"count": 3}, keeping={"copies": 2}))
+    layer = simulation.world.layers[0]
+    one, other = sorted(simulation.stock.meant[layer.name])
+    (target,) = set(simulation.world.servers) - {one, other}
+    links = simulation.links
+    parts = (simulation.world, simulation.clock, links, simulation.stock, simulation.tally)
+    links.load_s[one] = busy_s
+    Fetching(*parts).want(target, layer, [one, other], lambda _: None)
+    sent = tuple(round((links.load_s[box] - load) / 0.2) for box, load in ((one, busy_s), (other, 0.0)))
+    assert sent == pieces  # a quarter of 100 MB takes 0.2 s
+    simulation.clock.run_until(10)
+    assert simulation.stock.holds(target, layer.name)
+
+
+def test_two_that_miss_the_same_layer_on_a_box_fetch_it_once() -> None:
+    world = scenario({"layers": ["base"]}, servers={"count": 1}, people={"count": 2}, keeping={"copies": 1})
+    result = run(world, "edge")
+    assert result.tally.bytes["layers", "centre"] == 100 * MB

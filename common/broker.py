@@ -9,7 +9,8 @@ would be a report in another box's name, so here a message is what `common.celer
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery.worker.consumer import Consumer
@@ -36,6 +37,27 @@ class Channel(redis.Channel):  # type: ignore[misc]
         except ValueError as error:  # neither JSON nor UTF-8, or a body that is not base64
             logger.warning("message dropped", error=str(error)[:200])
             return True
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """kombu makes a client anew for every message; that is a third of what publishing costs."""
+        if asynchronous:
+            return super()._create_client(asynchronous)
+        client = getattr(self, "_client_kept", None)
+        if client is None or client.connection_pool is not self.pool:
+            client = self._client_kept = super()._create_client()
+        return client
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is published in this block leaves at its end, all in one round trip. Raises redis.RedisError."""
+        client = self._create_client()
+        with client.pipeline(transaction=False) as pipe:
+            self._client_kept = pipe
+            try:
+                yield
+            finally:
+                self._client_kept = client
+            pipe.execute()
 
 
 class Transport(redis.Transport):  # type: ignore[misc]

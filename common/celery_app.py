@@ -23,6 +23,7 @@ from common.redis_client import socket_options
 logger = get_logger(__name__)
 
 COLLECT_TIMEOUT_S = 1.0
+PRODUCER_S = 5.0
 
 # Direct to the queue of that name: no binding table that a wiped Redis could lose or a box could forge.
 _DIRECT = Exchange("", type="direct")
@@ -125,6 +126,13 @@ def send(app: Celery, task: str, queue_name: str, *args: Any) -> None:
     """Publish a task by name; raises kombu's OperationalError when Redis does not take it in time."""
     # Declaring the queue would ask Redis for its length: one round trip more, and a box may not read report.<box>.
     app.send_task(task, args=args, queue=queue(queue_name), declare=[])
+
+
+def send_all(app: Celery, messages: Iterable[tuple[str, str, tuple[Any, ...]]]) -> None:
+    """Publish many tasks in one round trip, each a task, its queue and its arguments; raises what `send` does."""
+    with app.producer_pool.acquire(block=True, timeout=PRODUCER_S) as producer, producer.channel.together():
+        for task, queue_name, args in messages:
+            app.send_task(task, args=args, queue=queue(queue_name), declare=[], producer=producer)
 
 
 def run_worker(app: Celery, *, concurrency: int, events: bool = False, hostname: str | None = None) -> None:

@@ -22,7 +22,15 @@ REPORT = "lifecycle.report"
 BOXES = "boxes"
 EPOCH = "fleet:epoch"
 EPOCH_READY = "fleet:ready"
+# The capped stream of what changed on which box, for the schedulers' snapshots. Only the master writes it: a box
+# that could would name others, or end the stream for everybody with an id of its choice.
+CHANGES = "fleet:changes"
+WATCH_LOCK = "lock:watch"
+CLAIMS = "queue:claims"
+STANDING = "queue:standing"
+STANDING_LOCK = "lock:standing"
 RESERVED = "reserved"
+EXPIRING = "expiring"
 JOIN_TRIES = "join:tries"
 SILENT = "silent"
 RECONCILE_LOCK = "lock:reconcile"
@@ -74,8 +82,13 @@ def wish_key(box: str) -> str:
 
 
 def reserved_key(box: str) -> str:
-    """The hash `<instance>` → reservation (JSON) on a box; written by the master alone."""
+    """The hash `<instance>` → reservation (JSON) on a box, with their sums; written by the master alone."""
     return f"{RESERVED}:{box}"
+
+
+def expiring_key(box: str) -> str:
+    """The sorted set of reservations on a box that SQL has not confirmed, by when they expire (Unix time)."""
+    return f"{EXPIRING}:{box}"
 
 
 def events_channel(deployment: str) -> str:

@@ -44,7 +44,9 @@ class Settings(BaseSettings):
         9464,
         ge=0,
         le=65535,
-        description="Metrics: the scheduler's one port further, the lifecycle's two; 0: none.",
+        description=(
+            "Metrics: the scheduler's one port further, the lifecycle's two, more schedulers' three and on; 0: none."
+        ),
     )
     redis_url: str = Field("", description="An own Redis; empty: start one under the state directory.")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite under the state directory.")
@@ -82,6 +84,16 @@ class Settings(BaseSettings):
     status_ttl_s: Duration = Field(15.0, description="A box whose status is older is not placed on.")
     lost_after_s: Duration = Field(30.0, description="A box that is silent for so long is lost.")
     reconcile_every_s: Duration = Field(3.0, description="How often wish and fact are compared.")
+    scheduler_processes: int = Field(1, ge=1, le=16, description="Schedulers that place side by side.")
+    queue_overdue_s: Duration = Field(
+        3600.0, description="Who has waited for so long is served before all others."
+    )
+    fleet_watch_s: Duration = Field(
+        1.0, description="How often it is looked which boxes changed, for the schedulers."
+    )
+    fleet_resync_s: Duration = Field(
+        15.0, description="How often a scheduler reads the whole fleet anew, beside what it hears of changes."
+    )
     reservation_s: Duration = Field(60.0, description="An unconfirmed reservation expires after this.")
     prepare_s: Duration = Field(900.0, description="Limit from placement to running.")
     redis_timeout_s: Duration = Field(5.0, description="Socket timeout towards Redis.")

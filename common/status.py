@@ -68,6 +68,11 @@ class BoxStatus(Frozen):
     alert: str = Field(
         "", max_length=500, description="Why the box has closed itself to new placements; empty: it has not."
     )
+    paused: str = Field(
+        "",
+        max_length=300,
+        description="Why its owner's rules let no new instance in now, after the box's name; empty: they do.",
+    )
     instances: int = Field(0, ge=0)
     layers_sequence: int = Field(0, ge=0, description="Grows with every change of the set `layers:<box>`.")
     layer_timer_s: float = Field(86400.0, gt=0, description="A layer that nobody uses for so long goes.")

@@ -148,7 +148,7 @@ def cordon(path: BoxPath, body: CordonBody) -> Response:
     with context().database.write() as session:
         box = services.find(session, path.box)
         services.check_may_change(current_user(), box)
-        services.cordon(session, box, body.cordoned)
+        services.cordon(session, context().redis, box, body.cordoned)
         return reply(_answer(box, _statuses().get(box.id)))
 
 

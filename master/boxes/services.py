@@ -7,7 +7,7 @@ import ipaddress
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import redis
 from pydantic import ValidationError
@@ -35,12 +35,14 @@ from master.boxes import redis_users
 from master.boxes.authority import Authority
 from master.boxes.models import Box, JoinSecret
 from master.context import MasterContext, redis_url
+from master.db.session import after_commit
 from master.deployments.models import Instance, Mount
 from master.filesets.loss import homes_lost
 from master.filesets.models import Fileset, FilesetCopy
 from master.images.models import ImageHolding
 from master.layers.models import LayerOrder
 from master.mirrors.models import Mirror
+from master.scheduler.changes import tell
 
 log = get_logger(__name__)
 
@@ -51,7 +53,12 @@ _HOST = re.compile(
 
 def statuses(client: redis.Redis) -> dict[str, BoxStatus]:
     """What every box that is up says of itself, by id. Raises redis.RedisError."""
-    boxes = sorted(str(box) for box in client.smembers(BOXES))
+    return statuses_of(client, (str(box) for box in client.smembers(BOXES)))
+
+
+def statuses_of(client: redis.Redis, names: Iterable[str]) -> dict[str, BoxStatus]:
+    """What those of these boxes that are up say of themselves. Raises redis.RedisError."""
+    boxes = sorted(set(names))
     if not boxes:
         return {}
     found: dict[str, BoxStatus] = {}
@@ -217,10 +224,19 @@ def check_may_change(user: User, box: Box) -> None:
         raise Forbidden(f"The box {box.id} is another person's.", field="box")
 
 
-def cordon(session: Session, box: Box, cordoned: bool) -> None:
+def cordon(session: Session, client: redis.Redis, box: Box, cordoned: bool) -> None:
     """Let a box take no new placements, or take them again."""
     box.cordoned = cordoned
     session.flush()
+    name = box.id
+
+    def announce() -> None:
+        try:
+            tell(client, [name])
+        except redis.RedisError as error:
+            log.warning("schedulers not told, they will see it later", box=name, error=str(error))
+
+    after_commit(session, announce)
 
 
 def remove(session: Session, client: redis.Redis, box: Box, *, force: bool = False) -> None:

@@ -37,8 +37,19 @@ def accusers(client: redis.Redis, box: str) -> list[str]:
     return sorted(str(by) for by, at in client.hgetall(lied_key(box)).items() if float(at) >= since)
 
 
-def trusted(client: redis.Redis, boxes: Iterable[str]) -> list[str]:
+def accused(client: redis.Redis, boxes: Iterable[str]) -> frozenset[str]:
+    """Those of the boxes that several accuse."""
+    names = sorted(set(boxes))
+    with client.pipeline(transaction=False) as pipe:
+        for box in names:
+            pipe.hvals(lied_key(box))
+        answers = pipe.execute()
+    since = time.time() - REMEMBERED_S
+    lately = {box: sum(float(at) >= since for at in times) for box, times in zip(names, answers, strict=True)}
+    return frozenset(box for box, count in lately.items() if count >= ACCUSERS)
+
+
+def trusted(boxes: Iterable[str], bad: frozenset[str]) -> list[str]:
     """These boxes without those that several accuse; all of them if nobody else is left."""
     named = list(boxes)
-    good = [box for box in named if len(accusers(client, box)) < ACCUSERS]
-    return good or named
+    return [box for box in named if box not in bad] or named

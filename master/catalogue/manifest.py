@@ -23,6 +23,7 @@ from common.service import Capability, ContainerPath, Egress, Readiness, Service
 from common.units import Duration, Rate, Size
 from common.words import LABEL, REPOSITORY, TAG, Access, Frozen, Name, Resources
 from master.catalogue.options import Option, OptionType, OptionValue, check
+from master.catalogue.placement import ManifestPlacement, check_placements
 
 MAXIMUM_CHARACTERS = 64 * 1024
 MAXIMUM_DEPTH = 20
@@ -124,6 +125,7 @@ class Service(Frozen):
     )
     egress: Egress = Egress()
     instances: int = Field(1, ge=1, le=64, description="How many containers of it run.")
+    placement: ManifestPlacement = ManifestPlacement()
 
     @model_validator(mode="after")
     def _is_coherent(self) -> Self:
@@ -158,11 +160,12 @@ class Manifest(Frozen):
     options: list[Option] = Field(default_factory=list, max_length=50)
 
     @model_validator(mode="after")
-    def _refers_to_its_own_options(self) -> Self:
+    def _refers_to_what_is_there(self) -> Self:
         names = [option.name for option in self.options]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"options: {name} is there twice")
+        check_placements({name: service.placement for name, service in self.services.items()})
         for name, service in self.services.items():
             for index, text in enumerate(service.command or []):
                 _check_references(f"services.{name}.command.{index}", text, self, secrets=False)
@@ -279,6 +282,7 @@ class FilledService:
     instances: int
     # Environment variable → the secret option that is its value.
     secrets: dict[str, str]
+    placement: ManifestPlacement = ManifestPlacement()
 
 
 def check_options(
@@ -316,7 +320,7 @@ def _fill_service(
     spec = ServiceSpec.model_validate(
         {
             **service.model_dump(
-                exclude={"filesets", "home", "instances", "resources", "command", "environment"}
+                exclude={"filesets", "home", "instances", "resources", "command", "environment", "placement"}
             ),
             "name": name,
             "command": [put(text) for text in service.command] if service.command else None,
@@ -327,4 +331,4 @@ def _fill_service(
         }
     )
     filesets = [FilesetMount(use.name, use.mount) for use in service.filesets]
-    return FilledService(spec, filesets, service.home, service.instances, secrets)
+    return FilledService(spec, filesets, service.home, service.instances, secrets, service.placement)

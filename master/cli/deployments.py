@@ -14,8 +14,9 @@ from common.cli import json_option, print_json
 from common.errors import OpenRaaSError
 from common.words import InstanceState
 from master.cli.client import API, Client, part
-from master.cli.output import age, details, listing
+from master.cli.output import age, details, duration, listing
 from master.cli.timeline import Follower
+from master.scheduling.order import Priority
 
 WAIT_S = 900.0
 POLL_S = 0.5
@@ -38,17 +39,26 @@ def _options(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
 @click.option(
     "--option", "options", multiple=True, callback=_options, metavar="NAME=VALUE", help="May be repeated."
 )
+@click.option(
+    "--priority",
+    type=click.Choice([item.value for item in Priority]),
+    default=Priority.NORMAL.value,
+    show_default=True,
+    help="Its class while it waits for room; high is for operators.",
+)
 @click.option("--wait/--no-wait", default=True, help="Follow it until it runs (the default), or not.")
 @click.option("--timeout", type=float, default=WAIT_S, show_default=True, help="Seconds to wait at most.")
 @json_option
-def run(application: str, options: dict[str, str], wait: bool, timeout: float, as_json: bool) -> None:
+def run(
+    application: str, options: dict[str, str], priority: str, wait: bool, timeout: float, as_json: bool
+) -> None:
     """Start APPLICATION, show what happens, and print the address that opens it."""
     with Client() as client:
         # The key lets a call that is sent again after a broken connection start nothing twice.
         deployment = client.request(
             "POST",
             f"{API}/deployments",
-            json={"application": application, "options": options},
+            json={"application": application, "options": options, "priority": priority},
             headers={"Idempotency-Key": uuid.uuid4().hex},
         ).json()
         if wait:
@@ -124,12 +134,27 @@ def ps(everything: bool, everybody: bool, as_json: bool) -> None:
         "ID": lambda item: item["id"],
         "APPLICATION": lambda item: item["application"],
         "STATE": lambda item: item["state"],
+        "WAITS": lambda item: next((_place(i) for i in item["instances"] if i["queue"]), "-"),
         "BOX": lambda item: ",".join(sorted({i["box"] for i in item["instances"] if i["box"]})) or "-",
         "AGE": lambda item: age(item["created_at"]),
     }
     if everybody:
         columns["USER"] = lambda item: item["user"]
     listing(found, columns, as_json=as_json, empty="Nothing runs.")
+
+
+def _place(instance: dict[str, Any]) -> str:
+    """Where a waiting instance stands."""
+    queue = instance["queue"]
+    return f"{queue['place']} of {queue['waiting']}" if queue["place"] else "?"
+
+
+def _start(instance: dict[str, Any]) -> str:
+    """When a waiting instance should start."""
+    start = instance["queue"]["estimated_start"]
+    if start is None:
+        return "unknown"
+    return f"in about {duration(start - time.time())}"
 
 
 @click.command()
@@ -161,6 +186,8 @@ def show(deployment: str, as_json: bool) -> None:
                 "State": instance["state"],
                 "Box": instance["box"],
                 "Why": instance["error"] or instance["reason"],
+                "Queue": _place(instance) if instance["queue"] else None,
+                "Starts": _start(instance) if instance["queue"] else None,
                 "Layers from": ", ".join(instance["depositories"]),
             }
         )

@@ -57,7 +57,12 @@ def done(message: str, value: object, *, as_json: bool) -> None:
 
 def age(moment: float) -> str:
     """How long ago, for people."""
-    seconds = max(0, int(time.time() - moment))
+    return duration(time.time() - moment)
+
+
+def duration(length_s: float) -> str:
+    """A length of time for people, in its largest unit; never negative."""
+    seconds = max(0, int(length_s))
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds // length} {unit}"

@@ -53,5 +53,9 @@ class Follower:
                 self._console.print(describe(row, deployment["created_at"]))
         if self._status is not None:
             reasons = [item["reason"] for item in deployment["instances"] if item["reason"]]
-            told = f"{deployment['state']}  {reasons[0] if reasons else ''}"
+            queues = [item["queue"] for item in deployment["instances"] if item["queue"]]
+            places = [
+                f", number {queue['place']} of {queue['waiting']}" for queue in queues if queue["place"]
+            ]
+            told = f"{deployment['state']}{''.join(places[:1])}  {reasons[0] if reasons else ''}"
             self._status.update(escape(told))

@@ -13,7 +13,8 @@ from master.deployments import services
 from master.deployments.opening import open_url
 from master.deployments.output_answer import OutputQuery, answer_output
 from master.deployments.presentation import DeploymentSummary, DeploymentView, summarise
-from master.deployments.reading import view_of
+from master.deployments.reading import queue_of, view_of
+from master.scheduling.order import Priority
 from master.web.current import context, reply
 
 api = APIBlueprint(
@@ -32,6 +33,9 @@ class NewDeployment(BaseModel):
 
     application: str = Field(min_length=1, max_length=64)
     options: dict[str, JsonValue] = Field(default_factory=dict)
+    priority: Priority = Field(
+        Priority.NORMAL, description="Its class while it waits for room; high is for operators."
+    )
 
 
 class Idempotency(BaseModel):
@@ -74,7 +78,9 @@ _PLAIN_TEXT: dict[str, object] = {"content": {"text/plain": {"schema": {"type": 
 
 def _show(deployment_id: str, status: int = 200) -> Response:
     with context().database.read() as session:
-        view = view_of(session, services.find_deployment(session, current_user(), deployment_id))
+        view = view_of(
+            session, context().redis, services.find_deployment(session, current_user(), deployment_id)
+        )
     answer = reply(view, status)
     if status != 200:
         answer.headers["Location"] = url_for("deployments_api.show", id=deployment_id)
@@ -92,7 +98,9 @@ def start(header: Idempotency, body: NewDeployment) -> Response:
                 f"Option {name}: expected a text, a number or true or false.", field=f"options.{name}"
             )
         options[name] = value
-    deployment = services.request_deployment(context(), current_user(), body.application, options, key)
+    deployment = services.request_deployment(
+        context(), current_user(), body.application, options, key, priority=body.priority
+    )
     return _show(deployment.id, 202)
 
 
@@ -108,8 +116,9 @@ def list_deployments(query: Page) -> Response:
             limit=query.limit,
             offset=query.offset,
         )
+        queue = queue_of(context().redis, found)
         answer = DeploymentList(
-            deployments=[summarise(item) for item in found], limit=query.limit, offset=query.offset
+            deployments=[summarise(item, queue) for item in found], limit=query.limit, offset=query.offset
         )
     return reply(answer)
 

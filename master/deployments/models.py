@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from master.accounts.models import User
@@ -27,6 +27,9 @@ class Deployment(Base):
     )
     wanted: Mapped[str] = mapped_column(String(16), default="running")
     lease_end: Mapped[float]
+    priority: Mapped[str] = mapped_column(
+        String(8), default="normal", server_default="normal", doc="Its class while it waits."
+    )
     idempotency_key: Mapped[str | None] = mapped_column(String(80), index=True)
     created_at: Mapped[Moment]
     ended_at: Mapped[float | None]
@@ -47,6 +50,12 @@ class Instance(Base):
     state_at: Mapped[Moment]
     error: Mapped[str | None] = mapped_column(String(1000))
     exit_code: Mapped[int | None]
+    # What it asks for, of its manifest and options; here too so that shares can be summed up.
+    cpu: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    memory_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    disk_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    bandwidth_bps: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    gpu: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     image_digest: Mapped[str] = mapped_column(
         ForeignKey("images.digest"), doc="What the tag named: an image, or an index of several platforms."
     )

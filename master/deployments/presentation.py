@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from common.words import InstanceState
 from master.deployments.models import Deployment, Instance, Mount, TimelineRow
+from master.history.accuracy import predicted_and_taken
+from master.history.predicted import PREDICTED
 
 # The furthest behind says how far a deployment is; what went wrong comes first.
 _ORDER = [
@@ -60,9 +62,12 @@ class LeftOutView(BaseModel):
 class QueueView(BaseModel):
     """Where a waiting instance stands."""
 
-    ahead: int = Field(description="Instances that have waited longer.")
-    latest_start: float | None = Field(
-        description="Unix time by when the first lease ends that may make room."
+    place: int | None = Field(description="1 is served next. None: the scheduler has not said yet.")
+    waiting: int | None = Field(description="How many wait.")
+    estimated_start: float | None = Field(
+        description=(
+            "Unix time when it will start, by leases and by how long others kept what runs now; none: unknown."
+        )
     )
 
 
@@ -77,6 +82,7 @@ class InstanceSummary(BaseModel):
     reason: str | None = Field(description="Why this box, or why it waits.")
     error: str | None
     exit_code: int | None
+    queue: QueueView | None = Field(description="None unless it waits for room.")
 
 
 class InstanceView(InstanceSummary):
@@ -86,8 +92,9 @@ class InstanceView(InstanceSummary):
     state_at: float
     depositories: list[str]
     considered: list[LeftOutView]
-    queue: QueueView | None = Field(description="None unless it waits for room.")
     mounts: list[MountView]
+    predicted_s: float | None = Field(None, description="How long the start was expected to take.")
+    started_s: float | None = Field(None, description="How long it took, from the placement to running.")
     timeline: list[TimelineView]
 
 
@@ -151,10 +158,11 @@ def state_of(wanted: str, states: Sequence[InstanceState]) -> InstanceState:
     return min(states, key=_ORDER.index)
 
 
-def summarise(deployment: Deployment) -> DeploymentSummary:
-    """For a list; reads user and instances."""
+def summarise(deployment: Deployment, queue: Mapping[str, QueueView]) -> DeploymentSummary:
+    """For a list; reads user and instances. `queue` are the places of the instances that wait."""
     return DeploymentSummary(
-        **_common(deployment), instances=[InstanceSummary(**_instance(i)) for i in deployment.instances]
+        **_common(deployment),
+        instances=[InstanceSummary(**_instance(item, queue.get(item.id))) for item in deployment.instances],
     )
 
 
@@ -183,7 +191,7 @@ def _common(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _instance(instance: Instance) -> dict[str, Any]:
+def _instance(instance: Instance, queue: QueueView | None) -> dict[str, Any]:
     return {
         "id": instance.id,
         "service": instance.service,
@@ -193,22 +201,25 @@ def _instance(instance: Instance) -> dict[str, Any]:
         "reason": instance.reason,
         "error": instance.error,
         "exit_code": instance.exit_code,
+        "queue": queue,
     }
 
 
 def _describe_instance(instance: Instance, filesets: dict[str, str], queue: QueueView | None) -> InstanceView:
     manifest = instance.deployment.manifest
     service = manifest.get("services", {}).get(instance.service, {})
+    predicted_s, started_s = predicted_and_taken(instance.timeline, instance.generation)
     return InstanceView(
-        **_instance(instance),
+        **_instance(instance, queue),
         image=service.get("image", instance.image_digest),
         state_at=instance.state_at,
         depositories=sorted({box for boxes in instance.depositories.values() for box in boxes}),
-        queue=queue,
         considered=[LeftOutView.model_validate(item) for item in instance.considered],
         mounts=[
             _mount(mount, filesets) for mount in instance.mounts if mount.generation == instance.generation
         ],
+        predicted_s=predicted_s,
+        started_s=started_s,
         timeline=[_row(row) for row in instance.timeline],
     )
 
@@ -259,7 +270,7 @@ def waterfall(instance: InstanceView, created_at: float) -> list[Bar]:
     if ready is not None:
         # The report that the instance runs may overtake that of its last step.
         rows = rows[: ready + 1] + [row for row in rows[ready + 1 :] if row.at <= rows[ready].at]
-    timed = [row for row in rows if row.took_s is not None and row.state is not InstanceState.STOPPING]
+    timed = [row for row in rows if _takes_time(row)]
     if not timed:
         return []
     # Boxes' clocks differ a little: nothing begins before the request.
@@ -267,6 +278,10 @@ def waterfall(instance: InstanceView, created_at: float) -> list[Bar]:
     whole = max(max(row.at for row in timed) - begin, 1e-3)
     bars = [_bar(row, begin, whole) for row in timed]
     return sorted(bars, key=lambda bar: (bar.began_s, bar.began_s + bar.took_s))
+
+
+def _takes_time(row: TimelineView) -> bool:
+    return row.took_s is not None and row.state is not InstanceState.STOPPING and row.step != PREDICTED
 
 
 def _bar(row: TimelineView, begin: float, whole: float) -> Bar:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from common.errors import NotFound, Unavailable
-from common.names import PLACE, SCHEDULER_QUEUE
+from common.errors import Forbidden, NotFound, Unavailable
 from common.signing import seal
 from common.words import InstanceState, new_id
 from master.accounts.models import User, UserRole
@@ -19,7 +17,7 @@ from master.catalogue.options import OptionValue
 from master.catalogue.services import find_application
 from master.context import MasterContext
 from master.deployments.events import add_row
-from master.deployments.messages import send_later
+from master.deployments.messages import wake_scheduler
 from master.deployments.models import Deployment, Instance
 from master.filesets.models import FilesetKind
 from master.filesets.services import find
@@ -28,17 +26,9 @@ from master.images.models import Image
 from master.images.services import holders as image_holders
 from master.images.services import is_expected, resolve
 from master.lifecycle.instances import Steps
-from master.lifecycle.states import ON_A_BOX, WAITING
+from master.scheduling.order import Priority
 
 Options = Mapping[str, OptionValue]
-
-
-@dataclass(frozen=True)
-class QueuePlace:
-    """Where a queued instance stands, and by when it starts at the latest if the leases now running end."""
-
-    ahead: int
-    latest_start: float | None
 
 
 def request_deployment(
@@ -47,13 +37,18 @@ def request_deployment(
     application: str,
     options: Options,
     idempotency_key: str | None = None,
+    *,
+    priority: Priority = Priority.NORMAL,
 ) -> Deployment:
     """Write the wish down and wake the scheduler.
 
     A repeated `idempotency_key` of the same person gives the deployment of the first time. Raises NotFound for
-    an unknown application, image or fileset, BadInput for options out of range, Unavailable when no box holds
-    the image or a fileset; in all of these nothing is written.
+    an unknown application, image or fileset, BadInput for options out of range, Forbidden for a priority that is
+    not this person's to take, Unavailable when no box holds the image or a fileset; in all of these nothing is
+    written.
     """
+    if priority is Priority.HIGH and user.role == UserRole.USER.value:
+        raise Forbidden("Only operators may go before others.", field="priority", remedy="Leave it out.")
     with context.database.write() as session:
         if idempotency_key and (known := _asked_before(session, user, idempotency_key)) is not None:
             return known
@@ -77,6 +72,7 @@ def request_deployment(
             },
             lease_end=time.time() + (manifest.lease or context.settings.lease_s),
             idempotency_key=idempotency_key,
+            priority=priority.value,
         )
         session.add(deployment)
         _add_instances(session, context, deployment, services, images)
@@ -112,11 +108,12 @@ def _add_instances(
                 generation=1,
                 state=InstanceState.REQUESTED.value,
                 image_digest=images[name].digest,
+                **service.spec.resources.model_dump(),
             )
             session.add(instance)
             session.flush()
             add_row(session, context.redis, instance, "requested", detail=f"{deployment.title} for you.")
-            send_later(session, context.celery, PLACE, SCHEDULER_QUEUE, instance.id, instance.generation)
+            wake_scheduler(session, context.celery, context.redis, instance.id, instance.generation)
 
 
 def _usable_image(session: Session, context: MasterContext, service: FilledService) -> Image:
@@ -178,20 +175,3 @@ def stop_deployment(context: MasterContext, user: User, deployment_id: str, *, w
             steps.stop(session, instance, why or f"{user.name} stopped it.")
         _ = deployment.instances, deployment.user
     return deployment
-
-
-def queue_place(session: Session, instance: Instance) -> QueuePlace | None:
-    """Where a waiting instance stands; none if it does not wait."""
-    if InstanceState(instance.state) not in WAITING:
-        return None
-    ahead = session.scalar(
-        select(func.count())
-        .select_from(Instance)
-        .where(Instance.state.in_([state.value for state in WAITING]), Instance.state_at < instance.state_at)
-    )
-    first_end = session.scalar(
-        select(func.min(Deployment.lease_end))
-        .join(Instance, Instance.deployment_id == Deployment.id)
-        .where(Instance.state.in_([state.value for state in ON_A_BOX]))
-    )
-    return QueuePlace(ahead or 0, first_end)

@@ -16,7 +16,7 @@ from master.deployments import services
 from master.deployments.opening import open_url
 from master.deployments.output_answer import OutputQuery, answer_output
 from master.deployments.presentation import DeploymentView, remaining_s, summarise, waterfall
-from master.deployments.reading import view_of
+from master.deployments.reading import queue_of, view_of
 from master.web.current import context
 from master.web.streams import View, event_stream
 
@@ -36,8 +36,9 @@ def mine() -> str:
         found = services.list_deployments(
             session, user, everybody=everybody, limit=PER_PAGE + 1, offset=(page - 1) * PER_PAGE
         )
+        queue = queue_of(context().redis, found)
         deployments = [
-            (summarise(item), item.manifest.get("icon") or item.title[:1]) for item in found[:PER_PAGE]
+            (summarise(item, queue), item.manifest.get("icon") or item.title[:1]) for item in found[:PER_PAGE]
         ]
     return render_template(
         "deployments.html",
@@ -50,7 +51,9 @@ def mine() -> str:
 
 def _read(deployment: str) -> DeploymentView:
     with context().database.read() as session:
-        return view_of(session, services.find_deployment(session, current_user(), deployment))
+        return view_of(
+            session, context().redis, services.find_deployment(session, current_user(), deployment)
+        )
 
 
 def _values(view: DeploymentView) -> dict[str, object]:

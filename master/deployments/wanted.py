@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -11,12 +13,16 @@ from common.service import ServiceSpec
 from common.words import MountMode
 from master.catalogue.manifest import FilledService, Manifest, fill
 from master.deployments.models import Instance, Mount
+from master.deployments.neighbours import beside_and_apart, spread_of
 from master.filesets.models import Fileset, FilesetKind
 from master.filesets.services import find, holders, home_of
 from master.images.models import Image
 from master.images.services import blobs_of
 from master.images.variants import variants_of
 from master.scheduling.request import FilesetNeed, Layer, Place, PlacementRequest, Variant
+
+# So many different applications with options are kept filled in.
+REMEMBERED = 512
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,13 @@ class Wanted:
 def filled_service(instance: Instance) -> FilledService:
     """The instance's service, with the options that the person chose."""
     deployment = instance.deployment
-    manifest = Manifest.model_validate(deployment.manifest)
-    return fill(manifest, deployment.options)[instance.service]
+    return _filled(json.dumps(deployment.manifest), json.dumps(deployment.options))[instance.service]
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _filled(manifest: str, options: str) -> dict[str, FilledService]:
+    """A classroom asks for the same thing many times, and all that runs is looked at every few seconds."""
+    return fill(Manifest.model_validate(json.loads(manifest)), json.loads(options))
 
 
 def wanted(session: Session, instance: Instance, *, home_limit_bytes: int) -> Wanted:
@@ -63,15 +74,29 @@ def wanted(session: Session, instance: Instance, *, home_limit_bytes: int) -> Wa
     return Wanted(filled, session.get_one(Image, instance.image_digest), tuple(mounts))
 
 
-def placement_request(session: Session, instance: Instance, want: Wanted, near: Place) -> PlacementRequest:
-    """The pure request that policies see."""
+def placement_request(
+    session: Session, instance: Instance, want: Wanted, near: Place, variants: tuple[Variant, ...]
+) -> PlacementRequest:
+    """The pure request that policies see; `variants` are those of its image."""
+    rules = want.filled.placement
+    beside, apart = beside_and_apart(session, instance, rules)
     return PlacementRequest(
         resources=want.spec.resources,
-        variants=tuple(_variant(image) for image in variants_of(session, want.image)),
+        variants=variants,
         filesets=tuple(_need(session, instance, mount) for mount in want.mounts),
         near=near,
         excluded=frozenset(instance.excluded),
+        boxes=frozenset(rules.boxes),
+        labels=tuple(sorted(rules.labels.items())),
+        beside=beside,
+        apart=apart,
+        spread=spread_of(session, instance, rules),
     )
+
+
+def image_variants(session: Session, image: Image) -> tuple[Variant, ...]:
+    """What can be run of an image, as policies see it."""
+    return tuple(_variant(item) for item in variants_of(session, image))
 
 
 def _variant(image: Image) -> Variant:

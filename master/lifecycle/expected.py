@@ -22,6 +22,7 @@ from master.filesets.services import HELD, REMOVED
 from master.images.models import Image, ImageHolding
 from master.images.services import blobs_of
 from master.layers.models import LayerOrder
+from master.lifecycle.reads import Reads
 from master.lifecycle.states import ON_A_BOX
 from master.lifecycle.subjects import fileset_subject, image_subject, layers_subject
 from master.lifecycle.wishes import (
@@ -103,7 +104,11 @@ def _hold(session: Session, context: MasterContext, holding: ImageHolding) -> Ex
             version=holding.version,
             wanted="held" if holding.wanted == "held" else "removed",
             image=image_source(
-                session, context, image, _holders(context, image, holding.box_id), holding.box_id
+                context,
+                Reads(session, context),
+                image.digest,
+                _holders(context, image, holding.box_id),
+                holding.box_id,
             ),
         )
         return BoxWish(holding.box_id, wish)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import time
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.logs import get_logger
-from common.names import PLACE, SCHEDULER_QUEUE
+from common.names import PLACE_WAITING, SCHEDULER_QUEUE
 from common.words import InstanceState as S
 from common.words import Role
 from master.context import MasterContext
 from master.db.session import after_commit
 from master.deployments.events import add_row, set_state
-from master.deployments.messages import send_later
+from master.deployments.messages import send_later, wake_scheduler
 from master.deployments.models import Instance, Mount
 from master.deployments.wanted import filled_service
 from master.lifecycle.states import ON_A_BOX, WAITING
@@ -31,6 +32,8 @@ from master.lifecycle.wishes import (
 from master.scheduler.reservations import Reservation, Reservations
 
 log = get_logger(__name__)
+
+_WAITING = [state.value for state in WAITING]
 
 
 def current_mounts(instance: Instance) -> list[Mount]:
@@ -98,7 +101,7 @@ class Steps:
         instance.wish_version = 0
         if without is not None:
             instance.excluded = [*instance.excluded, without]
-        send_later(session, self._context.celery, PLACE, SCHEDULER_QUEUE, instance.id, instance.generation)
+        wake_scheduler(session, self._context.celery, self._context.redis, instance.id, instance.generation)
 
     def _leave_box(self, session: Session, instance: Instance) -> None:
         for mount in current_mounts(instance):
@@ -120,6 +123,9 @@ class Steps:
             self._reservations.release(box, identity)
 
         after_commit(session, leave)
+        # Whoever waits may take the room at once.
+        if session.scalar(select(Instance.id).where(Instance.state.in_(_WAITING)).limit(1)):
+            send_later(session, self._context.celery, PLACE_WAITING, SCHEDULER_QUEUE)
 
     def _close_deployment(self, instance: Instance) -> None:
         deployment = instance.deployment

@@ -16,6 +16,7 @@ from common.logs import bind, get_logger
 from common.metrics import serve_metrics
 from common.settings import settings
 from master.context import MasterContext, make_context
+from master.lifecycle.herald import Herald
 from master.lifecycle.reconcile import Reconciler
 from master.lifecycle.reports import Reports
 
@@ -84,8 +85,13 @@ def main() -> None:
     logs.configure(conf.log_level, json_lines=conf.log_format == "json", process="lifecycle")
     context = make_context(conf, queues=[names.LIFECYCLE_QUEUE], name="lifecycle")
     register(context.celery, context)
+    herald = Herald(context.redis, every_s=conf.fleet_watch_s)
+    herald.start()
     serve_metrics(conf.metrics_port and conf.metrics_port + METRICS_OFFSET)
-    run_worker(context.celery, concurrency=CONCURRENCY, events=True, hostname="lifecycle@master")
+    try:
+        run_worker(context.celery, concurrency=CONCURRENCY, events=True, hostname="lifecycle@master")
+    finally:
+        herald.stop()
 
 
 if __name__ == "__main__":

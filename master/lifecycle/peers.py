@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import redis
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common.wishes import ImageSource
 from common.words import InstanceState
-from master.boxes.services import statuses
 from master.deployments.models import Instance
 
 # With so many others a box has enough to ask; more would only make wishes longer.
@@ -16,36 +16,40 @@ MOST_PEERS = 8
 FETCHING = (InstanceState.PLACED.value, InstanceState.PREPARING.value)
 
 
-def others_fetching(session: Session, instance: Instance) -> list[Instance]:
-    """Instances on other boxes for which the same image may be on its way, the newest first, one per box."""
-    if instance.state not in FETCHING:
-        return []
-    found = session.scalars(
-        select(Instance)
+class Peer(NamedTuple):
+    """An instance for which an image may be on its way to a box."""
+
+    instance: str
+    box: str
+
+
+def fetching(session: Session, image_digest: str, *, besides: Collection[str] = ()) -> list[Peer]:
+    """For whom an image may be on its way, the newest first; enough of them, not all."""
+    rows = session.execute(
+        select(Instance.id, Instance.box_id)
         .where(
-            Instance.image_digest == instance.image_digest,
+            Instance.image_digest == image_digest,
             Instance.state.in_(FETCHING),
             Instance.box_id.is_not(None),
-            Instance.box_id != instance.box_id,
+            Instance.id.not_in(besides),
         )
         .order_by(Instance.state_at.desc(), Instance.id)
         .limit(4 * MOST_PEERS)
     )
-    by_box: dict[str, Instance] = {}
-    for other in found:
-        by_box.setdefault(str(other.box_id), other)
+    return [Peer(instance, str(box)) for instance, box in rows]
+
+
+def others(instance: Instance, peers: Iterable[Peer]) -> list[Peer]:
+    """Of these the newest on other boxes, one per box; none if the instance itself fetches no more."""
+    if instance.state not in FETCHING:
+        return []
+    by_box: dict[str, Peer] = {}
+    for peer in peers:
+        if peer.box != instance.box_id:
+            by_box.setdefault(peer.box, peer)
     return list(by_box.values())[:MOST_PEERS]
 
 
-def with_peers(session: Session, client: redis.Redis, instance: Instance, source: ImageSource) -> ImageSource:
-    """The image's source with the boxes that fetch it too and say where they can be reached."""
-    others = [str(other.box_id) for other in others_fetching(session, instance)]
-    if not others:
-        return source
-    known = statuses(client)
-    fronts = {
-        box: status.front
-        for box in others
-        if (status := known.get(box)) is not None and status.front is not None
-    }
-    return source.model_copy(update={"endpoints": {**source.endpoints, **fronts}, "fetching": sorted(fronts)})
+def others_fetching(session: Session, instance: Instance) -> list[Peer]:
+    """Instances on other boxes for which the same image may be on its way."""
+    return others(instance, fetching(session, instance.image_digest))

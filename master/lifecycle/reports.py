@@ -276,7 +276,7 @@ class Reports:
         if instance is None:
             return False
         named = {name for boxes in instance.depositories.values() for name in boxes}
-        named |= {str(other.box_id) for other in others_fetching(session, instance)}
+        named |= {peer.box for peer in others_fetching(session, instance)}
         accuse(self._context.redis, named.intersection(report.boxes), by=box)
         return bool(named.intersection(report.boxes))
 

@@ -11,15 +11,14 @@ import time
 from dataclasses import dataclass
 
 import redis
-from kombu.exceptions import OperationalError
+from kombu.exceptions import LimitExceeded, OperationalError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common.celery_app import send
+from common.celery_app import send, send_all
 from common.logs import get_logger
 from common.names import converge_task, role_queue, wish_key
 from common.signing import SealKey, seal
-from common.status import BoxStatus
 from common.tickets import LayerTicket, issue
 from common.wishes import (
     ComputeWish,
@@ -35,14 +34,12 @@ from common.wishes import (
 )
 from common.words import Endpoint, InstanceState, MountMode, Role
 from master.boxes.models import Box
-from master.boxes.services import statuses
 from master.context import MasterContext
 from master.deployments.models import Instance, Mount
 from master.deployments.wanted import filled_service
 from master.filesets.models import Fileset
-from master.images.models import Image
-from master.images.services import blobs_of, build_source
-from master.lifecycle.peers import with_peers
+from master.lifecycle.peers import others
+from master.lifecycle.reads import Reads
 from master.mirrors.models import Mirror
 from master.mirrors.services import mirror_subject
 
@@ -64,14 +61,18 @@ def mount_subject(mount: Mount) -> str:
     return f"{mount.instance_id}.{mount.fileset_id}"
 
 
-def compute_wish(session: Session, context: MasterContext, instance: Instance) -> BoxWish:
-    """What the instance's compute box is to do. The instance is placed."""
+def compute_wish(
+    session: Session, context: MasterContext, instance: Instance, reads: Reads | None = None
+) -> BoxWish:
+    """What the instance's compute box is to do. The instance is placed. `reads` serve several wishes."""
+    reads = reads or Reads(session, context)
     filled = filled_service(instance)
-    box = session.get_one(Box, instance.box_id)
-    image = session.get_one(Image, instance.variant_digest or instance.image_digest)
+    assert instance.box_id is not None  # noqa: S101 - a placed instance has a box
+    box = reads.box(instance.box_id)
+    digest = instance.variant_digest or instance.image_digest
     mounts = [mount for mount in instance.mounts if mount.generation == instance.generation]
     stopped = InstanceState(instance.state) in UNWANTED or instance.deployment.wanted != "running"
-    source = image_source(session, context, image, instance.depositories, box.id)
+    source = image_source(context, reads, digest, instance.depositories, box.id)
     wish = ComputeWish(
         subject=instance.id,
         generation=instance.generation,
@@ -81,7 +82,7 @@ def compute_wish(session: Session, context: MasterContext, instance: Instance) -
         instance=instance.id,
         deployment=instance.deployment_id,
         service=filled.spec,
-        image=with_peers(session, context.redis, instance, source),
+        image=_with_peers(reads, instance, source),
         mounts=[mount_wish(mount) for mount in mounts],
         sealed=_sealed(context.seal_key, instance, filled.secrets, box),
     )
@@ -89,34 +90,38 @@ def compute_wish(session: Session, context: MasterContext, instance: Instance) -
 
 
 def image_source(
-    session: Session, context: MasterContext, image: Image, depositories: dict[str, list[str]], box: str
+    context: MasterContext, reads: Reads, digest: str, depositories: dict[str, list[str]], box: str
 ) -> ImageSource:
     """The image for one box: its blobs, who holds each, and a ticket to read them."""
-    known = statuses(context.redis)
-    endpoints = {
-        name: front for name in _named(depositories) if (front := _front(known.get(name))) is not None
-    }
+    known = reads.statuses(_named(depositories))
+    endpoints = {name: status.front for name, status in known.items() if status.front is not None}
     ticket = LayerTicket(
-        expires_at=time.time() + context.settings.layer_ticket_s,
-        box=box,
-        blobs=frozenset(blob.digest for blob in blobs_of(image)),
+        expires_at=time.time() + context.settings.layer_ticket_s, box=box, blobs=reads.blobs(digest)
     )
-    source = build_source(session, image, endpoints, issue(context.signer, ticket))
+    source = reads.source(digest)
     blobs = [
         blob.model_copy(
             update={"boxes": [name for name in depositories.get(blob.digest, ()) if name in endpoints]}
         )
         for blob in source.blobs
     ]
-    return source.model_copy(update={"blobs": blobs})
+    return source.model_copy(
+        update={"blobs": blobs, "endpoints": endpoints, "ticket": issue(context.signer, ticket)}
+    )
+
+
+def _with_peers(reads: Reads, instance: Instance, source: ImageSource) -> ImageSource:
+    """The image's source with the boxes that fetch it too and say where they can be reached."""
+    peers = others(instance, reads.fetching(instance.image_digest))
+    if not peers:
+        return source
+    known = reads.statuses([peer.box for peer in peers])
+    fronts = {box: status.front for box, status in known.items() if status.front is not None}
+    return source.model_copy(update={"endpoints": {**source.endpoints, **fronts}, "fetching": sorted(fronts)})
 
 
 def _named(depositories: dict[str, list[str]]) -> set[str]:
     return {name for names in depositories.values() for name in names}
-
-
-def _front(status: BoxStatus | None) -> Endpoint | None:
-    return status.front if status is not None else None
 
 
 def mount_wish(mount: Mount) -> MountWish:
@@ -219,11 +224,12 @@ class WishWriter:
             for item, token in signed:
                 pipe.hset(wish_key(item.box), wish_field(item.wish.role, item.wish.subject), token)
             pipe.execute()
-            for item, _ in signed:
-                if isinstance(item.wish, LayersWish):
-                    continue  # also for boxes that consume no depository's queue: they read their list
-                self.wake(item.box, Role(item.wish.role), item.wish.subject, item.wish.generation)
-        except (redis.RedisError, OperationalError) as error:
+            # Orders about layers are also for boxes that consume no depository's queue: they read their list.
+            send_all(
+                self._context.celery,
+                [_task(item) for item, _ in signed if not isinstance(item.wish, LayersWish)],
+            )
+        except (redis.RedisError, OperationalError, LimitExceeded) as error:
             log.warning("wishes not written", boxes=sorted({item.box for item in wishes}), error=str(error))
 
     def _signed(self, item: BoxWish) -> str | None:
@@ -250,6 +256,12 @@ class WishWriter:
         """What is on a box's list: field → (generation, version)."""
         fields = self._context.redis.hgetall(wish_key(box))
         return {str(field): _order(str(token)) for field, token in fields.items()}
+
+
+def _task(item: BoxWish) -> tuple[str, str, tuple[str, int]]:
+    """What wakes a box for a wish."""
+    role = Role(item.wish.role)
+    return converge_task(role), role_queue(role, item.box), (item.wish.subject, item.wish.generation)
 
 
 def _order(token: str) -> tuple[int, int]:

@@ -1,241 +1,151 @@
-"""Places one instance: fleet, policy, reservation, commit, and then the messages that follow from it."""
+"""Places what waits, in batches: order, claim, decide on the snapshot, reserve, commit.
+
+A batch is decided on this process's own picture of the fleet and reserved optimistically; whoever loses a race takes
+the next candidate, then looks at the fleet again. Several schedulers work side by side: each claims its part of the
+queue, and one Lua script decides about room.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
-import numpy as np
 import redis
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from common.errors import NotFound
 from common.logs import get_logger
 from common.metrics import PLACEMENTS
-from common.words import InstanceState, MountMode, Resources
-from master.boxes.models import Box
-from master.boxes.standing import trusted
 from master.context import MasterContext
-from master.db.session import after_commit
-from master.deployments.events import set_state
-from master.deployments.models import Instance, Mount
-from master.deployments.wanted import Wanted, active_writer, placement_request, wanted
-from master.filesets.models import Fileset, FilesetCopy, FilesetKind
-from master.lifecycle.peers import others_fetching
-from master.lifecycle.states import WAITING
-from master.lifecycle.wishes import BoxWish, WishWriter, compute_wish, depository_boxes, offer_wishes
-from master.scheduler.fleet_reader import FleetReader
-from master.scheduler.reservations import Reservation, Reservations
-from master.scheduling.place import place
+from master.deployments.models import Instance
+from master.history.reading import HistoryReader
+from master.scheduler.asks import Ask, Asks, waits
+from master.scheduler.deciding import Decider
+from master.scheduler.forecasting import Forecaster
+from master.scheduler.outlook import Outlook
+from master.scheduler.queue import Claims, Queued, in_order, read_queue, read_shares
+from master.scheduler.reservations import Reservations
+from master.scheduler.snapshot import Snapshot
+from master.scheduler.writing import PUT_OFF, QUEUED, STALE, Placements
 from master.scheduling.policy import load_policy
-from master.scheduling.request import UNPACKED_FACTOR, Decision, Place, Placement
 
 log = get_logger(__name__)
 
-HOLDERS_PER_BLOB = 16
-LEFT_OUT_KEPT = 50
+BATCH = 64
+MOST_BATCHES = 32
+# Whoever found no room is tried again when there may be more of it, and now and then in any case: time passes for
+# the room that is kept for others too.
+TRY_AGAIN_S = 15.0
 
 
 class Scheduler:
-    """One per scheduler process."""
+    """One per scheduler process; one thread at a time."""
 
     def __init__(self, context: MasterContext) -> None:
+        conf = context.settings
         self._context = context
-        self._reader = FleetReader(context.redis)
-        self._reservations = Reservations(context.redis)
-        self._writer = WishWriter(context)
-        self._policy = load_policy(context.settings.policy, context.settings)
-        self._rng = np.random.default_rng()
+        self._policy = load_policy(conf.policy, conf)
+        self._snapshot = Snapshot(context.redis, context.database, resync_s=conf.fleet_resync_s)
+        self._history = HistoryReader(context.database)
+        self._outlook = Outlook(context.database)
+        self._asks = Asks(context)
+        self._claims = Claims(context.redis)
+        reservations = Reservations(context.redis)
+        self._placements = Placements(context, reservations)
+        self._decider = Decider(
+            self._policy, self._snapshot, reservations, self._outlook, reservation_s=conf.reservation_s
+        )
+        self._forecaster = Forecaster(context, self._policy, self._snapshot, self._outlook, self._asks)
+        self._refused: dict[tuple[str, int], tuple[int, float]] = {}
 
     def place(self, instance_id: str, generation: int) -> str:
-        """Place an instance if it still waits; returns the outcome: placed, queued, stale or failed.
+        """Place what waits; returns what became of this instance: placed, queued, stale or failed.
 
         Raises redis.RedisError or Unavailable when the parts it needs are away; the reconciler sends it again.
         """
-        with self._context.database.write() as session:
-            instance = session.get(Instance, instance_id)
-            if not self._waits(instance, generation):
-                return "stale"
-            assert instance is not None  # noqa: S101 - told to the type checker
-            try:
-                want = wanted(session, instance, home_limit_bytes=self._context.settings.home_limit_bytes)
-            except NotFound as error:
-                self._fail(session, instance, str(error))
-                return "failed"
-            request = placement_request(session, instance, want, Place())
-            cordoned = list(session.scalars(select(Box.id).where(Box.cordoned)))
-        fleet = self._reader.read(cordoned)
-        decision = place(self._policy, request, fleet, self._rng, explain=True)
-        outcome = self._commit(instance_id, generation, want, decision)
-        PLACEMENTS.labels(self._policy.name, outcome).inc()
-        return outcome
-
-    @staticmethod
-    def _waits(instance: Instance | None, generation: int) -> bool:
-        return (
-            instance is not None
-            and instance.generation == generation
-            and InstanceState(instance.state) in WAITING
-            and instance.deployment.wanted == "running"
-        )
-
-    def _fail(self, session: Session, instance: Instance, message: str) -> None:
-        instance.error = message
-        set_state(session, self._context.redis, instance, InstanceState.FAILED, "failed", detail=message)
-
-    def _commit(self, instance_id: str, generation: int, want: Wanted, decision: Decision) -> str:
-        """Reserve the best placement whose room is still there, and write it down."""
-        reason = decision.waits_for
-        for placement in decision.placements:
-            reservation = self._reservation(placement, instance_id, generation, want.spec.resources)
-            answer = self._reservations.take(reservation)
-            if answer != "reserved":
-                reason = f"{placement.compute} was taken a moment ago ({answer})."
-                continue
-            if self._write(placement, reservation, want, decision):
-                return "placed"
-            self._reservations.release(placement.compute, instance_id)
-            return "stale"
-        return self._queue(instance_id, generation, reason, decision)
-
-    def _reservation(
-        self, placement: Placement, instance_id: str, generation: int, amounts: Resources
-    ) -> Reservation:
-        layers = round(placement.missing_bytes * (1 + UNPACKED_FACTOR))
-        return Reservation(
-            box=placement.compute,
-            instance=instance_id,
-            generation=generation,
-            amounts=amounts + Resources(disk_bytes=layers),
-            expires_at=time.time() + self._context.settings.reservation_s,
-        )
-
-    def _write(
-        self, placement: Placement, reservation: Reservation, want: Wanted, decision: Decision
-    ) -> bool:
-        with self._context.database.write() as session:
-            instance = session.get(Instance, reservation.instance)
-            if not self._waits(instance, reservation.generation):
-                return False
-            assert instance is not None  # noqa: S101 - told to the type checker
-            instance.box_id = placement.compute
-            instance.depositories = {
-                digest: trusted(self._context.redis, boxes)[:HOLDERS_PER_BLOB]
-                for digest, boxes in placement.depositories.items()
-            }
-            instance.variant_digest = placement.image or None
-            instance.reason = placement.reason
-            instance.considered = _explain(decision)
-            instance.wish_version = 1
-            for mount in want.mounts:
-                mode = placement.modes[mount.fileset.id]
-                self._mount(session, instance, mount.fileset, mount.target, mode, placement)
-            session.flush()
-            session.refresh(instance)
-            set_state(
-                session,
-                self._context.redis,
-                instance,
-                InstanceState.PLACED,
-                "placed",
-                detail=placement.reason,
-            )
-            wishes = [compute_wish(session, self._context, instance)]
-            wishes += offer_wishes(instance, depositories=depository_boxes(session))
-            wishes += self._introduce(session, instance)
-            after_commit(session, lambda: self._reservations.confirm(_confirmed(reservation)))
-            after_commit(session, lambda: self._writer.write(*wishes))
-        return True
-
-    def _mount(
-        self,
-        session: Session,
-        instance: Instance,
-        fileset: Fileset,
-        target: str,
-        mode: MountMode,
-        placement: Placement,
-    ) -> None:
-        fileset = session.get_one(Fileset, fileset.id, with_for_update=True)
-        store = placement.filestores[fileset.id]
-        if fileset.kind == FilesetKind.HOME.value and not fileset.copies:
-            session.add(FilesetCopy(fileset_id=fileset.id, box_id=store, version=fileset.version))
-        if mode is MountMode.READ_WRITE:
-            mode = _write_permission(session, instance, fileset, placement.compute)
-        session.add(
-            Mount(
-                instance_id=instance.id,
-                generation=instance.generation,
-                target=target,
-                fileset_id=fileset.id,
-                fileset_version=fileset.version,
-                mode=mode.value,
-                box_id=store,
-                compute_box_id=placement.compute,
-                fence=fileset.fence,
-            )
-        )
-
-    def _introduce(self, session: Session, instance: Instance) -> list[BoxWish]:
-        """Tell those who fetch the same image already of the one more."""
-        others = others_fetching(session, instance)
-        for other in others:
-            other.wish_version += 1
-        session.flush()
-        return [compute_wish(session, self._context, other) for other in others]
-
-    def _queue(self, instance_id: str, generation: int, reason: str, decision: Decision) -> str:
-        """No box can take it now: it waits, and says what for."""
-        with self._context.database.write() as session:
-            instance = session.get(Instance, instance_id)
-            if not self._waits(instance, generation):
-                return "stale"
-            assert instance is not None  # noqa: S101 - told to the type checker
-            changed = instance.reason != reason
-            instance.reason, instance.considered = reason, _explain(decision)
-            if instance.state != InstanceState.QUEUED.value:
-                set_state(
-                    session, self._context.redis, instance, InstanceState.QUEUED, "queued", detail=reason
-                )
-            elif changed:
-                log.info("still queued", instance=instance_id, reason=reason)
-        return "queued"
+        outcome = self.run().get(instance_id, PUT_OFF)
+        if outcome != PUT_OFF:
+            return outcome
+        with self._context.database.read() as session:
+            return QUEUED if waits(session.get(Instance, instance_id), generation) else STALE
 
     def place_waiting(self) -> None:
-        """Try everything that waits, longest waiting first."""
-        with self._context.database.read() as session:
-            waiting = session.execute(
-                select(Instance.id, Instance.generation)
-                .where(Instance.state.in_([state.value for state in WAITING]))
-                .order_by(Instance.state_at, Instance.id)
-            ).all()
-        for instance_id, generation in waiting:
+        """Place what waits; what cannot be done now is left to the next round."""
+        try:
+            self.run()
+        except redis.RedisError as error:
+            log.warning("placement put off", error=str(error))
+
+    def run(self) -> dict[str, str]:
+        """Try everything that waits and may have room now, in fair order; returns what became of what was tried."""
+        outcomes: dict[str, str] = {}
+        self._snapshot.update()
+        self._history.tell(self._snapshot.fleet)
+        for _ in range(MOST_BATCHES):
+            ordered = self._in_order()
+            worth = [item for item in ordered if self._is_worth_trying(item, outcomes)]
+            mine = self._claims.take([item.instance for item in worth[: 4 * BATCH]], BATCH)
+            if not mine:
+                break
             try:
-                self.place(instance_id, generation)
-            except redis.RedisError as error:
-                log.warning("placement put off", instance=instance_id, error=str(error))
-                return
-            except Exception:
-                # Those behind it in the queue must not wait for one that this master cannot place.
-                log.exception("placement failed", instance=instance_id)
+                outcomes |= self._place_batch([item for item in worth if item.instance in mine], ordered)
+            finally:
+                self._claims.release(mine)
+        self._forecaster.refresh()
+        return outcomes
+
+    def _in_order(self) -> list[Queued]:
+        with self._context.database.read() as session:
+            queued = read_queue(session)
+            several = len({item.waiting.person for item in queued}) > 1
+            held = read_shares(session) if several else {}
+        return in_order(queued, held, self._snapshot.fleet, overdue_s=self._context.settings.queue_overdue_s)
+
+    def _is_worth_trying(self, item: Queued, outcomes: dict[str, str]) -> bool:
+        if outcomes.get(item.instance, PUT_OFF) != PUT_OFF:
+            return False
+        known = self._refused.get((item.instance, item.generation))
+        if known is None:
+            return True
+        version, at = known
+        return version != self._snapshot.roomier or time.monotonic() - at > TRY_AGAIN_S
+
+    def _place_batch(self, mine: Sequence[Queued], ordered: Sequence[Queued]) -> dict[str, str]:
+        asks, outcomes = self._asks.read(mine)
+        trying = _one_at_a_time(asks)
+        outcomes |= {ask.instance: PUT_OFF for ask in asks if ask not in trying}
+        taken, refused = self._decider.decide(trying, self._head(mine, ordered))
+        outcomes |= self._placements.write(taken, refused)
+        self._remember([item.ask for item in refused], ordered)
+        for outcome in outcomes.values():
+            PLACEMENTS.labels(self._policy.name, outcome).inc()
+        return outcomes
+
+    def _head(self, mine: Sequence[Queued], ordered: Sequence[Queued]) -> Ask | None:
+        """The first of the queue, if it found no room before and is not tried now: nobody may delay it."""
+        first = ordered[0]
+        if not first.refused or first in mine:
+            return None
+        asks, _ = self._asks.read([first])
+        return asks[0] if asks else None
+
+    def _remember(self, refused: Sequence[Ask], ordered: Sequence[Queued]) -> None:
+        waiting = {(item.instance, item.generation) for item in ordered}
+        self._refused = {key: value for key, value in self._refused.items() if key in waiting}
+        now = (self._snapshot.roomier, time.monotonic())
+        self._refused |= {(ask.instance, ask.queued.generation): now for ask in refused}
 
 
-def _write_permission(session: Session, instance: Instance, fileset: Fileset, box: str) -> MountMode:
-    """One writer: this box may write if nobody else does; a new writer gets a higher fence."""
-    writer = active_writer(session, fileset, besides=instance.id)
-    if writer is not None and writer != box:
-        return MountMode.READ_ONLY
-    if writer is None:
-        fileset.fence += 1
-        fileset.writer_box_id = box
-    return MountMode.READ_WRITE
+def _one_at_a_time(asks: Sequence[Ask]) -> list[Ask]:
+    """Of those that would write the same fileset the first, and of a person's that look at where others run.
 
-
-def _explain(decision: Decision) -> list[dict[str, str]]:
-    return [{"box": item.box, "why": item.why} for item in decision.left_out[:LEFT_OUT_KEPT]]
-
-
-def _confirmed(reservation: Reservation) -> Reservation:
-    return Reservation(
-        reservation.box, reservation.instance, reservation.generation, reservation.amounts, 0.0
-    )
+    Where the first goes decides where the others may.
+    """
+    seen: set[tuple[str, str]] = set()
+    chosen = []
+    for ask in asks:
+        heeds = {("home", mount.fileset.id) for mount in ask.want.mounts if mount.mode == "rw"}
+        if ask.request.spread is not None or ask.request.beside or ask.request.apart:
+            heeds.add(("neighbours", ask.queued.waiting.person))
+        if not heeds & seen:
+            chosen.append(ask)
+        seen |= heeds
+    return chosen

@@ -50,6 +50,7 @@ def facts_of(
         architecture=status.architecture,
         zstd=status.engine is not None and status.engine.zstd,
         full=bool(status.alert),
+        paused=status.paused,
         cordoned=cordoned,
         offers=status.offers_layers,
         labels=status.labels,

@@ -82,10 +82,12 @@ class Fleet:
         self.s_per_byte = np.ones(rows)  # of its link, as expected
         self.inbound_bytes = np.zeros(rows)  # what it still fetches
         self.outbound_bytes = np.zeros(rows)  # what it is still to send
-        self.distrust = np.zeros(rows)  # 0 to 1: how likely it fails what it is given
+        self.distrust = np.zeros(rows)  # 0 to 1: how likely it fails what it is given to compute
+        self.store_distrust = np.zeros(rows)  # the same of a filestore
+        self.doubted = np.zeros(rows, dtype=bool)  # a depository that failed too often lately
         self.launches: dict[str, Floats] = {}  # image → seconds to launch it, per kind
         self.mount_s = MOUNT_S
-        self.layers = LayerBook(self.serving)
+        self.layers = LayerBook(self.serving, self.doubted)
         self.network = Network(rows, backbone_ms)
         self.filesets: Register[tuple[str, int]] = Register()  # (fileset, version)
         self.labels: Register[tuple[str, str]] = Register()  # (key, value)
@@ -134,9 +136,10 @@ class Fleet:
             self._suited.clear()
             self.layers.forget_columns()
         self.network.put(row, box.place)
+        if self.capacity[BANDWIDTH, row] != box.capacity.bandwidth_bps:
+            self.set_rate(row, box.capacity.bandwidth_bps)  # until history tells better
         self.capacity[:, row] = amounts_of(box.capacity)
         self.reserved[:, row] = amounts_of(box.reserved)
-        self.set_rate(row, box.capacity.bandwidth_bps)
         self.layers.replace(row, box.layers)
         self.filesets.replace(row, box.filesets)
         self.labels.replace(row, frozenset(box.labels.items()))
@@ -196,6 +199,12 @@ class Fleet:
     def set_rate(self, row: int, rate_bps: float) -> None:
         """What a box's link is expected to carry."""
         self.s_per_byte[row] = 8.0 / max(1.0, rate_bps)
+
+    def set_doubted(self, row: int, is_doubted: bool) -> None:
+        """A depository is asked only where there is nobody else, or like all others again."""
+        if self.doubted[row] != is_doubted:
+            self.doubted[row] = is_doubted
+            self.layers.ask_others()
 
     def begin_fetch(self, row: int, missing_bytes: float, sources: Indices) -> None:
         """A box begins to fetch layers from others, which send in proportion to their rates."""
@@ -320,7 +329,7 @@ class Fleet:
         serving = bool(self.up[row] and self.offers[row] and not self.central[row])
         if serving != self.serving[row]:
             self.serving[row] = serving
-            self.layers.served_by(self.serving)
+            self.layers.ask_others()
 
     def _load(self, row: int, amount: float, sources: Indices) -> None:
         self.inbound_bytes[row] += amount
@@ -343,7 +352,7 @@ class Fleet:
         self._runs.clear()
         self._suited.clear()
         self.network.grow(more)
-        self.layers.resize(self.serving)
+        self.layers.resize(self.serving, self.doubted)
 
     def _code(self, architecture: str) -> int:
         if architecture not in self.architectures:

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 
 # A transfer asks at most so many boxes for one layer.
 MOST_SOURCES = 16
+_EVENLY = np.arange(MOST_SOURCES, dtype=np.intp)
 COLUMN_BYTES = 512 * 2**20
 
 
@@ -98,30 +99,34 @@ class Column:
 
 
 class LayerBook:
-    """The layers of a fleet. `serving` says which rows give layers to others now; the fleet keeps it."""
+    """The layers of a fleet. The fleet keeps which rows give layers to others now (`serving`).
 
-    def __init__(self, serving: Bools) -> None:
+    It also keeps which of them are `doubted`: those are asked only where there is nobody else.
+    """
+
+    def __init__(self, serving: Bools, doubted: Bools) -> None:
         self._serving = serving
+        self._doubted = doubted
         self._serving_version = 0
         self._version = 0  # grows with every change of who holds or serves what
         self._blobs: dict[str, _Blob] = {}
         self._held: list[set[str]] = [set() for _ in range(len(serving))]
         self._columns: OrderedDict[tuple[str, ...], Column] = OrderedDict()
 
-    def resize(self, serving: Bools) -> None:
+    def resize(self, serving: Bools, doubted: Bools) -> None:
         """The fleet has more rows now; columns are made anew."""
         self._held += [set() for _ in range(len(serving) - len(self._held))]
         self.forget_columns()
-        self.served_by(serving)
+        self._serving, self._doubted = serving, doubted
+        self.ask_others()
 
     def forget_columns(self) -> None:
         """Columns are made anew: what a box would run has changed."""
         while self._columns:
             self._drop(next(iter(self._columns)))
 
-    def served_by(self, serving: Bools) -> None:
-        """Other boxes give layers from now on."""
-        self._serving = serving
+    def ask_others(self) -> None:
+        """Other boxes serve, or are doubted, from now on."""
         self._serving_version += 1
         self._version += 1
 
@@ -228,8 +233,10 @@ class LayerBook:
         if blob.seen != now:
             rows = blob.holders.rows
             rows = rows[self._serving[rows]]
+            trusted = rows[~self._doubted[rows]]
+            rows = trusted if len(trusted) else rows
             if len(rows) > MOST_SOURCES:
-                rows = rows[np.linspace(0, len(rows) - 1, MOST_SOURCES).astype(np.intp)]
+                rows = rows[_EVENLY * len(rows) // MOST_SOURCES]
             blob.sources, blob.names, blob.seen = rows, None, now
             blob.turn += 1
         return blob.sources

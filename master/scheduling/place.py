@@ -13,10 +13,11 @@ from master.scheduling.estimate import predict
 from master.scheduling.fleet import Fleet
 from master.scheduling.holders import Indices
 from master.scheduling.layers import Bools, Floats
-from master.scheduling.policy import Policy, Sharing
+from master.scheduling.policy import Policy
 from master.scheduling.request import Decision, FilesetNeed, LeftOut, Placement, PlacementRequest
 
 CANDIDATES = 5
+DISTRUSTED_MS = 1000.0
 # Up to so many are found by looking for the least again and again, which is quicker than any sorting.
 _FEW = 8
 
@@ -34,9 +35,9 @@ def place(
 
     With `explain` the decision says of every box that is up why it was left out, and what the request waits for.
     """
-    rows = choose(policy, request, fleet, rng, most=most)
+    rows, able = _choose(policy, request, fleet, rng, most)
     out = left_out(request, fleet, policy.scope, policy.sharing) if explain else ()
-    placements = tuple(compose(policy, request, fleet, row) for row in rows)
+    placements = tuple(_compose(policy, request, fleet, row, able) for row in rows)
     waits_for = _waits_for(out) if explain and not rows else ""
     return Decision(placements, out, waits_for)
 
@@ -54,16 +55,24 @@ def choose(
     What the request prefers (a box that may write its home, a box with fewer of its kind) goes before any cost;
     of boxes that cost the same the first row wins.
     """
+    return _choose(policy, request, fleet, rng, most)[0]
+
+
+def _choose(
+    policy: Policy, request: PlacementRequest, fleet: Fleet, rng: np.random.Generator, most: int
+) -> tuple[list[int], int]:
+    """These rows, and how many boxes were eligible."""
     mask = eligible(request, fleet, policy.scope, policy.sharing)
-    if not mask.any():
-        return []
+    able = int(np.count_nonzero(mask))
+    if not able:
+        return [], 0
     cost = policy.cost(request, fleet, rng)
     chosen: list[int] = []
     for tier in _tiers(request, fleet, mask):
         chosen += cheapest(cost, tier, most - len(chosen))
         if len(chosen) >= most:
             break
-    return chosen
+    return chosen, able
 
 
 def cheapest(cost: Floats, mask: Bools, most: int) -> list[int]:
@@ -114,13 +123,13 @@ def _neighbours(request: PlacementRequest, fleet: Fleet) -> Indices:
     return counts
 
 
-def compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int) -> Placement:
-    """The placement that follows from computing on box `row`."""
+def _compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int, able: int) -> Placement:
+    """The placement that follows from computing on box `row`, one of `able`."""
     compute = fleet.names[row]
     filestores: dict[str, str] = {}
     modes: dict[str, MountMode] = {}
     for need in request.filesets:
-        filestores[need.fileset] = fleet.names[nearest_store(need, fleet, row, policy.sharing)]
+        filestores[need.fileset] = fleet.names[store_for(need, fleet, row, policy)]
         elsewhere = need.writer is not None and need.writer != compute
         modes[need.fileset] = MountMode.READ_ONLY if elsewhere else need.mode
     image, missing = "", 0
@@ -132,17 +141,24 @@ def compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int) -
             layer.digest: source_names(layer.digest, fleet, policy.sharing) for layer in variant.layers
         }
     layers = f"{show_size(missing)} of layers to fetch" if missing else "all layers are there"
-    reason = f"{compute} is {policy.reason(request, fleet, row)}; {layers}."
+    among = f"of {able} eligible boxes" if able > 1 else "and the only eligible box"
+    reason = f"{compute} is {policy.reason(request, fleet, row)} {among}; {layers}."
     predicted = predict(request, fleet, row)
     return Placement(compute, image, filestores, modes, depositories, missing, reason, predicted)
 
 
-def nearest_store(need: FilesetNeed, fleet: Fleet, row: int, sharing: Sharing = Sharing.ALL) -> int:
-    """The filestore for a compute box: itself if it can be, whatever its height says, else the nearest."""
+def store_for(need: FilesetNeed, fleet: Fleet, row: int, policy: Policy) -> int:
+    """The filestore for a compute box: itself if it can be, whatever its height says, else the nearest.
+
+    A policy that goes by records holds a filestore that is sure to fail for so much further away.
+    """
     if row in fleet.filestores(need):
         return row
-    rows = stores(need, fleet, sharing)
-    return int(rows[fleet.network.distance_ms(fleet.network.place_of(row), rows).argmin()])
+    rows = stores(need, fleet, policy.sharing)
+    away = fleet.network.distance_ms(fleet.network.place_of(row), rows)
+    if policy.by_record:
+        away += fleet.store_distrust[rows] * DISTRUSTED_MS
+    return int(rows[away.argmin()])
 
 
 def _waits_for(out: tuple[LeftOut, ...]) -> str:

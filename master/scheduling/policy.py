@@ -45,6 +45,9 @@ class Policy(ABC):
     # Whether a box keeps the layers that it fetched for an instance once that has ended.
     keeps_layers: ClassVar[bool] = True
 
+    # Whether filestores are chosen by their record too, or by their distance alone.
+    by_record: ClassVar[bool] = False
+
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """The policy with the weights that the operator set."""

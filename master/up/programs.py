@@ -28,17 +28,25 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def master_programs(settings: Settings, layout: Layout) -> list[Program]:
-    """Web, scheduler, lifecycle, beat and Flower."""
+    """Web, schedulers, lifecycle, beat and Flower."""
     common = environment(settings)
 
-    def module(name: str, path: str) -> Program:
-        return Program(name, (sys.executable, "-m", path), common, MASTER_PRIORITY, autostart=False)
+    def module(name: str, path: str, *arguments: str) -> Program:
+        return Program(
+            name, (sys.executable, "-m", path, *arguments), common, MASTER_PRIORITY, autostart=False
+        )
+
+    more = [
+        module(f"scheduler-{number}", "master.scheduler.main", str(number))
+        for number in range(2, settings.scheduler_processes + 1)
+    ]
 
     return [
         Program(
             WEB, _web(settings, layout), common, MASTER_PRIORITY, stop_wait_s=WEB_STOP_S, autostart=False
         ),
         module("scheduler", "master.scheduler.main"),
+        *more,
         module("lifecycle", "master.lifecycle.main"),
         module("beat", "master.lifecycle.beat"),
         module(FLOWER, "master.up.flower_main"),

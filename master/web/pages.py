@@ -26,6 +26,7 @@ ICONS = frozenset({"chart", "chat", "code", "desktop", "files", "globe", "notebo
 _STEPS = {
     "requested": "Asked for",
     "queued": "Waiting for room",
+    "predicted": "Start predicted",
     "placed": "Place found",
     "preparing": "Box begins",
     "offer": "Layers offered",

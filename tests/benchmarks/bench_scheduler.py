@@ -3,6 +3,8 @@
 The pure part: random applications, people and boxes; after each decision its reservation is applied, its layers
 arrive, and instances end, so that the fleet is about as full all the time. Choices are checked, outside the
 clock, against tests/support/plain_placement.py, which goes through all boxes one by one.
+
+The whole road: through Celery, Redis, reservation and commit, with two scheduler processes and 50 producers.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import argparse
 import sys
 
 from tests.benchmarks.lines import report
-from tests.benchmarks.scheduler import pure
+from tests.benchmarks.scheduler import pure, road
 
 
 def main() -> int:
@@ -20,8 +22,10 @@ def main() -> int:
     parser.add_argument("--decisions", type=int, default=4000, help="per fleet")
     parser.add_argument("--checked", type=int, default=20, help="of them compared with the plain program")
     parser.add_argument("--boxes", type=int, nargs="*", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--runs", type=int, default=3, help="of the whole road, on each database; 0: none")
     options = parser.parse_args()
-    return report(pure.cases(options.boxes, options.decisions, options.checked))
+    cases = pure.cases(options.boxes, options.decisions, options.checked) if options.boxes else []
+    return report([*cases, *road.end_to_end(options.runs)])
 
 
 if __name__ == "__main__":

@@ -197,6 +197,30 @@ def clean(state_dir: Path, as_json: bool) -> None:
         click.echo(f"Removed {line}.")
 
 
+@box.command()
+@_state_dir
+def off(state_dir: Path) -> None:
+    """End all that runs on this box and take nothing new, until `openraas box on`."""
+    _turn(state_dir, off=True)
+    click.echo("Switched off: instances end within seconds and are placed on other boxes.")
+
+
+@box.command()
+@_state_dir
+def on(state_dir: Path) -> None:
+    """Take instances again after `openraas box off`."""
+    _turn(state_dir, off=False)
+    click.echo("Switched on.")
+
+
+def _turn(state_dir: Path, *, off: bool) -> None:
+    from workers.box.config import Identity
+    from workers.box.owner import Switch
+
+    Identity.load(state_dir)
+    Switch(state_dir).turn(off=off)
+
+
 @box.command(hidden=True)
 @_state_dir
 def worker(state_dir: Path) -> None:

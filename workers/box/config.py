@@ -14,6 +14,7 @@ from common.files import read_secret, write_secret
 from common.join import JoinAnswer
 from common.units import Duration, Rate, Size
 from common.words import BoxId, BoxKind, Coordinate, Frozen, Name, Role
+from workers.box.owner import Hours, OwnerRules
 
 CONFIG_FILE = "box.toml"
 IDENTITY_FILE = "identity.json"
@@ -52,6 +53,15 @@ class BoxConfig(Frozen):
     layers_out_bps: Rate | None = Field(None, description="Limit of serving layers; none: the line's.")
     gpu: int | None = Field(None, ge=0)
     labels: dict[str, str] = Field(default_factory=dict)
+    lend_hours: list[Hours] = Field(
+        default_factory=list, description="When new instances are taken, by the box's clock; none: always."
+    )
+    most_load: float | None = Field(
+        None, gt=0, description="Run queue per core from which on no new instance is taken; none: any."
+    )
+    most_temperature_c: float | None = Field(
+        None, gt=0, description="Temperature above which no new instance is taken; none: any."
+    )
     owner: Name | None = Field(None, description="Whose box this is; none: who made the token.")
     coordinate: Coordinate = Coordinate()
     allow_private_egress: bool = Field(
@@ -106,6 +116,11 @@ class BoxConfig(Frozen):
             raise BadInput(
                 f"{source}: {field}: {first['msg']}.", field=field, remedy="See openraas box join --help."
             ) from error
+
+    @property
+    def owner_rules(self) -> OwnerRules:
+        """When the owner lets new instances in."""
+        return OwnerRules(tuple(self.lend_hours), self.most_load, self.most_temperature_c)
 
     def with_engine(self) -> BoxConfig:
         """The same with the engine that `DOCKER_HOST` names, as for every Docker tool, unless the owner chose."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from secrets import token_hex
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from common.redis_client import is_loopback
 from common.status import BoxStatus, DiskUse
 from common.words import Endpoint, Resources, Role
 from workers.box import capacity
+from workers.box.owner import Switch
 from workers.box.role import BoxContext, RoleFacts, RoleWorker
 from workers.depository.holdings import Timer
 
@@ -124,6 +126,10 @@ class Heartbeat:
         """The box as it is now."""
         config = self._context.config
         facts = [role.facts() for role in self._roles]
+        load, temperature_c = capacity.load_per_core(), capacity.temperature_c()
+        paused = config.owner_rules.paused(
+            datetime.now().astimezone(), load, temperature_c, is_off=Switch(config.state_dir).is_off
+        )
         alert = " ".join(fact.alert for fact in facts if fact.alert)
         return BoxStatus(
             box=config.box,
@@ -142,8 +148,9 @@ class Heartbeat:
             coordinate=config.coordinate,
             capacity=self._capacity,
             used=sum((fact.used for fact in facts), Resources()),
-            load=capacity.load_per_core(),
-            temperature_c=capacity.temperature_c(),
+            load=load,
+            temperature_c=temperature_c,
+            paused=paused,
             disk=self._disk(facts),
             instances=sum(fact.instances for fact in facts),
             layers_sequence=max(0, self._layers_sequence),

@@ -71,6 +71,15 @@ class Caretaking:
         wanted = {wish.subject for wish in self._wishes()}
         return [row for row in self._tools.instances.held() if row.instance not in wanted]
 
+    def send_away(self) -> list[InstanceRow]:
+        """The owner wants nothing to run here: what runs is ended, and the master places it elsewhere."""
+        held = [row for row in self._tools.instances.held() if row.state is not Stage.ENDING]
+        for row in held:
+            log.warning("instance sent away by the owner", instance=row.instance)
+            message = f"The owner has switched {self._tools.context.config.box} off."
+            self._tools.instances.end(row, reason="no-room", message=message)
+        return held
+
     def _wishes(self) -> list[ComputeWish]:
         return [wish for wish in self._tools.context.wishes.all() if isinstance(wish, ComputeWish)]
 

@@ -9,6 +9,7 @@ from common.wishes import ComputeWish, Wish
 from common.words import Resources, Role
 from workers.box import capacity
 from workers.box.jobs import Lane
+from workers.box.owner import Switch
 from workers.box.role import BoxContext, RoleFacts
 from workers.compute.caretaking import Caretaking
 from workers.compute.ending import Ending
@@ -51,6 +52,7 @@ class Compute:
         self._holdings = Holdings(context.table, ContentStore(context.paths.store))
         self._keeper = Keeper(context, self._holdings)
         self._engine: EngineFacts | None = None
+        self._switch = Switch(context.config.state_dir)
         self._is_depository = Role.DEPOSITORY in context.config.roles
 
     def start(self) -> None:
@@ -145,8 +147,11 @@ class Compute:
         )
 
     def tidy(self) -> None:
-        """See Caretaking; instances for which no wish is left are undone."""
+        """See Caretaking; instances for which no wish is left are undone, and all where the owner switched off."""
         self._caretaking.look()
+        if self._switch.is_off:
+            for row in self._caretaking.send_away():
+                self._wake(row.instance)
         for row in self._caretaking.unwanted():
             self._wake(row.instance)
         if not self._is_depository:

@@ -19,6 +19,7 @@ class StartSoonest(Policy):
     """The cost is in seconds of waiting; the weights say what a millisecond of round trip and a failure are worth."""
 
     name = "start-soonest"
+    by_record = True
 
     def __init__(self, *, latency_weight: float = 0.02, distrust_weight_s: float = 30.0) -> None:
         self._latency_weight = latency_weight

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,50 +19,17 @@ from master.lifecycle.reconcile import Reconciler
 from master.lifecycle.reports import Reports
 from master.scheduler.service import Scheduler
 from tests.support.master import FakeBox, add_application, add_image, add_user, image_digests
-from tests.support.redis import RedisServer, free_port, wait_until
-
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-LIMIT_S = 60
+from tests.support.postgresql import is_there, run_postgresql
+from tests.support.redis import RedisServer
 
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    """The URL of a private server, run by the user `postgres` because it refuses to run as root."""
-    if not PROGRAMS or os.geteuid() != 0:
+    """The URL of a private server."""
+    if not is_there():
         pytest.skip("PostgreSQL is not installed, or this is not root")
-    programs, owner = PROGRAMS[-1], pwd.getpwnam("postgres")
-    directory = Path(tempfile.mkdtemp(prefix="orspg-"))
-    os.chown(directory, owner.pw_uid, owner.pw_gid)
-    port = free_port()
-    run = ["runuser", "-u", "postgres", "--"]
-    subprocess.run(
-        [*run, str(programs / "initdb"), "-D", str(directory / "data"), "-A", "trust", "--no-sync"],
-        check=True, capture_output=True, timeout=LIMIT_S, cwd="/",
-    )  # fmt: skip
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={directory} -c fsync=off"
-    server = [
-        *run,
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        str(programs / "postgres"),
-        "-D",
-        str(directory / "data"),
-    ]
-    process = subprocess.Popen(
-        [*server, *options.split()], cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
-    try:
-        wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, LIMIT_S, "PostgreSQL's answer")
-        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run(
-            [*run, str(programs / "pg_ctl"), "stop", "-m", "immediate", "-D", str(directory / "data")],
-            check=False, capture_output=True, timeout=LIMIT_S, cwd="/",
-        )  # fmt: skip
-        process.wait(LIMIT_S)
-        shutil.rmtree(directory, ignore_errors=True)
+    with run_postgresql() as url:
+        yield url
 
 
 def test_a_request_takes_its_whole_road_on_postgresql(

@@ -26,11 +26,13 @@ from common.words import Endpoint, MountMode, Resources, Role
 from master.boxes.standing import accusers
 from master.context import MasterContext
 from master.deployments.models import Deployment, Instance
-from master.deployments.services import queue_place, request_deployment, stop_deployment
+from master.deployments.services import request_deployment, stop_deployment
 from master.filesets.models import Fileset, FilesetKind
 from master.lifecycle.reconcile import Reconciler
 from master.lifecycle.reports import MOST_TRIES, Reports
+from master.scheduler.reservations import Reservations
 from master.scheduler.service import Scheduler
+from master.scheduler.standing import standings
 from tests.support.master import (
     GIB,
     FakeBox,
@@ -151,7 +153,7 @@ def test_a_request_is_placed_runs_and_stops_and_leaves_nothing(master: MasterCon
     with master.database.read() as session:
         rows = session.get_one(Instance, instance.id).timeline
         steps = [row.step for row in rows]
-    assert steps == ["requested", "placed", "preparing", "running", "stopping", "stopped"]
+    assert steps == ["requested", "predicted", "placed", "preparing", "running", "stopping", "stopped"]
 
 
 def test_files_are_exported_to_the_instances_own_key_before_it_is_launched(master: MasterContext) -> None:
@@ -260,11 +262,10 @@ def test_a_request_that_fits_nowhere_waits_and_starts_when_there_is_room(master:
         waiting = session.get_one(Instance, second.instances[0].id)
         assert (waiting.state, waiting.reason) == (
             "queued",
-            "No box can take it now: box-1 needs 1 cpu, 0 is free.",
+            "It needs 1 cpu; the largest free is 0 on box-1.",
         )
-        place = queue_place(session, waiting)
-    assert place is not None
-    assert (place.ahead, place.latest_start) == (0, first.lease_end)
+    standing = standings(master.redis, [waiting.id])[waiting.id]
+    assert (standing.place, standing.waiting, standing.start) == (1, 1, first.lease_end)
     stop_deployment(master, user, first.id)
     tell(master, box, Stopped(subject=first.instances[0].id, generation=1))
     Scheduler(master).place_waiting()
@@ -282,9 +283,10 @@ def test_one_deployment_that_cannot_be_written_down_keeps_nobody_else_waiting(ma
         options=[{"name": "v", "title": "v"}],
     )
     user = add_user(master)
-    bad, placed, good = (request_deployment(master, user, "site", {"v": "a"}) for _ in range(3))
     scheduler = Scheduler(master)
+    placed = request_deployment(master, user, "site", {"v": "a"})
     scheduler.place(placed.instances[0].id, 1)
+    bad, good = (request_deployment(master, user, "site", {"v": "a"}) for _ in range(2))
     with master.database.write() as session:
         session.get_one(Deployment, bad.id).options = {"v": "\ud800"}
         session.get_one(Deployment, placed.id).options = {"v": "\ud800"}
@@ -369,7 +371,7 @@ def test_a_wiped_redis_is_rebuilt_from_sql_before_anything_is_placed(master: Mas
     Reconciler(master).run()
     assert master.redis.get(EPOCH) == master.redis.get(EPOCH_READY)
     assert compute_wish(box, instance.id).wanted == "running"
-    assert list(master.redis.hgetall(reserved_key("box-1"))) == [instance.id]
+    assert [item.instance for item in Reservations(master.redis).of("box-1")] == [instance.id]
     assert Scheduler(master).place(waiting.instances[0].id, 1) == "queued"
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -26,6 +27,7 @@ from master.catalogue.services import publish
 from master.context import MasterContext
 from master.deployments.events import set_state
 from master.deployments.models import Deployment
+from master.scheduler.standing import publish as tell_places
 from master.web import streams
 from master.web.app import create_app
 from tests.support.master import FakeBox, make_master
@@ -258,8 +260,15 @@ def test_who_waits_sees_the_place_in_the_queue(client: FlaskClient, context: Mas
     first, second = launch(client, key="first"), launch(client, key="second")
     for where in (first, second):
         step(context, where, InstanceState.QUEUED)
-    assert "It is the next." in client.get(first).text
-    assert "1 request is before it." in client.get(second).text
+    with context.database.read() as session:
+        waiting = [
+            session.get_one(Deployment, where.split("/")[-1]).instances[0].id for where in (first, second)
+        ]
+    assert "It waits for room" in client.get(first).text
+    tell_places(context.redis, waiting, {waiting[0]: time.time() + 3600, waiting[1]: None})
+    assert "It is the next of 2 that wait. It should start in" in client.get(first).text
+    assert "It is number 2 of 2 that wait. When it will start is not known." in client.get(second).text
+    assert "number 2 of 2 that wait" in client.get("/deployments").text
 
 
 def test_health_tells_what_is_wrong(

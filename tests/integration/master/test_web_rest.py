@@ -19,6 +19,7 @@ from common.words import Endpoint, InstanceState
 from master.accounts.models import UserRole
 from master.context import MasterContext
 from master.deployments.models import Deployment
+from master.scheduler.service import Scheduler
 from master.web.app import create_app
 from tests.support.master import make_master
 from tests.support.redis import RedisServer
@@ -280,3 +281,35 @@ def test_without_redis_a_request_is_still_refused_in_words(
     monkeypatch.setattr(context.redis, "smembers", gone)
     assert ada("POST", "/deployments", json=GOOD, status=503)["error"] == "unavailable"
     assert len(ada("GET", "/deployments")["deployments"]) == 1
+
+
+def test_who_waits_is_told_the_place_and_when_it_should_start(
+    ada: Caller, operator: Caller, context: MasterContext
+) -> None:
+    box = box_with_image(context)
+    box.beat(capacity=box.status.capacity.model_copy(update={"cpu": 1.0}))
+    operator("POST", "/applications", json={"manifest": MANIFEST}, status=201)
+    first, second, third = (ada("POST", "/deployments", json=GOOD, status=202)["id"] for _ in range(3))
+    Scheduler(context).run()
+    running = ada("GET", f"/deployments/{first}")
+    assert running["instances"][0]["queue"] is None
+    waits = ada("GET", f"/deployments/{second}")["instances"][0]
+    assert waits["queue"] == {"place": 1, "waiting": 2, "estimated_start": running["lease_end"]}
+    assert waits["reason"] == "It needs 1 cpu; the largest free is 0 on alpha."
+    listed = {item["id"]: item["instances"][0]["queue"] for item in ada("GET", "/deployments")["deployments"]}
+    assert (listed[first], listed[third]["place"]) == (None, 2)
+
+
+def test_a_higher_class_is_served_first_and_is_for_operators(
+    ada: Caller, operator: Caller, context: MasterContext
+) -> None:
+    box = box_with_image(context)
+    box.beat(capacity=box.status.capacity.model_copy(update={"cpu": 1.0}))
+    operator("POST", "/applications", json={"manifest": MANIFEST}, status=201)
+    refused = ada("POST", "/deployments", json={**GOOD, "priority": "high"}, status=403)
+    assert refused["field"] == "priority"
+    low = ada("POST", "/deployments", json={**GOOD, "priority": "low"}, status=202)["id"]
+    high = operator("POST", "/deployments", json={**GOOD, "priority": "high"}, status=202)["id"]
+    Scheduler(context).run()
+    assert operator("GET", f"/deployments/{high}")["state"] == "placed"
+    assert ada("GET", f"/deployments/{low}")["state"] == "queued"

@@ -180,3 +180,54 @@ def test_the_schema_tells_editors_of_every_key() -> None:
     assert schema["additionalProperties"] is False
     memory = schema["$defs"]["ManifestResources"]["properties"]["memory"]
     assert {"type": "string"} in memory["anyOf"]
+
+
+PLACED = {"openraas": 1, "name": "shop", "title": "Shop"}
+
+
+def _services(**placements: dict[str, object]) -> dict[str, object]:
+    return {
+        **PLACED,
+        "services": {
+            name: {"image": "shop:1", "port": 80, "placement": placement}
+            for name, placement in placements.items()
+        },
+    }
+
+
+def test_a_service_may_say_where_it_runs_and_the_box_is_not_told() -> None:
+    manifest = parse_manifest(
+        _services(
+            db={"boxes": ["box-3"]},
+            web={
+                "labels": {"room": "a12"},
+                "spread": "room",
+                "beside": ["db"],
+                "apart": ["web", "games/main"],
+            },
+        )
+    )
+    filled = fill(manifest, {})["web"]
+    assert filled.placement.labels == {"room": "a12"}
+    assert filled.placement.apart == ["web", "games/main"]
+    assert not hasattr(filled.spec, "placement")
+
+
+@pytest.mark.parametrize(
+    ("placements", "field"),
+    [
+        ({"web": {"beside": ["db"]}}, "services.web.placement.beside"),
+        ({"web": {"apart": ["db"]}}, "services.web.placement.apart"),
+        (
+            {"a": {"beside": ["b"]}, "b": {"beside": ["c"]}, "c": {"beside": ["a"]}},
+            "services.a.placement.beside",
+        ),
+        ({"web": {"beside": ["web"]}}, "services.web.placement.beside"),
+        ({"web": {"boxes": ["no box"]}}, "services.web.placement.boxes.0"),
+        ({"web": {"colour": "red"}}, "services.web.placement.colour"),
+    ],
+)
+def test_a_placement_that_cannot_be_is_named_by_its_key(placements: dict[str, Any], field: str) -> None:
+    with pytest.raises(BadManifest) as caught:
+        parse_manifest(_services(**placements))
+    assert caught.value.field == field

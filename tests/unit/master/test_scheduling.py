@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from master.scheduling.facts import BoxFacts, facts_of
 from master.scheduling.fleet import Fleet
 from master.scheduling.place import place
 from master.scheduling.policy import Policy, load_policy
-from master.scheduling.request import FilesetNeed, Layer, PlacementRequest, Variant
+from master.scheduling.request import FilesetNeed, Layer, Neighbours, PlacementRequest, Spread, Variant
 
 GIB = 2**30
 A, B = Layer("sha256:" + "a" * 64, 100_000_000), Layer("sha256:" + "b" * 64, 50_000_000)
@@ -259,3 +260,85 @@ def test_only_the_image_that_a_box_would_run_has_to_be_offered() -> None:
     assert {item.box: item.why for item in decision.left_out}["intel"] == (
         "no box that is up holds 1 of the image's layers"
     )
+
+
+def chosen(fleet: Fleet, request: PlacementRequest) -> list[str]:
+    """The boxes for a request, best first."""
+    return [item.compute for item in decide(fleet, request, "first").placements]
+
+
+def test_an_instance_runs_only_where_it_is_pinned_and_where_the_labels_are() -> None:
+    fleet = Fleet.build(
+        [box("a", labels={"room": "1", "floor": "2"}), box("b", labels={"room": "1"}), box("c")]
+    )
+    assert chosen(fleet, ask(boxes=frozenset({"c", "gone"}))) == ["c"]
+    decision = decide(fleet, ask(labels=(("floor", "2"), ("room", "1"))))
+    assert [item.compute for item in decision.placements] == ["a"]
+    assert [item.why for item in decision.left_out] == [
+        "has not the label floor=2",
+        "has not the label floor=2",
+    ]
+    pinned = decide(fleet, ask(boxes=frozenset({"gone"})))
+    assert (
+        pinned.waits_for
+        == "No box can take it now: a is not gone, where it is pinned (2 more cannot either)."
+    )
+
+
+def test_an_instance_goes_beside_what_it_wants_and_away_from_what_it_does_not() -> None:
+    fleet = Fleet.build([box("a"), box("b"), box("c")])
+    db = Neighbours("the service db", frozenset({"a", "b"}))
+    noisy = Neighbours("the service noisy", frozenset({"b"}))
+    decision = decide(fleet, ask(beside=(db,), apart=(noisy,)))
+    assert [item.compute for item in decision.placements] == ["a"]
+    assert {item.box: item.why for item in decision.left_out} == {
+        "b": "runs the service noisy, from which it is to be apart",
+        "c": "does not run the service db",
+    }
+
+
+def test_instances_spread_over_boxes_or_over_the_values_of_a_label() -> None:
+    fleet = Fleet.build([
+        box("a", labels={"room": "1"}), box("b", labels={"room": "1"}), box("c", labels={"room": "2"}), box("d"),
+    ])  # fmt: skip
+    assert chosen(fleet, ask(spread=Spread("", {"a": 2, "b": 1}))) == ["c", "d", "b", "a"]
+    assert chosen(fleet, ask(spread=Spread("room", {"a": 1}))) == ["c", "d", "a", "b"]
+
+
+def test_a_box_that_its_owner_paused_is_left_out_with_the_owners_rule() -> None:
+    fleet = Fleet.build([box("a", paused="is lent only 18:00-08:00 by its owner"), box("b")])
+    decision = decide(fleet, ask())
+    assert [item.compute for item in decision.placements] == ["b"]
+    assert decision.left_out[0].why == "is lent only 18:00-08:00 by its owner"
+
+
+def test_bandwidth_is_a_resource_like_any_other() -> None:
+    fleet = Fleet.build([box("a", reserved=Resources(bandwidth_bps=60_000_000)), box("b")])
+    decision = decide(fleet, ask(resources=Resources(bandwidth_bps=50_000_000)))
+    assert [item.compute for item in decision.placements] == ["b"]
+    assert decision.left_out[0].why == "needs 50 Mbit/s bandwidth, 40 Mbit/s is free"
+
+
+def test_the_baselines_of_the_simulator_share_nothing_between_boxes() -> None:
+    held = [FilesetHolding(fileset="f-1", version=1)]
+    need = FilesetNeed("f-1", 1, MountMode.READ_ONLY)
+    facts = [
+        box("desktop", layers={A.digest}, coordinate=Coordinate(x_ms=1)),
+        box("server", kind=BoxKind.SERVER, coordinate=Coordinate(x_ms=5)),
+    ]
+    centre = replace(
+        box("centre", kind=BoxKind.SERVER, layers={A.digest}, filesets=held, coordinate=Coordinate(x_ms=50)),
+        central=True,
+    )
+    fleet = Fleet.build([*facts, centre])
+    request = ask(layers=(A,), filesets=(need,))
+    (at_the_centre,) = decide(fleet, request, "cloud").placements
+    assert (at_the_centre.compute, at_the_centre.missing_bytes) == ("centre", 0)
+    (alone,) = decide(fleet, request, "edge").placements
+    assert (alone.compute, alone.depositories, alone.filestores) == (
+        "server", {A.digest: ("centre",)}, {"f-1": "centre"},
+    )  # fmt: skip
+    assert not load_policy("edge").keeps_layers
+    assert load_policy("edge-with-cache").keeps_layers
+    # The policies of the edge itself never use the centre.
+    assert "no filestore" in decide(fleet, request, "nearest").waits_for

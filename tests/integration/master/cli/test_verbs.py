@@ -106,6 +106,15 @@ def test_layers_are_listed_pinned_and_evicted(world: World) -> None:
     assert "demo/site:1" in person.ok("layer", "list")
 
 
+def test_how_far_predictions_were_off_is_an_operators_business(world: World) -> None:
+    assert "Nothing was started yet" in world.operator.ok("history", "accuracy")
+    assert world.operator.json("history", "accuracy") == []
+    with world.context.database.write() as session:
+        user, _ = create_user(session, "mina", UserRole.USER)
+        token = issue_api_token(session, user, "test", None)
+    assert "role operator" in world.shell(token).fails(1, "history", "accuracy")
+
+
 def test_an_image_is_pushed_to_two_depositories_and_removed_again(world: World) -> None:
     image = Image(300_000, 200_000)
     path = layout(world.directory / "layout", image)

@@ -23,6 +23,7 @@ from tests.support.registry import Registry, make_image, run_registry
 from workers.box.config import BoxConfig
 from workers.box.leftovers import clean
 from workers.box.lent_space import FILESETS, LentSpace
+from workers.box.owner import Switch
 from workers.box.worker import BoxWorker
 from workers.compute.engine import Engine
 from workers.compute.engines import find_engine
@@ -408,3 +409,17 @@ def test_a_container_that_writes_more_than_its_limit_is_ended(running: Running) 
     running.role._caretaking._enforce_limits()
     failure = running.box.reports.wait_for("i-1", "failed")
     assert "its limit is 1.0 MiB" in failure.message  # type: ignore[union-attr]
+
+
+def test_a_box_that_its_owner_switches_off_sends_its_instances_away(running: Running) -> None:
+    running.want(running.wish())
+    running.box.reports.wait_for("i-1", "running")
+    switch = Switch(running.box.context.config.state_dir)
+    running.role.tidy()
+    assert running.box.reports.kinds("i-1")[-1] == "running"
+    switch.turn(off=True)
+    running.role.tidy()
+    failure = running.box.reports.wait_for("i-1", "failed")
+    assert failure.reason == "no-room"  # type: ignore[union-attr] # placed on another box
+    assert "switched" in failure.message  # type: ignore[union-attr]
+    assert running.is_clean("i-1")

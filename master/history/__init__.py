@@ -1,0 +1,1 @@
+"""What starts were expected to take, what they took, and what the scheduler learns from it."""

@@ -1,0 +1,65 @@
+"""What a request waits for, in one sentence: pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from common.units import show_size
+from common.words import Resources
+from master.scheduling.eligibility import eligible
+from master.scheduling.fleet import BANDWIDTH, COLUMNS, DISK, MEMORY, SLACK, Fleet, amounts_of
+from master.scheduling.layers import Bools, Floats
+from master.scheduling.policy import Policy
+from master.scheduling.request import PlacementRequest
+
+
+def could_take(policy: Policy, request: PlacementRequest, fleet: Fleet) -> Bools:
+    """The boxes that would take the request if they had the room, shape (rows,)."""
+    bare = replace(request, resources=Resources())
+    return eligible(bare, fleet, policy.scope, policy.sharing)
+
+
+def needs_of(request: PlacementRequest, fleet: Fleet) -> Floats:
+    """What the request needs of each box, missing layers included; shape (rows, 5)."""
+    needs = np.tile(np.array(amounts_of(request.resources), dtype=np.float64), (len(fleet.up), 1))
+    if request.variants:
+        needs[:, DISK] += fleet.missing_of(request.variants) * fleet.layer_room
+    return needs
+
+
+def why_waits(policy: Policy, request: PlacementRequest, fleet: Fleet) -> str:
+    """Which room is missing, and where there is most of it; empty where room is not what is missing."""
+    rows = np.flatnonzero(could_take(policy, request, fleet))
+    if not len(rows):
+        return ""
+    needs, free = needs_of(request, fleet)[rows].T, fleet.free[:, rows]
+    for column, name in enumerate(COLUMNS):
+        if (needs[column] <= free[column] + SLACK).any():
+            continue
+        best = int(np.argmax(free[column] - needs[column]))
+        need, room = needs[column, best], max(0.0, free[column, best])
+        box = fleet.names[int(rows[best])]
+        most = float(fleet.capacity[column, rows].max())
+        if column != DISK and most < need:
+            return f"It needs {_show(column, need)} {name}; no box has more than {_show(column, most)}."
+        return f"It needs {_show(column, need)} {name}; the largest free is {_show(column, room)} on {box}."
+    short = (needs > free + SLACK).sum(axis=0)
+    best = int(np.argmin(short))
+    lacks = [
+        f"{_show(column, max(0.0, free[column, best]))} of {_show(column, needs[column, best])} {name}"
+        for column, name in enumerate(COLUMNS)
+        if needs[column, best] > free[column, best] + SLACK
+    ]
+    if not lacks:
+        return ""
+    return f"No box has all that it needs at once: {fleet.names[int(rows[best])]} has {' and '.join(lacks)} free."
+
+
+def _show(column: int, amount: float) -> str:
+    if column in (MEMORY, DISK):
+        return show_size(amount)
+    if column == BANDWIDTH:
+        return f"{amount / 1e6:g} Mbit/s"
+    return f"{amount:g}"

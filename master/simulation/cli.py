@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from common.cli import json_option, print_json
-from common.errors import BadInput
+from common.errors import BadInput, Unavailable
 from master.cli.output import table
 from master.scheduling.policy import load_policy, policy_names
 from master.simulation.loading import load_scenario, shipped
 from master.simulation.many import run_all
 from master.simulation.output import shown, write_csv, write_parquet
 from master.simulation.summary import Runs
+
+_MODULES = {"html": "matplotlib", "parquet": "pyarrow"}
+_EXTRAS = {"html": "simulation", "parquet": "parquet"}
 
 
 @click.command()
@@ -61,6 +66,7 @@ def simulate(
     for name in names:
         load_policy(name)
     world = load_scenario(scenario, settings)
+    _can_be_written({"csv": csv, "parquet": parquet, "html": html})
     runs = run_all(world, names, range(first_seed, first_seed + seeds), jobs=jobs)
     if csv is not None:
         write_csv(runs, csv)
@@ -79,6 +85,21 @@ def simulate(
     for path in (csv, parquet, html):
         if path is not None:
             click.echo(f"Written: {path}")
+
+
+def _can_be_written(files: Mapping[str, Path | None]) -> None:
+    """Raise what would otherwise be known only after a long run."""
+    for option, path in files.items():
+        if path is None:
+            continue
+        if not path.absolute().parent.is_dir():
+            raise BadInput(f"There is no folder {path.parent} for {path.name}.", field=option)
+        if (module := _MODULES.get(option)) is not None and find_spec(module) is None:
+            extra = _EXTRAS[option]
+            raise Unavailable(
+                f"--{option} needs {module}, which is not installed.",
+                remedy=f"Run: pip install 'openraas[{extra}]'.",
+            )
 
 
 def _as_json(runs: Runs) -> dict[str, object]:

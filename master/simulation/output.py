@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.errors import BadInput, Unavailable
+from common.errors import BadInput
 from master.simulation.summary import Runs
 
 # What the table shows: header, figure, factor, unit behind the header.
@@ -54,15 +54,10 @@ def write_csv(runs: Runs, path: Path) -> None:
 
 
 def write_parquet(runs: Runs, path: Path) -> None:
-    """The same as Parquet; raises Unavailable where pyarrow is not installed."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise Unavailable(
-            "Parquet files need pyarrow, which is not installed.",
-            remedy="Run: pip install 'openraas[parquet]'; or take --csv.",
-        ) from error
+    """The same as Parquet; needs pyarrow."""
+    import pyarrow
+    from pyarrow import parquet
+
     columns = list(zip(*rows(runs), strict=True))
     try:
         parquet.write_table(pyarrow.table(dict(zip(FIELDS, columns, strict=True))), path)

@@ -16,14 +16,24 @@ MEASURES = ("drop_rate", "delay_s")
 def judge(seeds: int, jobs: int) -> list[Case]:
     """Run everything, print the table as Markdown, and say what holds."""
     runs = run_all(load_scenario("openraas-paper"), policy_names(), range(seeds), jobs=jobs)
+    print_table(runs)
+    return cases(runs)
+
+
+def print_table(runs: Runs) -> None:
+    """As Markdown."""
     headers, rows = shown(runs)
     for row in (headers, ["---"] * len(headers), *rows):
         print(f"| {' | '.join(row)} |")
-    cases = []
+
+
+def cases(runs: Runs) -> list[Case]:
+    """What must hold."""
+    found = []
     for measure in MEASURES:
-        cases.append(_ratio(runs, measure))
-        cases += [_gap(runs, measure, better, worse) for better in (OURS, PUBLISHED) for worse in BASELINES]
-    return [*cases, _utilisation(runs)]
+        found.append(_ratio(runs, measure))
+        found += [_gap(runs, measure, better, worse) for better in (OURS, PUBLISHED) for worse in BASELINES]
+    return [*found, _utilisation(runs)]
 
 
 def _paired(runs: Runs, measure: str, one: str, other: str) -> list[float]:

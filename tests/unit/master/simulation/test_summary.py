@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from common.errors import Unavailable
+from common.errors import BadInput, Unavailable
 from master.simulation.cli import simulate as command
 from master.simulation.many import made, run_all
 from master.simulation.output import FIELDS, write_csv, write_parquet
@@ -120,12 +119,24 @@ def test_a_csv_has_every_figure_of_every_run(runs: Runs, tmp_path: Path) -> None
     assert found["random", 5, "delay_s"] == runs.by_policy["random"][1]["delay_s"]
 
 
-def test_parquet_needs_pyarrow_and_says_so(
-    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("option", "module", "extra"), [("parquet", "pyarrow", "parquet"), ("html", "matplotlib", "simulation")]
+)
+def test_what_is_not_installed_is_told_before_anything_runs(
+    option: str, module: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(Unavailable, match="openraas\\[parquet\\]"):
-        write_parquet(runs, tmp_path / "figures.parquet")
+    monkeypatch.setattr("master.simulation.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("master.simulation.cli.run_all", None)
+    with pytest.raises(Unavailable, match=rf"needs {module}.*openraas\[{extra}\]"):
+        invoke("nearest-with-room", f"--{option}", str(tmp_path / "file"))
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("master.simulation.cli.run_all", None)
+    with pytest.raises(BadInput, match="There is no folder"):
+        invoke("nearest-with-room", "--csv", str(tmp_path / "none" / "figures.csv"))
 
 
 def test_parquet_holds_the_same_as_csv(runs: Runs, tmp_path: Path) -> None:

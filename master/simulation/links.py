@@ -1,0 +1,339 @@
+"""Links of boxes and the transfers that share them: one at a time in turn, or all at once max-min fairly.
+
+A box has one link; up and down count together. A transfer takes the links of both ends.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from master.simulation.clock import Clock
+from master.simulation.scenario import Sharing
+
+_DUST_BYTES = 1e-3  # what rounding leaves of a transfer that has arrived
+_LOOKED_AT = 64  # so many of a queue are looked at for one that can go
+
+
+class Transfer:
+    """Bytes on their way from one box to another. `on_flow` is called when the first of them sets off."""
+
+    __slots__ = ("delay_s", "done", "ends", "ends_at", "flows_at", "left", "on_arrival", "on_flow", "rate_bps",
+                 "size_bytes", "source", "target", "turn", "updated")  # fmt: skip
+
+    def __init__(
+        self,
+        source: int,
+        target: int,
+        size_bytes: float,
+        delay_s: float,
+        on_arrival: Callable[[Transfer], None],
+        on_flow: Callable[[Transfer], None] | None = None,
+    ) -> None:
+        self.source, self.target = source, target
+        self.ends: tuple[Link, ...] = ()
+        self.size_bytes = self.left = float(size_bytes)
+        self.delay_s = delay_s
+        self.on_arrival, self.on_flow = on_arrival, on_flow
+        self.rate_bps = 0.0
+        self.ends_at = math.inf  # as it flows now
+        self.flows_at = self.updated = -1.0  # not under way
+        self.turn = 0  # grows when its end is announced anew
+        self.done = False
+
+    @property
+    def moved(self) -> float:
+        """Bytes that have arrived."""
+        return self.size_bytes - self.left
+
+
+class Link:
+    """One box's link: what is held of it for good, what flows, and what waits (in turn only)."""
+
+    __slots__ = (
+        "capacity_bps",
+        "flowing",
+        "held_bps",
+        "held_bytes",
+        "held_since",
+        "moved",
+        "room_bps",
+        "waiting",
+    )
+
+    def __init__(self, capacity_bps: float) -> None:
+        self.capacity_bps = capacity_bps
+        self.room_bps = capacity_bps  # what transfers may take
+        self.held_bps = 0.0
+        self.held_since = 0.0
+        self.held_bytes = 0.0  # what the holds have carried
+        self.moved = 0.0  # what transfers have carried
+        self.flowing: list[Transfer] = []
+        self.waiting: deque[Transfer] = deque()
+
+    def hold(self, amount_bps: float, now: float) -> None:
+        """Take (or with a negative amount give back) a part of the link from now on."""
+        self.settle(now)
+        self.held_bps = max(0.0, self.held_bps + amount_bps)
+        self.room_bps = max(0.0, self.capacity_bps - self.held_bps)
+
+    def settle(self, now: float) -> None:
+        """Count what the holds carried until now."""
+        self.held_bytes += self.held_bps * (now - self.held_since) / 8
+        self.held_since = now
+
+
+class Links(ABC):
+    """All links. `moved` is the total of all transfers, counted apart from the links' own figures.
+
+    `load_s` says per box how long its link will be taken by what is announced, if nothing else slows that down.
+    """
+
+    def __init__(self, clock: Clock, capacity_bps: NDArray[np.float64]) -> None:
+        self._clock = clock
+        self._capacity = capacity_bps
+        self._links: dict[int, Link] = {}
+        self.moved = 0.0
+        self.load_s = np.zeros(len(capacity_bps))
+
+    def of(self, box: int) -> Link:
+        """The link of a box."""
+        link = self._links.get(box)
+        if link is None:
+            link = self._links[box] = Link(float(self._capacity[box]))
+        return link
+
+    def used(self) -> Iterable[tuple[int, Link]]:
+        """Every link that was ever used, with its box."""
+        return self._links.items()
+
+    def send(self, transfer: Transfer) -> None:
+        """Announce a transfer; what goes from a box to itself arrives at once."""
+        if transfer.source == transfer.target:
+            transfer.left, transfer.done = 0.0, True
+            if transfer.on_flow is not None:
+                transfer.on_flow(transfer)
+            transfer.on_arrival(transfer)
+            return
+        transfer.ends = (self.of(transfer.source), self.of(transfer.target))
+        self.expect(transfer.source, transfer.target, transfer.size_bytes)
+        self._enter(transfer)
+
+    def path_bps(self, one: int, other: int) -> float:
+        """What a path gives at best: the minimum of both links."""
+        return float(min(self._capacity[one], self._capacity[other]))
+
+    def expect(self, one: int, other: int, size_bytes: float) -> None:
+        """So many bytes more (or fewer) are to go between two boxes, sooner or later."""
+        taken_s = size_bytes * 8 / self.path_bps(one, other)
+        self.load_s[one] += taken_s
+        self.load_s[other] += taken_s
+
+    def cut(self, transfer: Transfer) -> None:
+        """End a transfer early; what has arrived stays counted."""
+        if transfer.done:
+            return
+        self._advance(transfer)
+        self._leave(transfer)
+
+    def hold(self, box: int, amount_bps: float) -> None:
+        """Hold a part of a box's link from now on; negative gives it back."""
+        link = self.of(box)
+        for transfer in link.flowing:
+            self._advance(transfer)
+        link.hold(amount_bps, self._clock.now)
+        self._changed(link)
+
+    @abstractmethod
+    def _enter(self, transfer: Transfer) -> None:
+        """A transfer was announced."""
+
+    @abstractmethod
+    def _out(self, transfer: Transfer) -> None:
+        """A transfer is over: let go what waited for it."""
+
+    @abstractmethod
+    def _changed(self, link: Link) -> None:
+        """What transfers may take of a link changed; those that flow there were advanced."""
+
+    def _begin(self, transfer: Transfer) -> None:
+        now = self._clock.now
+        transfer.updated = now
+        transfer.flows_at = now + transfer.delay_s
+        if transfer.on_flow is not None:
+            transfer.on_flow(transfer)
+
+    def _advance(self, transfer: Transfer) -> None:
+        """Count what arrived since the last time."""
+        now = self._clock.now
+        if transfer.updated < 0:
+            return
+        since = max(transfer.updated, transfer.flows_at)
+        transfer.updated = now
+        if now <= since:
+            return
+        arrived = min(transfer.left, transfer.rate_bps * (now - since) / 8)
+        self._count(transfer, arrived)
+
+    def _count(self, transfer: Transfer, arrived: float) -> None:
+        transfer.left -= arrived
+        self.moved += arrived
+        for link in transfer.ends:
+            link.moved += arrived
+        self.expect(transfer.source, transfer.target, -arrived)
+
+    def _rate(self, transfer: Transfer, rate_bps: float) -> None:
+        """From now on it flows this fast; its end is announced."""
+        transfer.rate_bps = rate_bps
+        transfer.turn += 1
+        if rate_bps > 0:
+            transfer.ends_at = max(self._clock.now, transfer.flows_at) + transfer.left * 8 / rate_bps
+            self._clock.at(transfer.ends_at, self._arrive, transfer, transfer.turn)
+        else:
+            transfer.ends_at = math.inf
+
+    def _arrive(self, transfer: Transfer, turn: int) -> None:
+        if transfer.done or turn != transfer.turn:
+            return
+        self._advance(transfer)
+        if transfer.left > _DUST_BYTES * max(1.0, transfer.size_bytes * 1e-6):
+            self._rate(transfer, transfer.rate_bps)
+            return
+        self._count(transfer, transfer.left)
+        self._leave(transfer)
+        transfer.on_arrival(transfer)
+
+    def _leave(self, transfer: Transfer) -> None:
+        transfer.done = True
+        if transfer.left:
+            self.expect(transfer.source, transfer.target, -transfer.left)
+        for link in transfer.ends:
+            if transfer in link.flowing:
+                link.flowing.remove(transfer)
+        self._out(transfer)
+
+
+class InTurn(Links):
+    """The current transfer takes all of both links; others wait, first in, first out.
+
+    While the first in a queue cannot go because its other link is busy, one behind it may use the gap, if it will be
+    done before the first could have gone: nobody's turn comes later for that, and links do not stand idle in chains.
+    """
+
+    def _enter(self, transfer: Transfer) -> None:
+        one, other = transfer.ends
+        one.waiting.append(transfer)
+        other.waiting.append(transfer)
+        if not (one.flowing or other.flowing) and self._may_go(transfer):
+            self._go(transfer)
+
+    def _may_go(self, transfer: Transfer) -> bool:
+        """Whether nobody's turn comes later if it begins now; nothing flows on either link."""
+        until = min(
+            [math.inf if link.waiting[0] is transfer else self._gap_ends(link) for link in transfer.ends]
+        )
+        return until == math.inf or (until > self._clock.now and self._done_at(transfer) <= until)
+
+    def _go(self, transfer: Transfer) -> None:
+        one, other = transfer.ends
+        for link in transfer.ends:
+            link.waiting.remove(transfer)
+            link.flowing.append(transfer)
+        self._begin(transfer)
+        self._rate(transfer, min(one.room_bps, other.room_bps))
+
+    def _done_at(self, transfer: Transfer) -> float:
+        """When it would have arrived if it began now."""
+        one, other = transfer.ends
+        rate_bps = min(one.room_bps, other.room_bps)
+        if rate_bps <= 0:
+            return math.inf
+        return self._clock.now + transfer.delay_s + transfer.left * 8 / rate_bps
+
+    def _gap_ends(self, link: Link) -> float:
+        """Until when the first in the queue cannot go, whatever else happens."""
+        one, other = link.waiting[0].ends
+        far = other if one is link else one
+        return far.flowing[0].ends_at if far.flowing else self._clock.now
+
+    def _out(self, transfer: Transfer) -> None:
+        for link in transfer.ends:
+            self._next(link)
+
+    def _next(self, link: Link) -> None:
+        """Let the first go that may."""
+        if link.flowing or not link.waiting:
+            return
+        gap = self._gap_ends(link) > self._clock.now
+        for transfer in islice(link.waiting, _LOOKED_AT if gap else 1):
+            one, other = transfer.ends
+            if not (one.flowing or other.flowing) and self._may_go(transfer):
+                self._go(transfer)
+                return
+
+    def _leave(self, transfer: Transfer) -> None:
+        if transfer.updated < 0:  # it was still waiting
+            for link in transfer.ends:
+                link.waiting.remove(transfer)
+        super()._leave(transfer)
+
+    def _changed(self, link: Link) -> None:
+        for transfer in link.flowing:
+            self._rate(transfer, min(end.room_bps for end in transfer.ends))
+
+
+class MaxMin(Links):
+    """All transfers at once; nobody could get more without taking from one that has less (progressive filling)."""
+
+    def _enter(self, transfer: Transfer) -> None:
+        for link in transfer.ends:
+            link.flowing.append(transfer)
+        self._begin(transfer)
+        self._share(transfer.ends)
+
+    def _out(self, transfer: Transfer) -> None:
+        self._share(transfer.ends)
+
+    def _changed(self, link: Link) -> None:
+        self._share((link,))
+
+    def _share(self, start: Iterable[Link]) -> None:
+        """Fill the links that hang together with `start`, fullest first, and announce what changed."""
+        links = self._joined(start)
+        room = {id(link): link.room_bps for link in links}
+        open_ = {id(link): list(link.flowing) for link in links}
+        fixed: dict[Transfer, float] = {}
+        while busy := [link for link in links if open_[id(link)]]:
+            tightest = min(busy, key=lambda link: room[id(link)] / len(open_[id(link)]))
+            share = room[id(tightest)] / len(open_[id(tightest)])
+            for transfer in list(open_[id(tightest)]):
+                fixed[transfer] = share
+                for end in transfer.ends:
+                    open_[id(end)].remove(transfer)
+                    room[id(end)] = max(0.0, room[id(end)] - share)
+        for transfer, rate in fixed.items():
+            if rate != transfer.rate_bps:
+                self._advance(transfer)
+                self._rate(transfer, rate)
+
+    def _joined(self, start: Iterable[Link]) -> list[Link]:
+        found: dict[int, Link] = {}
+        reach = list(start)
+        while reach:
+            link = reach.pop()
+            if id(link) not in found:
+                found[id(link)] = link
+                reach += [end for transfer in link.flowing for end in transfer.ends]
+        return list(found.values())
+
+
+def make_links(sharing: Sharing, clock: Clock, capacity_bps: NDArray[np.float64]) -> Links:
+    """Links that are shared in one of the two ways."""
+    kinds: dict[Sharing, type[Links]] = {Sharing.IN_TURN: InTurn, Sharing.MAX_MIN: MaxMin}
+    return kinds[sharing](clock, capacity_bps)

@@ -1,0 +1,180 @@
+"""Scenarios from YAML files: what is wrong with one is told with file, line and key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from common.errors import BadInput
+from master.simulation.scenario import Scenario
+
+BASE = "base"
+_SHIPPED = files("master.simulation") / "scenarios"
+_MAPPING, _MERGE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:merge"
+
+# What a part says about a key below it: "servers.count: there is no box".
+_NAMED = re.compile(r"^([a-z][\w.-]*): (.+)$")
+Keys = tuple[str | int, ...]
+
+
+@dataclass
+class _Text:
+    """Values of a file and where each of them stands."""
+
+    values: dict[str, Any]
+    places: dict[Keys, str] = field(default_factory=dict)
+
+    def place(self, path: Keys) -> str:
+        """File and line of the nearest thing around `path`."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return self.places[()]
+
+
+def shipped() -> list[str]:
+    """The names of the scenarios that come with OpenRaaS."""
+    return sorted(
+        item.name.removesuffix(".yaml") for item in _SHIPPED.iterdir() if item.name.endswith(".yaml")
+    )
+
+
+def load_scenario(name: str, settings: Iterable[str] = ()) -> Scenario:
+    """A shipped scenario by its name or one by its file; `settings` are `key.of.it=value` and win.
+
+    Raises BadInput with file, line and key.
+    """
+    text = _read(name, Path.cwd(), ())
+    for setting in settings:
+        _set(text, setting)
+    try:
+        scenario = Scenario.model_validate(text.values)
+    except ValidationError as error:
+        raise _explain(error, text) from error
+    return scenario
+
+
+def _read(name: str, folder: Path, above: tuple[str, ...]) -> _Text:
+    path = folder / name
+    if path.suffix not in (".yaml", ".yml") and name in shipped():
+        path = Path(str(_SHIPPED / f"{name}.yaml"))
+    shown = str(path)
+    if shown in above:
+        raise BadInput(
+            f"Scenarios are based on each other in a circle: {' → '.join((*above, shown))}.",
+            field=BASE,
+            remedy=f"Take the key {BASE} out of one of them.",
+        )
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"The scenario {name} cannot be read: {error}.",
+            field="scenario",
+            remedy=f"Give a file, or one of: {', '.join(shipped())}.",
+        ) from error
+    text = _parse(content, shown)
+    trace = text.values.get("trace")
+    if isinstance(trace, dict) and isinstance(trace.get("file"), str):
+        trace["file"] = str(path.parent / trace["file"])  # beside the scenario
+    base = text.values.pop(BASE, None)
+    if base is None:
+        return text
+    if not isinstance(base, str):
+        raise BadInput(f"{text.place((BASE,))}: {BASE} is not the name of a scenario.", field=BASE)
+    below = _read(base, path.parent, (*above, shown))
+    _lay_over(below.values, text.values)
+    below.places.update(text.places)
+    return below
+
+
+def _parse(content: str, shown: str) -> _Text:
+    try:
+        node = yaml.compose(content, Loader=yaml.SafeLoader)
+        text = _Text({}, {(): f"{shown}, line 1"})
+        values = _value(node, (), shown, text.places, frozenset()) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BadInput(f"{shown}, line {line}: this is not YAML: {error.problem}.") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"{shown}: this is not YAML: {error}.") from error
+    if not isinstance(values, dict):
+        raise BadInput(f"{shown}, line 1: a scenario is a mapping of keys to values.")
+    text.values = values
+    return text
+
+
+def _value(node: yaml.Node, path: Keys, shown: str, places: dict[Keys, str], inside: frozenset[int]) -> Any:
+    here = f"{shown}, line {node.start_mark.line + 1}"
+    if id(node) in inside:
+        place = places.get(path, here)
+        raise BadInput(f"{place}: {_dotted(path)} contains itself.", field=_dotted(path))
+    places.setdefault(path, here)
+    within = inside | {id(node)}
+    if isinstance(node, yaml.MappingNode):
+        found: dict[str, Any] = {}
+        for key, value in node.value:
+            name, line = str(key.value), f"{shown}, line {key.start_mark.line + 1}"
+            below = (*path, name)
+            if key.tag == _MERGE:
+                raise BadInput(f"{line}: merge keys are not taken; use {BASE}.", field=_dotted(below))
+            if name in found:
+                raise BadInput(f"{line}: {_dotted(below)} is there twice.", field=_dotted(below))
+            places[below] = line
+            found[name] = _value(value, below, shown, places, within)
+        return found
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*path, row), shown, places, within) for row, item in enumerate(node.value)]
+    return yaml.SafeLoader("").construct_object(node)
+
+
+def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            _lay_over(below[key], value)
+        else:
+            below[key] = value
+
+
+def _set(text: _Text, setting: str) -> None:
+    key, sign, value = setting.partition("=")
+    path = tuple(key.split("."))
+    if not sign or not all(path):
+        raise BadInput(f"{setting!r} sets nothing.", field="set", remedy="Write it like people.count=100.")
+    place = text.values
+    for name in path[:-1]:
+        inner = place.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise BadInput(f"--set {setting}: {name} is a value and has no keys below it.", field=key)
+        place = inner
+    try:
+        place[path[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise BadInput(f"--set {setting}: {value!r} is not a value.", field=key) from error
+    text.places[path] = f"--set {setting}"
+
+
+def _dotted(path: Iterable[str | int]) -> str:
+    return ".".join(str(item) for item in path) or "the scenario"
+
+
+def _explain(error: ValidationError, text: _Text) -> BadInput:
+    """All mistakes of a scenario, one a line."""
+    told, first = [], ""
+    for item in error.errors():
+        path: Keys = tuple(item["loc"])
+        message = str(item["msg"]).removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "there is no such key"
+        elif (named := _NAMED.match(message)) is not None:
+            path, message = (*path, *named[1].split(".")), named[2]
+        first = first or _dotted(path)
+        told.append(f"{text.place(path)}: {_dotted(path)}: {message}")
+    return BadInput("; ".join(dict.fromkeys(told)) + ".", field=first)

@@ -1,0 +1,1 @@
+"""The plain scenario, written down again for SimPy and for leafsim."""

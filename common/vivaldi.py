@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from common.words import Coordinate, distance_ms
+from common.words import MOST_ROUND_TRIP_MS, Coordinate, distance_ms
 
 # The constants c_e and c_c of figure 3.
 ERROR_SHARE = TIMESTEP = 0.25
@@ -23,18 +23,18 @@ ERROR_SHARE = TIMESTEP = 0.25
 LEAST_HEIGHT_MS = 0.1
 # Relative errors. A place of which nothing is known has the largest; nobody is ever surer than the smallest.
 LEAST_ERROR, MOST_ERROR = 0.02, 1.0
+# A place that does not move: the master's, and those that owners typed in.
+ANCHOR_ERROR = 0.1
+# Being off by less than this is no error: nobody feels it, and on one switch heights alone are more.
+GRAIN_MS = 1.0
 # A sample moves a place by at most TIMESTEP times this.
 MOST_PULL_MS = 100.0
-# Round trips longer than this say that something was broken, not far.
-MOST_ROUND_TRIP_MS = 10_000.0
 # The median over so many samples stands for a peer; so many peers are remembered, for so long.
 SAMPLES, PEERS_KEPT, KEPT_S = 7, 16, 900.0
 
 # Where to look for a person: how often every sighting pulls, and how the timestep shrinks.
 _ROUNDS, _LAST_STEP = 80, 0.02
 _DIRECTIONS = 6
-# Short round trips weigh more, but not beyond what clocks can tell.
-_GRAIN_MS = 1.0
 
 # Where a box begins, and where the master stays for ever: it keeps the map from drifting.
 ORIGIN = Coordinate(height_ms=LEAST_HEIGHT_MS)
@@ -61,7 +61,8 @@ def moved(own: Position, peer: Position, round_trip_ms: float, direction: Direct
         raise ValueError(f"{round_trip_ms} ms is no round trip")
     mine, theirs = _bounded(own.error), _bounded(peer.error)
     weight = mine / (mine + theirs)
-    sample = min(MOST_ERROR, abs(distance_ms(own.place, peer.place) - round_trip_ms) / round_trip_ms)
+    off_ms = abs(distance_ms(own.place, peer.place) - round_trip_ms)
+    sample = min(MOST_ERROR, off_ms / max(round_trip_ms, GRAIN_MS))
     share = ERROR_SHARE * weight
     error = _bounded(sample * share + mine * (1 - share))
     return Position(_pulled(own.place, peer.place, round_trip_ms, TIMESTEP * weight, direction), error)
@@ -169,6 +170,6 @@ def _settled(start: Coordinate, sightings: Sequence[tuple[Coordinate, float]]) -
 
 def _misfit(place: Coordinate, sightings: Sequence[tuple[Coordinate, float]]) -> float:
     return sum(
-        ((distance_ms(place, other) - round_trip_ms) / (round_trip_ms + _GRAIN_MS)) ** 2
+        ((distance_ms(place, other) - round_trip_ms) / (round_trip_ms + GRAIN_MS)) ** 2
         for other, round_trip_ms in sightings
     )

@@ -29,6 +29,9 @@ Digest = Annotated[str, StringConstraints(pattern=DIGEST)]
 HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:][A-Za-z0-9.:_-]*$", max_length=253)]
 # What SQL, Lua and NumPy can still count with.
 MOST = 2**62
+# A round trip longer than this says that something was broken, not far.
+MOST_ROUND_TRIP_MS = 10_000.0
+RoundTripMs = Annotated[float, Field(gt=0, le=MOST_ROUND_TRIP_MS, allow_inf_nan=False)]
 RepositoryName = Annotated[str, StringConstraints(pattern=REPOSITORY, max_length=128)]
 TagName = Annotated[str, StringConstraints(pattern=TAG)]
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 import redis
 
-from common.names import BOXES, layers_key, reserved_key, status_key
+from common.names import BOXES, PLACES, layers_key, reserved_key, status_key
 from common.status import BoxStatus
 from master.boxes.services import read_status
+from master.nearness.map import parse_map
 from master.scheduler.reservations import Reservation, total
 from master.scheduling.fleet import BoxFacts, Fleet
 
@@ -28,7 +29,9 @@ class FleetReader:
         for name in names:
             pipe.get(status_key(name))
             pipe.hgetall(reserved_key(name))
-        answers = pipe.execute()
+        pipe.hgetall(PLACES)
+        *answers, places = pipe.execute()
+        whereabouts = parse_map(places)
         now = time.time()
         held_back = set(cordoned)
         facts = []
@@ -37,6 +40,7 @@ class FleetReader:
             if status is None:
                 continue
             taken = [Reservation.from_json(name, key, text) for key, text in answers[2 * row + 1].items()]
+            status = status.model_copy(update={"coordinate": whereabouts.of(status)})
             facts.append(BoxFacts(status, total(taken, now), self._held(status), name in held_back))
         return Fleet.build(facts)
 

@@ -21,6 +21,7 @@ from common.redis_client import is_loopback
 from common.status import BoxStatus, DiskUse
 from common.words import Endpoint, Resources, Role
 from workers.box import capacity
+from workers.box.nearness import NearnessFacts
 from workers.box.pulse import Pulse
 from workers.box.role import BoxContext, RoleFacts, RoleWorker
 from workers.depository.holdings import Timer
@@ -45,13 +46,26 @@ class Layers(Protocol):
         """When each was last used."""
 
 
+class Place(Protocol):
+    """Where the box is in network space."""
+
+    def facts(self) -> NearnessFacts:
+        """As it knows by now."""
+
+
 class Heartbeat:
     """Writes the status of one box."""
 
     def __init__(
-        self, context: BoxContext, roles: Iterable[RoleWorker], layers: Layers, pulse: Pulse
+        self,
+        context: BoxContext,
+        roles: Iterable[RoleWorker],
+        layers: Layers,
+        place: Place,
+        pulse: Pulse,
     ) -> None:
         self._context = context
+        self._place = place
         self._roles = list(roles)
         self._layers = layers
         self._pulse = pulse
@@ -143,6 +157,7 @@ class Heartbeat:
         """The box as it is now; `layers_sequence` is that of the layers written with it."""
         config = self._context.config
         facts = [role.facts() for role in self._roles]
+        place = self._place.facts()
         alert = " ".join(fact.alert for fact in facts if fact.alert)
         return BoxStatus(
             box=config.box,
@@ -158,7 +173,10 @@ class Heartbeat:
             architecture=capacity.architecture(),
             engine=next((fact.engine for fact in facts if fact.engine is not None), None),
             labels=config.labels,
-            coordinate=config.coordinate,
+            coordinate=place.coordinate,
+            coordinate_error=place.error,
+            round_trips_ms=place.round_trips_ms,
+            master_ms=place.master_ms,
             capacity=self._capacity,
             used=sum((fact.used for fact in facts), Resources()),
             load=capacity.load_per_core(),

@@ -17,7 +17,6 @@ from common.vivaldi import (
     LEAST_HEIGHT_MS,
     MOST_ERROR,
     MOST_PULL_MS,
-    MOST_ROUND_TRIP_MS,
     PEERS_KEPT,
     TIMESTEP,
     Position,
@@ -25,7 +24,7 @@ from common.vivaldi import (
     locate,
     moved,
 )
-from common.words import Coordinate, distance_ms
+from common.words import MOST_ROUND_TRIP_MS, Coordinate, distance_ms
 
 HALF_MAP_MS = 60.0
 

@@ -14,6 +14,7 @@ from common.cli import json_option, print_json
 from common.errors import OpenRaaSError
 from common.words import InstanceState
 from master.cli.client import API, Client, part
+from master.cli.nearness import measure
 from master.cli.output import age, details, listing
 from master.cli.timeline import Follower
 
@@ -48,7 +49,11 @@ def run(application: str, options: dict[str, str], wait: bool, timeout: float, a
         deployment = client.request(
             "POST",
             f"{API}/deployments",
-            json={"application": application, "options": options},
+            json={
+                "application": application,
+                "options": options,
+                "round_trips_ms": measure(client),
+            },
             headers={"Idempotency-Key": uuid.uuid4().hex},
         ).json()
         if wait:

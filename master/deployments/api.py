@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from flask import Response, url_for
+from flask import Response, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field, JsonValue
 
 from common.errors import BadInput
-from common.words import DeploymentId
+from common.words import BoxId, DeploymentId, RoundTripMs
 from master.accounts.guard import current_user
 from master.deployments import services
 from master.deployments.opening import open_url
 from master.deployments.output_answer import OutputQuery, answer_output
 from master.deployments.presentation import DeploymentSummary, DeploymentView, summarise
 from master.deployments.reading import view_of
+from master.nearness.people import MOST_CANDIDATES, Seen
 from master.web.current import context, reply
 
 api = APIBlueprint(
@@ -32,6 +33,11 @@ class NewDeployment(BaseModel):
 
     application: str = Field(min_length=1, max_length=64)
     options: dict[str, JsonValue] = Field(default_factory=dict)
+    round_trips_ms: dict[BoxId, RoundTripMs] = Field(
+        default_factory=dict,
+        max_length=MOST_CANDIDATES,
+        description="What was measured of `/nearness/candidates`, by box.",
+    )
 
 
 class Idempotency(BaseModel):
@@ -92,7 +98,8 @@ def start(header: Idempotency, body: NewDeployment) -> Response:
                 f"Option {name}: expected a text, a number or true or false.", field=f"options.{name}"
             )
         options[name] = value
-    deployment = services.request_deployment(context(), current_user(), body.application, options, key)
+    seen = Seen(request.remote_addr or "", body.round_trips_ms)
+    deployment = services.request_deployment(context(), current_user(), body.application, options, key, seen)
     return _show(deployment.id, 202)
 
 

@@ -86,6 +86,10 @@ class InstanceView(InstanceSummary):
     state_at: float
     depositories: list[str]
     considered: list[LeftOutView]
+    measured_ms: float | None = Field(
+        None,
+        description="The round trip to its box that the person measured before asking; none: not to this one.",
+    )
     queue: QueueView | None = Field(description="None unless it waits for room.")
     mounts: list[MountView]
     timeline: list[TimelineView]
@@ -204,6 +208,7 @@ def _describe_instance(instance: Instance, filesets: dict[str, str], queue: Queu
         image=service.get("image", instance.image_digest),
         state_at=instance.state_at,
         depositories=sorted({box for boxes in instance.depositories.values() for box in boxes}),
+        measured_ms=_measured_ms(instance),
         queue=queue,
         considered=[LeftOutView.model_validate(item) for item in instance.considered],
         mounts=[
@@ -211,6 +216,12 @@ def _describe_instance(instance: Instance, filesets: dict[str, str], queue: Queu
         ],
         timeline=[_row(row) for row in instance.timeline],
     )
+
+
+def _measured_ms(instance: Instance) -> float | None:
+    near = instance.deployment.near or {}
+    measured: float | None = near.get("round_trips_ms", {}).get(instance.box_id)
+    return measured
 
 
 def _mount(mount: Mount, filesets: dict[str, str]) -> MountView:

@@ -26,6 +26,7 @@ from master.deployments.parts import check_fileset, usable_image
 from master.images.models import Image
 from master.lifecycle.instances import Steps
 from master.lifecycle.states import ON_A_BOX, WAITING
+from master.nearness.people import Seen, locate_person, remember
 
 log = get_logger(__name__)
 
@@ -46,13 +47,16 @@ def request_deployment(
     application: str,
     options: Options,
     idempotency_key: str | None = None,
+    seen: Seen | None = None,
 ) -> Deployment:
-    """Write the wish down and wake the scheduler.
+    """Write the wish down and wake the scheduler. `seen` is what the person measured before asking.
 
     A repeated `idempotency_key` of the same person gives the deployment of the first time. Raises NotFound for
     an unknown application, image or fileset, BadInput for options out of range, Unavailable when no box holds
     the image or a fileset; in all of these nothing is written.
     """
+    seen = seen or Seen()
+    near = locate_person(context, user, seen)
     with context.database.write() as session:
         if idempotency_key and (known := _asked_before(session, user, idempotency_key)) is not None:
             return known
@@ -77,10 +81,12 @@ def request_deployment(
             sealed_options={
                 name: seal(context.seal_key.public_key, str(value)) for name, value in secret.items()
             },
+            near=near.model_dump(),
             lease_end=time.time() + (manifest.lease or context.settings.lease_s),
             idempotency_key=idempotency_key,
         )
         session.add(deployment)
+        remember(session, user, seen, context.settings.nearness_kept_s)
         _add_instances(session, context, deployment, services, images)
         session.flush()
         session.refresh(deployment)

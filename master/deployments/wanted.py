@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 from common.service import ServiceSpec
 from common.words import Coordinate, MountMode
 from master.catalogue.manifest import FilledService, Manifest, fill
-from master.deployments.models import Instance, Mount
+from master.deployments.models import Deployment, Instance, Mount
 from master.filesets.models import Fileset, FilesetKind
 from master.filesets.services import find, holders, home_of
 from master.images.models import Image
 from master.images.services import blobs_of
 from master.images.variants import variants_of
+from master.nearness.people import Near
 from master.scheduling.request import FilesetNeed, Layer, PlacementRequest, Variant
 
 
@@ -63,10 +64,9 @@ def wanted(session: Session, instance: Instance, *, home_limit_bytes: int) -> Wa
     return Wanted(filled, session.get_one(Image, instance.image_digest), tuple(mounts))
 
 
-def placement_request(
-    session: Session, instance: Instance, want: Wanted, near: Coordinate
-) -> PlacementRequest:
-    """The pure request that policies see."""
+def placement_request(session: Session, instance: Instance, want: Wanted) -> PlacementRequest:
+    """The pure request that policies see. A person of whom nobody knows where he is stands nowhere."""
+    near = near_of(instance.deployment).coordinate or Coordinate()
     return PlacementRequest(
         resources=want.spec.resources,
         variants=tuple(_variant(image) for image in variants_of(session, want.image)),
@@ -74,6 +74,11 @@ def placement_request(
         near=near,
         excluded=frozenset(instance.excluded),
     )
+
+
+def near_of(deployment: Deployment) -> Near:
+    """Where the person was who asked for it, and what was measured then."""
+    return Near.model_validate(deployment.near) if deployment.near else Near()
 
 
 def _variant(image: Image) -> Variant:

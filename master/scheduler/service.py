@@ -13,7 +13,7 @@ from common.errors import NotFound
 from common.images import UNPACKED_FACTOR
 from common.logs import get_logger
 from common.metrics import PLACEMENTS
-from common.words import Coordinate, InstanceState, MountMode, Resources
+from common.words import InstanceState, MountMode, Resources
 from master.boxes.models import Box
 from master.boxes.standing import trusted
 from master.context import MasterContext
@@ -63,7 +63,7 @@ class Scheduler:
             except NotFound as error:
                 self._fail(session, instance, str(error))
                 return "failed"
-            request = placement_request(session, instance, want, Coordinate())
+            request = placement_request(session, instance, want)
             cordoned = list(session.scalars(select(Box.id).where(Box.cordoned)))
         fleet = self._reader.read(cordoned)
         decision = place(self._policy, request, fleet, self._rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from master.scheduling.distance import away
 from master.scheduling.fleet import Fleet, Indices
 from master.scheduling.request import PlacementRequest
 
@@ -28,4 +29,4 @@ class Nearest:
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""
-        return f"the nearest to you ({fleet.distance_ms(request.near)[row]:.0f} ms)"
+        return f"the nearest to you ({away(request, float(fleet.distance_ms(request.near)[row]))})"

@@ -29,12 +29,13 @@ Say = Callable[[str], None]
 class Plan:
     """What `lab up` was asked for.
 
-    `roles` are dealt out to the boxes in turn; `box_options` are further options of `openraas box join`.
+    `roles` and `delays_ms` are dealt out to the boxes in turn; `box_options` are more options of `openraas box join`.
     """
 
     boxes: int
     roles: Sequence[frozenset[Role]] = (frozenset(Role),)
     link: Link = field(default_factory=Link)
+    delays_ms: Sequence[float] = (0.0,)
     lab: str | None = None
     state_dir: Path | None = None
     subnet: str | None = None
@@ -110,7 +111,7 @@ def _plan_boxes(lab: str, plan: Plan) -> list[Node]:
         Node(
             name=f"{lab}-{index + 1}",
             number=FIRST_BOX + index,
-            link=plan.link,
+            link=plan.link.model_copy(update={"delay_ms": plan.delays_ms[index % len(plan.delays_ms)]}),
             roles=plan.roles[index % len(plan.roles)],
         )
         for index in range(plan.boxes)

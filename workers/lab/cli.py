@@ -13,7 +13,7 @@ import click
 
 from common.cli import json_option, print_json
 from common.settings import settings
-from common.units import parse_rate
+from common.units import parse_duration, parse_rate
 from common.words import Role
 from workers.lab import build, engine, plan
 from workers.lab.commands import require_root
@@ -48,6 +48,23 @@ class _Deal(click.ParamType[tuple[frozenset[Role], ...]]):
             self.fail(f"{error}; write for example compute,filestore+depository", param, ctx)
 
 
+class _Delays(click.ParamType[tuple[float, ...]]):
+    """`2ms,40ms`: the delay of the first box's link, the second's, and so on in turn; in milliseconds."""
+
+    name = "delays"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            delays = tuple(1000 * parse_duration(part) for part in value.split(","))
+            for delay_ms in delays:
+                Link(delay_ms=delay_ms)
+        except ValueError as error:
+            self.fail(f"{error}; write for example 20ms or 2ms,40ms", param, ctx)
+        return delays
+
+
 def _lab_id(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     if value is not None and not LAB_ID.match(value):
         raise click.BadParameter("one to six small letters and digits")
@@ -66,6 +83,14 @@ def lab() -> None:
 @click.option("--boxes", type=click.IntRange(1, MOST_BOXES), required=True, help="How many.")
 @click.option("--uplink", type=_Rate(), help="What each box can send, such as 100mbit; default: not limited.")
 @click.option("--downlink", type=_Rate(), help="What each box can receive; default: as --uplink.")
+@click.option(
+    "--delay",
+    "delays",
+    type=_Delays(),
+    default=(0.0,),
+    show_default="none",
+    help="What the links of the boxes add to a round trip, in turn, such as 20ms or 2ms,40ms.",
+)
 @click.option(
     "--roles",
     type=_Deal(),
@@ -89,6 +114,7 @@ def up(
     boxes: int,
     uplink: int | None,
     downlink: int | None,
+    delays: Sequence[float],
     roles: Sequence[frozenset[Role]],
     own_master: bool,
     state_dir: Path | None,
@@ -102,6 +128,7 @@ def up(
         boxes=boxes,
         roles=roles,
         link=Link(uplink_bps=uplink, downlink_bps=downlink or uplink),
+        delays_ms=delays,
         lab=name,
         state_dir=state_dir,
         subnet=subnet,
@@ -154,6 +181,7 @@ def _row(status: NodeStatus) -> dict[str, Any]:
         "engine": status.engine,
         "uplink_bps": node.link.uplink_bps,
         "downlink_bps": node.link.downlink_bps,
+        "delay_ms": node.link.delay_ms,
     }
 
 

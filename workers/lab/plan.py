@@ -27,10 +27,11 @@ FIRST_BOX = 11  # the last octet of the first box's address
 
 
 class Link(Frozen):
-    """The link of a node in bits per second; none: not shaped."""
+    """The link of a node: what it carries in bits per second (none: not shaped), and how long it is."""
 
     uplink_bps: int | None = Field(None, ge=8_000)
     downlink_bps: int | None = Field(None, ge=8_000)
+    delay_ms: float = Field(0.0, ge=0, le=10_000, description="What it adds to every round trip.")
 
 
 class ProcessMark(Frozen):

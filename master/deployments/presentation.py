@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from common.words import InstanceState
 from master.deployments.models import Deployment, Instance, Mount, TimelineRow
+from master.deployments.wanted import near_of
 
 # The furthest behind says how far a deployment is; what went wrong comes first.
 _ORDER = [
@@ -219,9 +220,8 @@ def _describe_instance(instance: Instance, filesets: dict[str, str], queue: Queu
 
 
 def _measured_ms(instance: Instance) -> float | None:
-    near = instance.deployment.near or {}
-    measured: float | None = near.get("round_trips_ms", {}).get(instance.box_id)
-    return measured
+    near = near_of(instance.deployment)
+    return near.round_trips_ms.get(instance.box_id or "") if near.fresh else None
 
 
 def _mount(mount: Mount, filesets: dict[str, str]) -> MountView:

@@ -66,12 +66,13 @@ def wanted(session: Session, instance: Instance, *, home_limit_bytes: int) -> Wa
 
 def placement_request(session: Session, instance: Instance, want: Wanted) -> PlacementRequest:
     """The pure request that policies see. A person of whom nobody knows where he is stands nowhere."""
-    near = near_of(instance.deployment).coordinate or Coordinate()
+    near = near_of(instance.deployment)
     return PlacementRequest(
         resources=want.spec.resources,
         variants=tuple(_variant(image) for image in variants_of(session, want.image)),
         filesets=tuple(_need(session, instance, mount) for mount in want.mounts),
-        near=near,
+        near=near.coordinate or Coordinate(),
+        measured=near.round_trips_ms,
         excluded=frozenset(instance.excluded),
     )
 

@@ -23,9 +23,10 @@ from common.errors import BadInput
 from common.logs import get_logger
 from common.words import BoxId, Coordinate, Endpoint, Frozen, RoundTripMs, distance_ms
 from master.accounts.models import User
+from master.boxes.models import Box
 from master.boxes.services import statuses
 from master.context import MasterContext
-from master.nearness.map import Map, read_map
+from master.nearness.map import read_map
 from master.nearness.models import Sighting
 
 log = get_logger(__name__)
@@ -44,9 +45,8 @@ class Near(Frozen):
     """Where the person was who asked for a deployment; kept with it."""
 
     coordinate: Coordinate | None = Field(None, description="None: nobody knows.")
-    round_trips_ms: dict[BoxId, RoundTripMs] = Field(
-        default_factory=dict, description="What was measured for this very request, by box."
-    )
+    round_trips_ms: dict[BoxId, RoundTripMs] = Field(default_factory=dict, description="By box.")
+    fresh: bool = Field(False, description="Measured for this very request, not some time before.")
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,11 @@ def network_of(address: str) -> str:
 
 
 def candidates(context: MasterContext, user: User, address: str) -> list[Candidate]:
-    """Up to three boxes, spread over the map, the first near where the person was last; none while Redis is away.
+    """Up to three boxes to measure; none while Redis is away.
 
-    What they would do for the person does not matter here: any box that stays where it is can be measured.
+    The first is the nearest by what was measured last, the next one in the person's own network or of the person's
+    own, which no map shows to be near; the rest lie as far off as can be. What they would do for the person does
+    not matter here: any box that stays where it is can be measured.
     """
     try:
         known, drawn = statuses(context.redis), read_map(context.redis)
@@ -107,27 +109,36 @@ def candidates(context: MasterContext, user: User, address: str) -> list[Candida
         log.warning("no candidates to measure", error=str(error))
         return []
     with context.database.read() as session:
-        last = last_place(session, drawn, user, address, context.settings.nearness_kept_s)
+        last = last_round_trips(session, user, address, context.settings.nearness_kept_s)
+        own = set(session.scalars(select(Box.id).where(Box.owner_id == user.id)))
     able = {box: status.front for box, status in known.items() if status.front is not None and status.fixed}
     placed = {box: drawn.places[box].place for box in able if box in drawn.places}
-    # Which landmark comes first where nothing is known is no secret.
-    first = min(placed, key=lambda box: distance_ms(last, placed[box])) if last and placed else None
-    chosen = spread(placed, first, random.Random(user.id))  # noqa: S311
-    chosen += [box for box in sorted(able) if box not in placed]
+    # Which landmark is taken of several that are as good is no secret.
+    chance = random.Random(user.id)  # noqa: S311
+    first = []
+    if placed and (here := drawn.find(last)) is not None:
+        first = [min(placed, key=lambda box: last.get(box, distance_ms(here, placed[box])))]
+    network = network_of(address)
+    beside = [box for box, front in able.items() if box in own or network_of(front.host) == network]
+    if beside := sorted(set(beside) - set(first)):
+        first.append(chance.choice(beside))
+    chosen = spread(placed, first, chance)
+    chosen += sorted(set(able) - set(chosen))
     return [Candidate(box, able[box]) for box in chosen[:MOST_CANDIDATES]]
 
 
-def spread(places: Mapping[str, Coordinate], first: str | None, chance: random.Random) -> list[str]:
-    """A few boxes as far from each other as can be, beginning with `first` or any (Gonzalez 1985)."""
-    left = sorted(places)
-    if not left:
-        return []
-    chosen = [first if first is not None else chance.choice(left)]
-    while len(chosen) < min(MOST_CANDIDATES, len(left)):
-        others = [box for box in left if box not in chosen]
-        chosen.append(
-            max(others, key=lambda box: min(distance_ms(places[box], places[one]) for one in chosen))
-        )
+def spread(places: Mapping[str, Coordinate], first: Sequence[str], chance: random.Random) -> list[str]:
+    """`first` and more, as far from each other as can be (Gonzalez 1985), until there are enough."""
+    chosen = list(first)
+    left = sorted(set(places) - set(chosen))
+    while left and len(chosen) < MOST_CANDIDATES:
+        from_here = [places[box] for box in chosen if box in places]
+        if from_here:
+            box = max(left, key=lambda one: min(distance_ms(places[one], other) for other in from_here))
+        else:
+            box = chance.choice(left)
+        left.remove(box)
+        chosen.append(box)
     return chosen
 
 
@@ -136,41 +147,38 @@ def spread(places: Mapping[str, Coordinate], first: str | None, chance: random.R
 
 def locate_person(context: MasterContext, user: User, seen: Seen) -> Near:
     """Where this person is: by what was measured now, else by what was measured last from that network."""
+    trips = dict(seen.round_trips_ms)
+    if not trips:
+        with context.database.read() as session:
+            trips = last_round_trips(session, user, seen.address, context.settings.nearness_kept_s)
     try:
-        drawn = read_map(context.redis)
+        place = read_map(context.redis).find(trips)
     except redis.RedisError as error:
         log.warning("nobody knows where a person is", error=str(error))
-        return Near(round_trips_ms=dict(seen.round_trips_ms))
-    place = drawn.find(seen.round_trips_ms)
-    if place is None:
-        with context.database.read() as session:
-            place = last_place(session, drawn, user, seen.address, context.settings.nearness_kept_s)
-    return Near(coordinate=place, round_trips_ms=dict(seen.round_trips_ms))
+        place = None
+    return Near(coordinate=place, round_trips_ms=trips, fresh=bool(seen.round_trips_ms))
 
 
-def last_place(session: Session, drawn: Map, user: User, address: str, kept_s: float) -> Coordinate | None:
-    """By what the person measured last from this network, else by the middle of what others did; none: nothing."""
+def last_round_trips(session: Session, user: User, address: str, kept_s: float) -> dict[str, float]:
+    """What the person measured last from this network, else the middle of what others did there."""
     if not (network := network_of(address)):
-        return None
+        return {}
     rows = session.scalars(
         select(Sighting)
         .where(Sighting.network == network, Sighting.at > time.time() - kept_s)
         .order_by((Sighting.user_id == user.id).desc(), Sighting.at.desc())
-        .limit(1 + OTHERS_HEARD)
+        .limit(OTHERS_HEARD)
     ).all()
-    found = {row.user_id: place for row in rows if (place := drawn.find(row.round_trips_ms)) is not None}
-    return found.get(user.id) or _middle(list(found.values()))
+    if rows and rows[0].user_id == user.id:
+        return rows[0].round_trips_ms
+    return _middle([row.round_trips_ms for row in rows])
 
 
-def _middle(places: Sequence[Coordinate]) -> Coordinate | None:
-    """One liar among several does not move it far."""
-    if not places:
-        return None
-    return Coordinate(
-        x_ms=median(place.x_ms for place in places),
-        y_ms=median(place.y_ms for place in places),
-        height_ms=median(place.height_ms for place in places),
-    )
+def _middle(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """By box, of those that half of the people measured: one liar among several leads nobody astray."""
+    boxes = {box for trips in told for box in trips}
+    by_box = {box: [trips[box] for trips in told if box in trips] for box in boxes}
+    return {box: median(found) for box, found in by_box.items() if 2 * len(found) >= len(told)}
 
 
 def remember(session: Session, user: User, seen: Seen, kept_s: float) -> None:

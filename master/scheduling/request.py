@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from common.words import Coordinate, MountMode, Resources
@@ -45,12 +46,16 @@ class FilesetNeed:
 
 @dataclass(frozen=True)
 class PlacementRequest:
-    """One instance that wants a place. A box takes the first of the variants that it can run."""
+    """One instance that wants a place. A box takes the first of the variants that it can run.
+
+    `near` is the person's place on the map; `measured` has round trips in milliseconds to a few boxes.
+    """
 
     resources: Resources
     variants: tuple[Variant, ...]
     filesets: tuple[FilesetNeed, ...] = ()
     near: Coordinate = field(default_factory=Coordinate)
+    measured: Mapping[str, float] = field(default_factory=dict)
     excluded: frozenset[str] = frozenset()
 
 

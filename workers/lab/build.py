@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,8 @@ Say = Callable[[str], None]
 class Plan:
     """What `lab up` was asked for.
 
-    `roles` and `delays_ms` are dealt out to the boxes in turn; `box_options` are more options of `openraas box join`.
+    `roles` and `delays_ms` are dealt out to the boxes in turn; `box_options` are more options of `openraas box join`,
+    `settings` those of the lab's own master.
     """
 
     boxes: int
@@ -41,6 +42,7 @@ class Plan:
     subnet: str | None = None
     own_master: bool = False
     box_options: Sequence[str] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def up(plan: Plan, settings: Settings, say: Say = lambda _: None) -> Lab:
@@ -101,7 +103,7 @@ def _connect_master(lab: Lab, plan: Plan, settings: Settings, say: Say) -> None:
         Master(lab.state).check()
         return
     node = Node(name=masters.OWN_NAME, number=masters.OWN_NUMBER)
-    lab.note(lab.state.model_copy(update={"master": masters.own(lab.state, node)}))
+    lab.note(lab.state.model_copy(update={"master": masters.own(lab.state, node, plan.settings)}))
     lab.start([node])
     say(f"its own master at https://{Master(lab.state).address}")
 

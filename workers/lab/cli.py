@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from common.cli import json_option, print_json
-from common.settings import settings
+from common.settings import Settings, settings
 from common.units import parse_duration, parse_rate
 from common.words import Role
 from workers.lab import build, engine, plan
@@ -71,6 +71,13 @@ def _lab_id(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     return value
 
 
+def _settings(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    for value in values:
+        if value.partition("=")[0] not in Settings.model_fields or "=" not in value:
+            raise click.BadParameter(f"{value!r}: write NAME=VALUE with a name that openraas config lists")
+    return dict(value.split("=", 1) for value in values)
+
+
 _lab = click.option("--lab", callback=_lab_id, help="Which lab; not needed if one alone is meant.")
 
 
@@ -102,6 +109,14 @@ def lab() -> None:
     "--own-master", is_flag=True, help="Start a master for this lab instead of joining the running one."
 )
 @click.option(
+    "--set",
+    "chosen",
+    multiple=True,
+    callback=_settings,
+    metavar="NAME=VALUE",
+    help="A setting of the lab's own master, such as policy=random; may be repeated.",
+)
+@click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
     help="Everything of the lab; default: below /var/lib/openraas-lab.",
@@ -117,6 +132,7 @@ def up(
     delays: Sequence[float],
     roles: Sequence[frozenset[Role]],
     own_master: bool,
+    chosen: dict[str, str],
     state_dir: Path | None,
     subnet: str | None,
     name: str | None,
@@ -124,6 +140,10 @@ def up(
     box_options: tuple[str, ...],
 ) -> None:
     """Make a lab. What follows `--` are further options of `openraas box join` for every box."""
+    if chosen and not own_master:
+        raise click.BadParameter(
+            "is for the lab's --own-master; the running one has its settings", param_hint="--set"
+        )
     wanted = build.Plan(
         boxes=boxes,
         roles=roles,
@@ -133,6 +153,7 @@ def up(
         state_dir=state_dir,
         subnet=subnet,
         own_master=own_master,
+        settings=chosen,
         box_options=box_options,
     )
     # Asked to end in the middle, it undoes what it made, as for Ctrl-C.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from master.scheduling.distance import away
+from master.scheduling.distance import away, distances_ms
 from master.scheduling.fleet import Fleet, Indices
 from master.scheduling.request import PlacementRequest
 
@@ -22,11 +22,11 @@ class Nearest:
         rng: np.random.Generator,
     ) -> Indices:
         """See Policy."""
-        distance = fleet.distance_ms(request.near)[eligible]
+        distance = distances_ms(request, fleet)[eligible]
         missing = fleet.missing_of(request.variants)[eligible]
         ordered: Indices = eligible[np.lexsort((missing, distance))]
         return ordered
 
     def reason(self, request: PlacementRequest, fleet: Fleet, row: int) -> str:
         """See Policy."""
-        return f"the nearest to you ({away(request, float(fleet.distance_ms(request.near)[row]))})"
+        return f"the nearest to you ({away(request, fleet, row)})"

@@ -14,6 +14,7 @@ from common import names
 from common.vivaldi import Position
 from common.words import Coordinate, Endpoint, Resources, distance_ms
 from master.accounts.models import UserRole
+from master.boxes.models import Box
 from master.catalogue.manifest import parse_manifest
 from master.catalogue.services import publish
 from master.context import MasterContext
@@ -24,6 +25,7 @@ from master.nearness.models import Sighting
 from master.nearness.people import (
     MOST_CANDIDATES,
     NETWORKS_KEPT,
+    Near,
     Seen,
     candidates,
     locate_person,
@@ -86,7 +88,7 @@ def test_what_a_person_measured_decides_where_the_application_runs(
     instance = placed(master, request_deployment(master, ada, "site", {}, seen=Seen("", FROM_WEST)))
     assert instance.box_id == "west"
     assert instance.reason is not None
-    assert instance.reason.startswith("west is the nearest to you (about 4 ms)")
+    assert instance.reason.startswith("west is the nearest to you (4 ms, measured)")
 
 
 def test_who_measured_nothing_is_where_that_network_was_last(
@@ -99,7 +101,7 @@ def test_who_measured_nothing_is_where_that_network_was_last(
     # Somebody else there is believed to be there too; somebody elsewhere is not.
     beside = request_deployment(master, bob, "site", {}, seen=Seen("203.0.113.8"))
     assert placed(master, beside).box_id == "west"
-    assert locate_person(master, bob, Seen("198.51.100.1")).coordinate is None
+    assert locate_person(master, bob, Seen("198.51.100.1")) == Near()
 
 
 def test_of_a_person_that_nobody_located_the_reason_says_so(
@@ -128,14 +130,15 @@ def test_a_person_is_found_again_after_the_map_has_moved(
 def test_one_persons_lie_does_not_move_the_others_of_a_network(
     master: MasterContext, towns: dict[str, FakeBox]
 ) -> None:
-    lie = {"east": 1.0, "north": 80.0, "west": 80.0}
+    lie = {"east": 1.0, "north": 80.0, "mallorys-own": 0.1}
     for name in ("ada", "bob", "cyd", "mallory"):
         user, said = add_user(master, name), lie if name == "mallory" else FROM_WEST
         with master.database.write() as session:
             remember(session, user, Seen("203.0.113.7", said), KEPT_S)
-    found = locate_person(master, add_user(master, "dan"), Seen("203.0.113.5")).coordinate
-    assert found is not None
-    assert distance_ms(found, TOWNS["west"]) < 10
+    near = locate_person(master, add_user(master, "dan"), Seen("203.0.113.5"))
+    assert near.round_trips_ms == FROM_WEST
+    assert near.coordinate is not None
+    assert distance_ms(near.coordinate, TOWNS["west"]) < 10
 
 
 def test_what_is_remembered_of_a_person_is_bounded_in_number_and_age(master: MasterContext) -> None:
@@ -174,7 +177,7 @@ def test_candidates_lie_far_from_each_other_and_the_first_near_the_person(
         FakeBox(master, f"east-{number}", coordinate_error=0.1)
     crowd = {f"east-{number}": Coordinate(x_ms=41 + number, height_ms=1) for number in range(5)}
     draw(master, **TOWNS, **crowd)
-    chosen = spread({**TOWNS, **crowd}, "west", random.Random(1))  # noqa: S311 - a map, not a secret
+    chosen = spread({**TOWNS, **crowd}, ["west"], random.Random(1))  # noqa: S311 - a map, not a secret
     assert len(chosen) == MOST_CANDIDATES
     assert chosen[0] == "west"
     assert chosen[1].startswith("east")
@@ -183,6 +186,42 @@ def test_candidates_lie_far_from_each_other_and_the_first_near_the_person(
     with master.database.write() as session:
         remember(session, ada, Seen("203.0.113.7", FROM_WEST), KEPT_S)
     assert candidates(master, ada, "203.0.113.7")[0].box == "west"
+
+
+def test_a_box_of_ones_own_or_in_ones_own_network_is_measured_however_many_others_there_are(
+    master: MasterContext, towns: dict[str, FakeBox]
+) -> None:
+    crowd = {f"b{number}": Coordinate(x_ms=1000 + 50 * number, height_ms=1) for number in range(12)}
+    for name in crowd:
+        FakeBox(master, name, coordinate_error=0.1)
+    draw(master, **TOWNS, **crowd)
+    ada, bob = add_user(master, "ada"), add_user(master, "bob")
+    with master.database.write() as session:
+        session.get_one(Box, "b5").owner_id = ada.id
+    assert "b5" in {item.box for item in candidates(master, ada, "203.0.113.7")}
+    beside = candidates(master, bob, "192.0.2.99")[0]
+    assert beside.box in TOWNS
+
+
+def test_a_box_on_ones_own_switch_is_near_although_its_line_is_long(master: MasterContext) -> None:
+    image = add_image(master, "demo/site:1")
+    add_application(master, "site", "demo/site:1")
+    for name in ("home", "town"):
+        FakeBox(master, name, coordinate_error=0.1).hold(image_digests(image))
+    draw(master, home=Coordinate(height_ms=60), town=Coordinate(x_ms=1, height_ms=2))
+    seen = Seen("", {"home": 0.3, "town": 62.0})
+    instance = placed(master, request_deployment(master, add_user(master), "site", {}, seen=seen))
+    assert instance.box_id == "home"
+    assert "(0.3 ms, measured)" in str(instance.reason)
+
+
+def test_without_a_map_the_box_that_was_measured_to_be_nearest_is_taken(
+    master: MasterContext, towns: dict[str, FakeBox]
+) -> None:
+    master.redis.delete(names.PLACES)
+    seen = Seen("", {"east": 30.0, "west": 4.0})
+    instance = placed(master, request_deployment(master, add_user(master), "site", {}, seen=seen))
+    assert instance.box_id == "west"
 
 
 def test_boxes_that_are_silent_or_unstable_are_no_candidates(

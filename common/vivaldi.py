@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from common.words import MOST_ROUND_TRIP_MS, Coordinate, distance_ms
+from common.words import MOST_COORDINATE_MS, MOST_ROUND_TRIP_MS, Coordinate, distance_ms
 
 # The constants c_e and c_c of figure 3.
 ERROR_SHARE = TIMESTEP = 0.25
@@ -85,10 +85,14 @@ def _pulled(
     stretch = round_trip_ms - distance_ms(place, other)
     force = timestep * min(max(stretch, -MOST_PULL_MS), MOST_PULL_MS) / length
     return Coordinate(
-        x_ms=place.x_ms + force * away_x,
-        y_ms=place.y_ms + force * away_y,
-        height_ms=max(LEAST_HEIGHT_MS, place.height_ms + force * heights),
+        x_ms=_on_the_map(place.x_ms + force * away_x),
+        y_ms=_on_the_map(place.y_ms + force * away_y),
+        height_ms=_on_the_map(max(LEAST_HEIGHT_MS, place.height_ms + force * heights)),
     )
+
+
+def _on_the_map(value_ms: float) -> float:
+    return min(max(value_ms, -MOST_COORDINATE_MS), MOST_COORDINATE_MS)
 
 
 class RoundTrips:
@@ -147,8 +151,8 @@ def _starts(sightings: Sequence[tuple[Coordinate, float]]) -> list[Coordinate]:
     angles = [2 * math.pi * number / _DIRECTIONS for number in range(_DIRECTIONS)]
     around = [
         Coordinate(
-            x_ms=nearest.x_ms + radius * math.cos(angle),
-            y_ms=nearest.y_ms + radius * math.sin(angle),
+            x_ms=_on_the_map(nearest.x_ms + radius * math.cos(angle)),
+            y_ms=_on_the_map(nearest.y_ms + radius * math.sin(angle)),
             height_ms=LEAST_HEIGHT_MS,
         )
         for angle in angles

@@ -15,7 +15,7 @@ from statistics import fmean, median
 
 from common.status import BoxStatus
 from common.vivaldi import ANCHOR_ERROR, Position
-from common.words import Coordinate, distance_ms
+from common.words import MOST_COORDINATE_MS, Coordinate, distance_ms
 
 # Two measured the same if the longer one is not more than this factor, and some, above the shorter one.
 AGREE_FACTOR, AGREE_MS = 2.0, 3.0
@@ -70,7 +70,7 @@ def _moved_away(place: Coordinate, witnesses: list[tuple[Coordinate, float]]) ->
     )
     if missing <= 0:
         return place
-    return place.model_copy(update={"height_ms": place.height_ms + missing})
+    return place.model_copy(update={"height_ms": min(place.height_ms + missing, MOST_COORDINATE_MS)})
 
 
 def remote(places: Iterable[Coordinate]) -> Coordinate:
@@ -83,4 +83,4 @@ def remote(places: Iterable[Coordinate]) -> Coordinate:
         return Coordinate()
     middle = Coordinate(x_ms=fmean(place.x_ms for place in known), y_ms=fmean(place.y_ms for place in known))
     furthest = max(distance_ms(middle, place) for place in known)
-    return middle.model_copy(update={"height_ms": furthest})
+    return middle.model_copy(update={"height_ms": min(furthest, MOST_COORDINATE_MS)})

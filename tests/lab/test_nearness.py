@@ -20,7 +20,7 @@ from workers.lab.commands import OPENRAAS
 from workers.lab.fleet import Lab
 from workers.lab.master import Master
 
-pytestmark = [pytest.mark.lab, pytest.mark.engine]
+pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.long]
 
 NEAR_MS, MIDDLE_MS, FAR_MS = 2.0, 15.0, 60.0
 MAP_S = 90.0

@@ -97,7 +97,7 @@ def test_a_place_that_was_typed_in_needs_no_witness_but_does_not_stand_against_s
 lies = st.builds(
     say,
     st.just("e"),
-    st.builds(Coordinate, x_ms=st.floats(-1e4, 1e4), y_ms=st.floats(-1e4, 1e4), height_ms=st.floats(0, 1e4)),
+    st.builds(Coordinate, x_ms=st.floats(-1e6, 1e6), y_ms=st.floats(-1e6, 1e6), height_ms=st.floats(0, 1e6)),
     st.dictionaries(st.sampled_from("abcd"), st.floats(0.01, 10_000)),
     error=st.one_of(st.none(), st.floats(0, 1)),
 )
@@ -110,6 +110,9 @@ def test_whatever_one_box_says_the_places_of_the_others_stay(lie: BoxStatus) -> 
         assert found[box].place.x_ms == TRUTH[box].x_ms
         # The middle witness is an honest one; what it misses is what the map may be off.
         assert found[box].place.height_ms == TRUTH[box].height_ms
+    # Everything that comes of it can be written down and read again.
+    for place in [spot.place for spot in found.values()] + [remote(spot.place for spot in found.values())]:
+        assert Coordinate.model_validate_json(place.model_dump_json()) == place
 
 
 def test_two_ends_agree_about_what_is_nearly_the_same() -> None:

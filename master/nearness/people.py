@@ -26,6 +26,7 @@ from master.accounts.models import User
 from master.boxes.models import Box
 from master.boxes.services import statuses
 from master.context import MasterContext
+from master.nearness.fronts import measurable_fronts
 from master.nearness.map import read_map
 from master.nearness.models import Sighting
 
@@ -111,7 +112,8 @@ def candidates(context: MasterContext, user: User, address: str) -> list[Candida
     with context.database.read() as session:
         last = last_round_trips(session, user, address, context.settings.nearness_kept_s)
         own = set(session.scalars(select(Box.id).where(Box.owner_id == user.id)))
-    able = {box: status.front for box, status in known.items() if status.front is not None and status.fixed}
+        fronts = measurable_fronts(session, known)
+    able = {box: front for box, front in fronts.items() if known[box].fixed}
     placed = {box: drawn.places[box].place for box in able if box in drawn.places}
     # Which landmark is taken of several that are as good is no secret.
     chance = random.Random(user.id)  # noqa: S311
@@ -186,6 +188,7 @@ def remember(session: Session, user: User, seen: Seen, kept_s: float) -> None:
     if not seen.round_trips_ms or not (network := network_of(seen.address)):
         return
     now = time.time()
+    session.get(User, user.id, with_for_update=True)  # two requests at once must not insert the same row
     session.merge(
         Sighting(user_id=user.id, network=network, round_trips_ms=dict(seen.round_trips_ms), at=now)
     )

@@ -11,9 +11,11 @@ from common.peers import Peer, sign_peers
 from common.redis_client import is_loopback
 from common.status import BoxStatus
 from common.vivaldi import MOST_ERROR, Position
+from common.words import Endpoint
 from master.boxes.services import statuses
 from master.context import MasterContext
 from master.nearness.belief import believed
+from master.nearness.fronts import measurable_fronts
 from master.nearness.map import write_map
 from master.nearness.pairing import pairs
 
@@ -41,10 +43,12 @@ class Surveyor:
 
     def _tell_peers(self, known: Mapping[str, BoxStatus], places: Mapping[str, Position]) -> None:
         pipe = self._redis.pipeline(transaction=False)
-        for group in _reaching_each_other(known):
+        with self._context.database.read() as session:
+            fronts = measurable_fronts(session, known)
+        for group in _reaching_each_other(fronts):
             spots = {box: places[box].place if box in places else known[box].coordinate for box in group}
             for box, peers in pairs(spots, _chance(time.time())).items():
-                listed = [_peer(known[peer], places) for peer in peers]
+                listed = [_peer(known[peer], fronts[peer], places) for peer in peers]
                 pipe.set(peers_key(box), sign_peers(self._context.signer, box, listed))
         pipe.execute()
 
@@ -54,15 +58,13 @@ def _chance(now: float) -> random.Random:
     return random.Random(int(now // PAIRS_KEPT_S))  # noqa: S311 - which boxes meet is no secret
 
 
-def _reaching_each_other(known: Mapping[str, BoxStatus]) -> list[list[str]]:
+def _reaching_each_other(fronts: Mapping[str, Endpoint]) -> list[list[str]]:
     """Boxes on the master's own loopback, and all others: 127.0.0.1 of one machine is not that of another."""
-    fronts = {box: status.front for box, status in known.items() if status.front is not None}
     local = [box for box, front in fronts.items() if is_loopback(front.host)]
     return [local, [box for box in fronts if box not in set(local)]]
 
 
-def _peer(status: BoxStatus, places: Mapping[str, Position]) -> Peer:
+def _peer(status: BoxStatus, front: Endpoint, places: Mapping[str, Position]) -> Peer:
     """How a box is told of another: with the place that is believed, else with its own word and no trust in it."""
-    assert status.front is not None  # noqa: S101 - only such boxes are paired
     spot = places.get(status.box, Position(status.coordinate, MOST_ERROR))
-    return Peer(box=status.box, front=status.front, coordinate=spot.place, error=spot.error)
+    return Peer(box=status.box, front=front, coordinate=spot.place, error=spot.error)

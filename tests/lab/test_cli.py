@@ -61,6 +61,7 @@ def test_what_one_process_made_others_see_change_and_remove(lab_id: str, directo
     assert lab_id in json.loads(lab("list", "--json"))
     row = status(lab_id)[box]
     assert (row["state"], row["roles"], row["uplink_bps"]) == ("up", ["depository"], 50_000_000)
+    assert row["delay_ms"] == 5
     assert row["downlink_bps"] == 50_000_000
     assert lab("exec", "--lab", lab_id, box, "hostname").strip() == box
 

@@ -83,12 +83,13 @@ class Nearness:
             return NearnessFacts(self._position.place, error, trips, master_ms)
 
     def _loop(self) -> None:
-        while not self._stop.wait(self._pause_s()):
+        while not self._stop.is_set():
             try:
                 self.measure()
             except Exception:
                 # Places grow old without this loop; it goes on, and says what went wrong.
                 log.exception("round trip not measured")
+            self._stop.wait(self._pause_s())
 
     def _pause_s(self) -> float:
         pause_s = self._context.config.probe_every_s

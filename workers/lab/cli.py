@@ -18,7 +18,7 @@ from common.words import Role
 from workers.lab import build, engine, plan
 from workers.lab.commands import require_root
 from workers.lab.fleet import Lab, NodeStatus
-from workers.lab.plan import LAB_ID, MOST_BOXES, Link
+from workers.lab.plan import LAB_ID, MOST_BOXES, MOST_DELAY_MS, Link
 
 
 class _Rate(click.ParamType[int]):
@@ -58,10 +58,10 @@ class _Delays(click.ParamType[tuple[float, ...]]):
             return value
         try:
             delays = tuple(1000 * parse_duration(part) for part in value.split(","))
-            for delay_ms in delays:
-                Link(delay_ms=delay_ms)
         except ValueError as error:
             self.fail(f"{error}; write for example 20ms or 2ms,40ms", param, ctx)
+        if max(delays) > MOST_DELAY_MS:
+            self.fail(f"a link adds at most {MOST_DELAY_MS / 1000:g} s", param, ctx)
         return delays
 
 

@@ -23,6 +23,7 @@ LAB_ID = re.compile(r"^[a-z0-9]{1,6}$")
 BASE = Path("/var/lib/openraas-lab")
 STATE_FILE = "lab.json"
 MOST_BOXES = 200
+MOST_DELAY_MS = 10_000.0
 FIRST_BOX = 11  # the last octet of the first box's address
 
 
@@ -31,7 +32,7 @@ class Link(Frozen):
 
     uplink_bps: int | None = Field(None, ge=8_000)
     downlink_bps: int | None = Field(None, ge=8_000)
-    delay_ms: float = Field(0.0, ge=0, le=10_000, description="What it adds to every round trip.")
+    delay_ms: float = Field(0.0, ge=0, le=MOST_DELAY_MS, description="What it adds to every round trip.")
 
 
 class ProcessMark(Frozen):

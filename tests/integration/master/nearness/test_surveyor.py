@@ -12,9 +12,10 @@ from common.signing import Verifier
 from common.words import Coordinate, Endpoint, distance_ms
 from master.context import MasterContext
 from master.nearness.map import read_map
+from master.nearness.people import candidates
 from master.nearness.surveyor import Surveyor
 from master.scheduler.fleet_reader import FleetReader
-from tests.support.master import FakeBox, make_master
+from tests.support.master import FakeBox, add_user, make_master
 from tests.support.redis import RedisServer
 
 PLACES = {
@@ -71,6 +72,14 @@ def test_boxes_on_the_masters_loopback_meet_none_of_other_machines(
     survey(master)
     assert [peer.box for peer in peers_of(master, "here")] == ["here-too"]
     assert "here" not in {peer.box for peer in peers_of(master, "a")}
+
+
+def test_a_box_sends_nobody_to_a_third_party(master: MasterContext, boxes: dict[str, FakeBox]) -> None:
+    boxes["b"].beat(front=Endpoint(host="198.51.100.7", port=443, tls=True))
+    boxes["c"].beat(front=Endpoint(host="192.0.2.3", port=80, tls=False))
+    survey(master)
+    assert peers_of(master, "a") == []
+    assert {item.box for item in candidates(master, add_user(master), "")} == {"a"}
 
 
 def test_the_map_is_drawn_once_in_a_while_however_many_ask(

@@ -32,6 +32,10 @@ class Map:
         # What an owner typed in counts from the first moment, before anybody has drawn the map.
         return status.coordinate if status.coordinate_error is None else self.remote
 
+    def located(self, status: BoxStatus) -> BoxStatus:
+        """The status with the place that counts instead of the one that the box claims."""
+        return status.model_copy(update={"coordinate": self.of(status)})
+
     def find(self, round_trips_ms: Mapping[str, float]) -> Coordinate | None:
         """Where somebody is who measured these round trips, by box; none if no place of them is known."""
         sightings = [

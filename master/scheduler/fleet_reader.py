@@ -40,7 +40,7 @@ class FleetReader:
             if status is None:
                 continue
             taken = [Reservation.from_json(name, key, text) for key, text in answers[2 * row + 1].items()]
-            status = status.model_copy(update={"coordinate": whereabouts.of(status)})
+            status = whereabouts.located(status)
             facts.append(BoxFacts(status, total(taken, now), self._held(status), name in held_back))
         return Fleet.build(facts)
 

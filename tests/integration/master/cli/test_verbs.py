@@ -224,7 +224,7 @@ def test_people_are_added_disabled_and_reset(world: World) -> None:
 def test_boxes_are_listed_shown_cordoned_and_removed(world: World) -> None:
     shell = world.operator
     assert "cellar" in shell.ok("box", "list")
-    assert "cellar" in shell.ok("box", "show", "cellar")
+    assert "height 0.0 ms (typed in)" in shell.ok("box", "show", "cellar")
     shell.ok("box", "cordon", "cellar")
     assert "up, cordoned" in shell.ok("box", "list")
     shell.ok("box", "uncordon", "cellar")

@@ -34,6 +34,8 @@ EXPIRING = "expiring"
 JOIN_TRIES = "join:tries"
 SILENT = "silent"
 RECONCILE_LOCK = "lock:reconcile"
+PLACES = "places"
+SURVEY_LOCK = "lock:survey"
 
 
 def role_queue(role: Role, box: str) -> str:
@@ -74,6 +76,11 @@ def spare_key(box: str) -> str:
 def transfers_key(box: str) -> str:
     """The transfers that run on a box now (JSON, with a time to live), as the box says."""
     return f"transfers:{box}"
+
+
+def peers_key(box: str) -> str:
+    """The signed list of boxes to which a box measures round trips; written by the master."""
+    return f"peers:{box}"
 
 
 def lied_key(box: str) -> str:
@@ -117,7 +124,7 @@ def redis_rules(box: str) -> list[str]:
     another type than expected would end every pass over all boxes with an error.
     """
     rules = [f"~{key}" for key in transport_options(box).values()]
-    rules += [f"%R~{wish_key(box)}", f"%R~{spare_key(box)}", f"%R~{EPOCH}", f"%R~{EPOCH_READY}"]
+    rules += [f"%R~{key}" for key in (wish_key(box), spare_key(box), peers_key(box), EPOCH, EPOCH_READY)]
     queues = " ".join(f"~{role_queue(role, box)}" for role in Role)
     # kombu emulates priorities with queues of the same name and a suffix.
     queues += "".join(f" ~{role_queue(role, box)}\x06\x16*" for role in Role)

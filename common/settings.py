@@ -98,6 +98,13 @@ class Settings(BaseSettings):
     prepare_s: Duration = Field(900.0, description="Limit from placement to running.")
     redis_timeout_s: Duration = Field(5.0, description="Socket timeout towards Redis.")
 
+    survey_every_s: Duration = Field(
+        5.0, gt=0, description="How often the map of boxes is drawn anew, and their lists of peers with it."
+    )
+    nearness_kept_s: Duration = Field(
+        30 * 86400.0, gt=0, description="How long a person's last round trips from a network are remembered."
+    )
+
     copies: int = Field(2, ge=1, le=16, description="How many boxes hold each image, fileset and home.")
     replicate_after_s: Duration = Field(
         60.0, description="A box that is silent for so long does not count as holding anything."

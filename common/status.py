@@ -7,7 +7,19 @@ from typing import Self
 from pydantic import Field
 
 from common import __version__
-from common.words import MOST, BoxId, BoxKind, Coordinate, Endpoint, FilesetId, Frozen, Resources, Role
+from common.vivaldi import MOST_ERROR, PEERS_KEPT
+from common.words import (
+    MOST,
+    BoxId,
+    BoxKind,
+    Coordinate,
+    Endpoint,
+    FilesetId,
+    Frozen,
+    Resources,
+    Role,
+    RoundTripMs,
+)
 
 
 class DiskUse(Frozen):
@@ -62,6 +74,16 @@ class BoxStatus(Frozen):
     engine: EngineFacts | None = Field(None, description="None: the box does not compute.")
     labels: dict[str, str] = Field(default_factory=dict)
     coordinate: Coordinate = Coordinate()
+    coordinate_error: float | None = Field(
+        None,
+        ge=0,
+        le=MOST_ERROR,
+        description="Relative error of the coordinate; none: the owner typed it in.",
+    )
+    round_trips_ms: dict[BoxId, RoundTripMs] = Field(
+        default_factory=dict, max_length=PEERS_KEPT, description="What it measured lately, by the other box."
+    )
+    master_ms: RoundTripMs | None = Field(None, description="The round trip to the master's Redis.")
     capacity: Resources
     used: Resources = Field(description="Held by instances that run here, by the box's own table.")
     load: float = Field(0.0, ge=0, description="Run queue over one minute, per core.")

@@ -29,6 +29,11 @@ Digest = Annotated[str, StringConstraints(pattern=DIGEST)]
 HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:][A-Za-z0-9.:_-]*$", max_length=253)]
 # What SQL, Lua and NumPy can still count with.
 MOST = 2**62
+# A round trip longer than this says that something was broken, not far.
+MOST_ROUND_TRIP_MS = 10_000.0
+# Far beyond every round trip, and near enough for sums and squares to stay finite.
+MOST_COORDINATE_MS = 1e6
+RoundTripMs = Annotated[float, Field(gt=0, le=MOST_ROUND_TRIP_MS, allow_inf_nan=False)]
 RepositoryName = Annotated[str, StringConstraints(pattern=REPOSITORY, max_length=128)]
 TagName = Annotated[str, StringConstraints(pattern=TAG)]
 
@@ -135,9 +140,11 @@ class Resources(Frozen):
 class Coordinate(Frozen):
     """A place in network space; the distance between two is a round trip in milliseconds."""
 
-    x_ms: float = 0.0
-    y_ms: float = 0.0
-    height_ms: float = Field(0.0, ge=0, description="The access link's own share, added to every distance.")
+    x_ms: float = Field(0.0, ge=-MOST_COORDINATE_MS, le=MOST_COORDINATE_MS)
+    y_ms: float = Field(0.0, ge=-MOST_COORDINATE_MS, le=MOST_COORDINATE_MS)
+    height_ms: float = Field(
+        0.0, ge=0, le=MOST_COORDINATE_MS, description="The access link's own share, added to every distance."
+    )
 
 
 def distance_ms(one: Coordinate, other: Coordinate) -> float:

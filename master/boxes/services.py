@@ -21,6 +21,7 @@ from common.logs import get_logger
 from common.names import (
     BOXES,
     layers_key,
+    peers_key,
     report_queue,
     role_queue,
     spare_key,
@@ -285,7 +286,8 @@ def remove(session: Session, client: redis.Redis, box: Box, *, force: bool = Fal
         redis_users.dismiss(client, box.id)
         queues = [role_queue(role, box.id) for role in Role]
         keys = [
-            make(box.id) for make in (status_key, layers_key, timers_key, spare_key, wish_key, report_queue)
+            make(box.id)
+            for make in (status_key, layers_key, timers_key, spare_key, peers_key, wish_key, report_queue)
         ]
         client.delete(*keys, *queues)
     except redis.RedisError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from common.errors import OpenRaaSError
@@ -14,7 +14,9 @@ from master.catalogue import services
 from master.catalogue.manifest import Manifest
 from master.catalogue.options import BadOptions, OptionType
 from master.deployments.services import request_deployment
+from master.nearness.people import Seen, candidates, read_round_trips
 from master.web.current import context
+from master.web.security import CONTENT_POLICY, content_policy
 
 views = Blueprint("catalogue", __name__)
 
@@ -30,7 +32,7 @@ def catalogue() -> str:
 
 
 @views.get("/applications/<name>")
-def launch_form(name: str) -> str:
+def launch_form(name: str) -> Response:
     """The form that the manifest's options make."""
     with context().database.read() as session:
         manifest = services.manifest_of(services.find_application(session, name))
@@ -39,7 +41,7 @@ def launch_form(name: str) -> str:
 
 
 @views.post("/applications/<name>")
-def launch(name: str) -> Response | tuple[str, int]:
+def launch(name: str) -> Response:
     """Ask for a deployment; what is wrong is said at its field."""
     with context().database.read() as session:
         manifest = services.manifest_of(services.find_application(session, name))
@@ -47,11 +49,12 @@ def launch(name: str) -> Response | tuple[str, int]:
     # One form starts one deployment, however often it is sent.
     key = request.form.get("key", "")[:64] or secrets.token_urlsafe(16)
     try:
-        deployment = request_deployment(context(), current_user(), name, values, f"form:{key}")
+        seen = Seen(request.remote_addr or "", read_round_trips(request.form.get("round_trips", "")))
+        deployment = request_deployment(context(), current_user(), name, values, f"form:{key}", seen=seen)
     except BadOptions as error:
-        return _form(manifest, values, error.problems, "", key), error.http_status
+        return _form(manifest, values, error.problems, "", key, error.http_status)
     except OpenRaaSError as error:
-        return _form(manifest, values, {}, str(error), key), error.http_status
+        return _form(manifest, values, {}, str(error), key, error.http_status)
     return redirect(url_for("deployments.show", deployment=deployment.id), 303)
 
 
@@ -67,8 +70,29 @@ def _values(manifest: Manifest) -> dict[str, str]:
 
 
 def _form(
-    manifest: Manifest, values: Mapping[str, object], problems: Mapping[str, str], problem: str, key: str
-) -> str:
-    return render_template(
-        "launch.html", manifest=manifest, values=values, problems=problems, problem=problem, key=key
+    manifest: Manifest,
+    values: Mapping[str, object],
+    problems: Mapping[str, str],
+    problem: str,
+    key: str,
+    status: int = 200,
+) -> Response:
+    """The form. While it is open the browser measures the candidates, and may connect to these alone."""
+    fronts = {
+        item.box: item.front.url
+        for item in candidates(context(), current_user(), request.remote_addr or "")
+        if ":"
+        not in item.front.host  # a content policy cannot name an IPv6 address (CSP level 3, host-source)
+    }
+    page = render_template(
+        "launch.html",
+        manifest=manifest,
+        values=values,
+        problems=problems,
+        problem=problem,
+        key=key,
+        fronts=fronts,
     )
+    answer = make_response(page, status)
+    answer.headers[CONTENT_POLICY] = content_policy(*sorted(set(fronts.values())))
+    return answer

@@ -78,9 +78,24 @@ def show(box: str, as_json: bool) -> None:
             "Temperature": f"{status['temperature_c']:.0f} °C"
             if status["temperature_c"] is not None
             else None,
+            "Place": _place(status),
+            "Round trip to the master": _milliseconds(status["master_ms"]),
+            "Round trips measured": ", ".join(
+                f"{other} {_milliseconds(ms)}" for other, ms in sorted(status["round_trips_ms"].items())
+            ),
             "Version": status["version"],
         }
     details(values)
+
+
+def _place(status: dict[str, Any]) -> str:
+    place, error = status["coordinate"], status["coordinate_error"]
+    known = "typed in" if error is None else f"±{100 * error:.0f} %"
+    return f"{place['x_ms']:.1f}, {place['y_ms']:.1f} ms, height {place['height_ms']:.1f} ms ({known})"
+
+
+def _milliseconds(value_ms: float | None) -> str | None:
+    return None if value_ms is None else f"{value_ms:.1f} ms"
 
 
 @click.command()

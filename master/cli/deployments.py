@@ -14,6 +14,7 @@ from common.cli import json_option, print_json
 from common.errors import OpenRaaSError
 from common.words import InstanceState
 from master.cli.client import API, Client, part
+from master.cli.nearness import measure
 from master.cli.output import age, details, duration, listing
 from master.cli.timeline import Follower
 from master.scheduling.order import Priority
@@ -58,7 +59,12 @@ def run(
         deployment = client.request(
             "POST",
             f"{API}/deployments",
-            json={"application": application, "options": options, "priority": priority},
+            json={
+                "application": application,
+                "options": options,
+                "priority": priority,
+                "round_trips_ms": measure(client),
+            },
             headers={"Idempotency-Key": uuid.uuid4().hex},
         ).json()
         if wait:

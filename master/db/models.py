@@ -9,9 +9,10 @@ from master.filesets.models import Fileset, FilesetCopy
 from master.images.models import BlobChunks, Image, ImageHolding, ImageReferrer, ImageVariant, Tag
 from master.layers.models import LayerOrder
 from master.mirrors.models import Mirror
+from master.nearness.models import Sighting
 
 __all__ = [
     "ApiToken", "Application", "Base", "BlobChunks", "Box", "Deployment", "Fileset", "FilesetCopy", "Image",
-    "ImageHolding", "ImageReferrer", "ImageVariant", "Instance", "JoinSecret", "LayerOrder", "Mirror", "Mount", "Tag",
-    "TimelineRow", "User", "WebSession",
+    "ImageHolding", "ImageReferrer", "ImageVariant", "Instance", "JoinSecret", "LayerOrder", "Mirror", "Mount",
+    "Sighting", "Tag", "TimelineRow", "User", "WebSession",
 ]  # fmt: skip

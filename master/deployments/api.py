@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from flask import Response, url_for
+from flask import Response, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field, JsonValue
 
 from common.errors import BadInput
-from common.words import DeploymentId
+from common.words import BoxId, DeploymentId, RoundTripMs
 from master.accounts.guard import current_user
 from master.deployments import services
 from master.deployments.opening import open_url
 from master.deployments.output_answer import OutputQuery, answer_output
 from master.deployments.presentation import DeploymentSummary, DeploymentView, summarise
 from master.deployments.reading import queue_of, view_of
+from master.nearness.people import MOST_CANDIDATES, Seen
 from master.scheduling.order import Priority
 from master.web.current import context, reply
 
@@ -35,6 +36,11 @@ class NewDeployment(BaseModel):
     options: dict[str, JsonValue] = Field(default_factory=dict)
     priority: Priority = Field(
         Priority.NORMAL, description="Its class while it waits for room; high is for operators."
+    )
+    round_trips_ms: dict[BoxId, RoundTripMs] = Field(
+        default_factory=dict,
+        max_length=MOST_CANDIDATES,
+        description="What was measured of `/nearness/candidates`, by box.",
     )
 
 
@@ -98,8 +104,9 @@ def start(header: Idempotency, body: NewDeployment) -> Response:
                 f"Option {name}: expected a text, a number or true or false.", field=f"options.{name}"
             )
         options[name] = value
+    seen = Seen(request.remote_addr or "", body.round_trips_ms)
     deployment = services.request_deployment(
-        context(), current_user(), body.application, options, key, priority=body.priority
+        context(), current_user(), body.application, options, key, priority=body.priority, seen=seen
     )
     return _show(deployment.id, 202)
 

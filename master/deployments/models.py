@@ -25,6 +25,9 @@ class Deployment(Base):
     sealed_options: Mapped[dict[str, Any]] = mapped_column(
         default=dict, doc="Secret ones, sealed for the master."
     )
+    near: Mapped[dict[str, Any] | None] = mapped_column(
+        doc="Where the person was; `master.nearness.people.Near`."
+    )
     wanted: Mapped[str] = mapped_column(String(16), default="running")
     lease_end: Mapped[float]
     priority: Mapped[str] = mapped_column(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from common.words import InstanceState
 from master.deployments.models import Deployment, Instance, Mount, TimelineRow
+from master.deployments.wanted import near_of
 from master.history.accuracy import predicted_and_taken
 from master.history.predicted import PREDICTED
 
@@ -92,6 +93,10 @@ class InstanceView(InstanceSummary):
     state_at: float
     depositories: list[str]
     considered: list[LeftOutView]
+    measured_ms: float | None = Field(
+        None,
+        description="The round trip to its box that the person measured before asking; none: not to this one.",
+    )
     mounts: list[MountView]
     predicted_s: float | None = Field(None, description="How long the start was expected to take.")
     started_s: float | None = Field(None, description="How long it took, from the placement to running.")
@@ -214,6 +219,7 @@ def _describe_instance(instance: Instance, filesets: dict[str, str], queue: Queu
         image=service.get("image", instance.image_digest),
         state_at=instance.state_at,
         depositories=sorted({box for boxes in instance.depositories.values() for box in boxes}),
+        measured_ms=_measured_ms(instance),
         considered=[LeftOutView.model_validate(item) for item in instance.considered],
         mounts=[
             _mount(mount, filesets) for mount in instance.mounts if mount.generation == instance.generation
@@ -222,6 +228,11 @@ def _describe_instance(instance: Instance, filesets: dict[str, str], queue: Queu
         started_s=started_s,
         timeline=[_row(row) for row in instance.timeline],
     )
+
+
+def _measured_ms(instance: Instance) -> float | None:
+    near = near_of(instance.deployment)
+    return near.round_trips_ms.get(instance.box_id or "") if near.fresh else None
 
 
 def _mount(mount: Mount, filesets: dict[str, str]) -> MountView:

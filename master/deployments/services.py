@@ -23,6 +23,7 @@ from master.deployments.models import Deployment, Instance
 from master.deployments.parts import check_fileset, usable_image
 from master.images.models import Image
 from master.lifecycle.instances import Steps
+from master.nearness.people import Seen, locate_person, remember
 from master.scheduling.order import Priority
 
 log = get_logger(__name__)
@@ -38,8 +39,9 @@ def request_deployment(
     idempotency_key: str | None = None,
     *,
     priority: Priority = Priority.NORMAL,
+    seen: Seen | None = None,
 ) -> Deployment:
-    """Write the wish down and wake the scheduler.
+    """Write the wish down and wake the scheduler. `seen` is what the person measured before asking.
 
     A repeated `idempotency_key` of the same person gives the deployment of the first time. Raises NotFound for
     an unknown application, image or fileset, BadInput for options out of range, Forbidden for a priority that is
@@ -48,6 +50,8 @@ def request_deployment(
     """
     if priority is Priority.HIGH and user.role == UserRole.USER.value:
         raise Forbidden("Only operators may go before others.", field="priority", remedy="Leave it out.")
+    seen = seen or Seen()
+    near = locate_person(context, user, seen)
     with context.database.write() as session:
         if idempotency_key and (known := _asked_before(session, user, idempotency_key)) is not None:
             return known
@@ -72,11 +76,13 @@ def request_deployment(
             sealed_options={
                 name: seal(context.seal_key.public_key, str(value)) for name, value in secret.items()
             },
+            near=near.model_dump(),
             lease_end=time.time() + (manifest.lease or context.settings.lease_s),
             idempotency_key=idempotency_key,
             priority=priority.value,
         )
         session.add(deployment)
+        remember(session, user, seen, context.settings.nearness_kept_s)
         _add_instances(session, context, deployment, services, images)
         session.flush()
         session.refresh(deployment)

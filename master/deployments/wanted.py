@@ -12,13 +12,14 @@ from sqlalchemy.orm import Session
 from common.service import ServiceSpec
 from common.words import MountMode
 from master.catalogue.manifest import FilledService, Manifest, fill
-from master.deployments.models import Instance, Mount
+from master.deployments.models import Deployment, Instance, Mount
 from master.deployments.neighbours import beside_and_apart, spread_of
 from master.filesets.models import Fileset, FilesetKind
 from master.filesets.services import find, holders, home_of
 from master.images.models import Image
 from master.images.services import blobs_of
 from master.images.variants import variants_of
+from master.nearness.people import Near
 from master.scheduling.request import FilesetNeed, Layer, Place, PlacementRequest, Variant
 
 # So many different applications with options are kept filled in.
@@ -75,16 +76,21 @@ def wanted(session: Session, instance: Instance, *, home_limit_bytes: int) -> Wa
 
 
 def placement_request(
-    session: Session, instance: Instance, want: Wanted, near: Place, variants: tuple[Variant, ...]
+    session: Session, instance: Instance, want: Wanted, variants: tuple[Variant, ...]
 ) -> PlacementRequest:
-    """The pure request that policies see; `variants` are those of its image."""
+    """The pure request that policies see; `variants` are those of its image.
+
+    A person of whom nobody knows where he is stands nowhere.
+    """
     rules = want.filled.placement
     beside, apart = beside_and_apart(session, instance, rules)
+    near = near_of(instance.deployment)
     return PlacementRequest(
         resources=want.spec.resources,
         variants=variants,
         filesets=tuple(_need(session, instance, mount) for mount in want.mounts),
-        near=near,
+        near=Place.of(near.coordinate) if near.coordinate is not None else Place(),
+        measured=near.round_trips_ms,
         excluded=frozenset(instance.excluded),
         boxes=frozenset(rules.boxes),
         labels=tuple(sorted(rules.labels.items())),
@@ -97,6 +103,11 @@ def placement_request(
 def image_variants(session: Session, image: Image) -> tuple[Variant, ...]:
     """What can be run of an image, as policies see it."""
     return tuple(_variant(item) for item in variants_of(session, image))
+
+
+def near_of(deployment: Deployment) -> Near:
+    """Where the person was who asked for it, and what was measured then."""
+    return Near.model_validate(deployment.near) if deployment.near else Near()
 
 
 def _variant(image: Image) -> Variant:

@@ -22,6 +22,8 @@ log = get_logger(__name__)
 
 # What every record has anew, and no placement looks at.
 _PASSING = ("at", "sequence", "redis_epoch", "load", "temperature_c", "instances", "used")
+# Places count as the surveyor believes them, and it tells itself of those that moved.
+_SURVEYED = ("coordinate_error", "round_trips_ms", "master_ms")
 # A lock that a process left behind holds the next one up for so many rounds.
 LOCK_ROUNDS = 5
 
@@ -98,7 +100,7 @@ def _gist(text: str) -> bytes:
         return text.encode()[:64]
     if not isinstance(value, dict):
         return text.encode()[:64]
-    for name in _PASSING:
+    for name in (*_PASSING, *_SURVEYED):
         value.pop(name, None)
     if isinstance(place := value.get("coordinate"), dict):
         value["coordinate"] = {name: _whole(part) for name, part in place.items()}

@@ -37,6 +37,7 @@ from master.lifecycle.silence import Watch
 from master.lifecycle.states import ON_A_BOX, WAITING
 from master.lifecycle.wishes import WishWriter
 from master.mirrors.services import fail_mirrors_of
+from master.nearness.surveyor import Surveyor
 from master.scheduler.reservations import Reservation, Reservations
 
 log = get_logger(__name__)
@@ -56,6 +57,7 @@ class Reconciler:
         self._reservations = Reservations(context.redis)
         self._replicator = Replicator(context)
         self._watch = Watch(context)
+        self._surveyor = Surveyor(context)
 
     def run(self) -> bool:
         """One round; returns False if another process is at it. Raises redis.RedisError, Unavailable."""
@@ -67,6 +69,7 @@ class Reconciler:
             self._look_for_lost_boxes()
             self._rebuild_epoch()
             self._mend_reservations()
+            self._surveyor.run()
             self._replicator.run()
             self._mend_wish_lists()
             self._resend()

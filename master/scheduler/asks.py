@@ -21,7 +21,7 @@ from master.filesets.models import Fileset, FilesetKind
 from master.filesets.services import home_of
 from master.lifecycle.states import WAITING
 from master.scheduler.queue import Queued
-from master.scheduling.request import Place, PlacementRequest, Variant
+from master.scheduling.request import PlacementRequest, Variant
 
 log = get_logger(__name__)
 
@@ -114,7 +114,7 @@ class Asks:
         digest = want.image.digest
         if digest not in variants:
             variants[digest] = image_variants(session, want.image)
-        request = placement_request(session, instance, want, Place(), variants[digest])
+        request = placement_request(session, instance, want, variants[digest])
         return Ask(item, want, request, instance.deployment.lease_end)
 
     def _make_homes(self, queued: Sequence[Queued]) -> None:

@@ -14,12 +14,13 @@ import redis
 from sqlalchemy import select
 
 from common.logs import get_logger
-from common.names import BOXES, layers_key, status_key
+from common.names import BOXES, PLACES, layers_key, status_key
 from common.status import BoxStatus
 from common.words import Resources
 from master.boxes.models import Box
 from master.boxes.services import read_status
 from master.db.session import Database
+from master.nearness.map import parse_map
 from master.scheduler.changes import BEGINNING, position, read_since
 from master.scheduler.reservations import queue_sums, read_sums
 from master.scheduling.facts import BoxFacts, facts_of
@@ -109,14 +110,16 @@ class Snapshot:
             for name in names:
                 pipe.get(status_key(name))
                 queue_sums(pipe, name)
-            answers = pipe.execute()
+            pipe.hgetall(PLACES)
+            *answers, places = pipe.execute()
+        whereabouts = parse_map(places)
         found: list[tuple[BoxStatus, Resources]] = []
         for row, name in enumerate(names):
             status = read_status(name, answers[2 * row])
             if status is None:
                 self._leave(name)
             else:
-                found.append((status, read_sums(answers[2 * row + 1])))
+                found.append((whereabouts.located(status), read_sums(answers[2 * row + 1])))
         self._read_layers([status for status, _ in found])
         for status, held in found:
             layers = self._layers[status.box][1]

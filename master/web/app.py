@@ -25,7 +25,18 @@ from master.web.errors import ErrorAnswer
 log = get_logger(__name__)
 
 # Each subject has the same rooms: `api.py` with `api` (REST), `views.py` with `views` (pages).
-APIS = ("accounts", "catalogue", "deployments", "boxes", "images", "mirrors", "layers", "filesets", "history")
+APIS = (
+    "accounts",
+    "catalogue",
+    "deployments",
+    "boxes",
+    "images",
+    "mirrors",
+    "layers",
+    "filesets",
+    "history",
+    "nearness",
+)
 VIEWS = ("accounts", "catalogue", "deployments", "boxes", "layers", "mirrors")
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {

@@ -59,6 +59,7 @@ def register(app: Flask) -> None:
         moment=_moment,
         hue=_hue,
         step=step_title,
+        milliseconds=_milliseconds,
     )
     version = _static_version(Path(app.static_folder or ""))
 
@@ -140,6 +141,10 @@ def _size(size_bytes: float) -> str:
 
 def _cores(cores: float) -> str:
     return f"{cores:g} core" if cores == 1 else f"{cores:g} cores"
+
+
+def _milliseconds(value_ms: float) -> str:
+    return f"{value_ms:.1f} ms" if value_ms < 10 else f"{value_ms:.0f} ms"
 
 
 def _moment(at: float) -> str:

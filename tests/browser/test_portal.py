@@ -201,6 +201,8 @@ def test_without_scripts_the_main_job_is_done_as_well(browser: Browser, portal: 
 def test_nothing_sticks_out_on_any_screen(browser: Browser, portal: Portal, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800})
     page = context.new_page()
+    portal.box.beat(master_ms=123.4, coordinate_error=0.25, temperature_c=61.0)
+    FakeBox(portal.context, "omega", master_ms=0.5, coordinate_error=0.5)
     sign_in(page, portal)
     start(page, portal)
     others = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,10 +15,18 @@ from workers.lab.fleet import Lab
 from workers.lab.plan import Link
 
 LINK = Link(uplink_bps=100_000_000, downlink_bps=100_000_000)
+NONE: Mapping[str, str] = {}
 
 
 @contextmanager
-def running(roles: Sequence[str], link: Link = LINK) -> Iterator[Lab]:
+def running(
+    roles: Sequence[str],
+    link: Link = LINK,
+    *,
+    delays_ms: Sequence[float] = (0.0,),
+    box_options: Sequence[str] = (),
+    settings: Mapping[str, str] = NONE,
+) -> Iterator[Lab]:
     """A lab with a master of its own and one box per entry of `roles` (`filestore+depository`)."""
     name = f"t{secrets.token_hex(2)}"
     # Not below pytest's directory: the paths of Unix sockets end at 107 characters.
@@ -30,7 +38,9 @@ def running(roles: Sequence[str], link: Link = LINK) -> Iterator[Lab]:
         lab=name,
         state_dir=directory,
         own_master=True,
-        box_options=("--lent", "4GB", "--cpu", "2", "--memory", "2GiB"),
+        box_options=("--lent", "4GB", "--cpu", "2", "--memory", "2GiB", *box_options),
+        delays_ms=delays_ms,
+        settings=settings,
     )
     try:
         yield build.up(plan, load_settings())

@@ -33,6 +33,13 @@ connection.shutdown(socket.SHUT_WR)
 connection.recv(1)
 print(size * 8 / (time.monotonic() - start))
 """
+# Prints the shortest round trip that the kernel saw, in milliseconds.
+ROUND_TRIP = """
+import socket, sys
+from common.tcp import round_trip_ms
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5) as connection:
+    print(round_trip_ms(connection))
+"""
 ASK = """
 import socket, sys
 socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[3])).close()

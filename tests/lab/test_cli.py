@@ -52,7 +52,8 @@ def status(lab_id: str) -> dict[str, dict[str, Any]]:
 def test_what_one_process_made_others_see_change_and_remove(lab_id: str, directory: Path) -> None:
     box = f"{lab_id}-1"
     said = lab(
-        "up", "--boxes", "1", "--roles", "depository", "--uplink", "50mbit", "--own-master",
+        "up", "--boxes", "1", "--roles", "depository", "--uplink", "50mbit", "--delay", "5ms", "--own-master",
+        "--set", "policy=first",
         "--lab", lab_id, "--state-dir", str(directory), "--json", "--", "--lent", "1GB",
     )  # fmt: skip
     made = json.loads(said)
@@ -60,6 +61,7 @@ def test_what_one_process_made_others_see_change_and_remove(lab_id: str, directo
     assert lab_id in json.loads(lab("list", "--json"))
     row = status(lab_id)[box]
     assert (row["state"], row["roles"], row["uplink_bps"]) == ("up", ["depository"], 50_000_000)
+    assert row["delay_ms"] == 5
     assert row["downlink_bps"] == 50_000_000
     assert lab("exec", "--lab", lab_id, box, "hostname").strip() == box
 
@@ -117,6 +119,9 @@ def test_being_asked_to_end_undoes_what_was_made(
         (("--boxes", "0"), "--boxes"),
         (("--boxes", "1", "--uplink", "fast"), "--uplink"),
         (("--boxes", "1", "--uplink", "1bit"), "8kbit"),
+        (("--boxes", "1", "--delay", "2ms,long"), "long"),
+        (("--boxes", "1", "--delay", "1h"), "--delay"),
+        (("--boxes", "1", "--set", "colour=red"), "colour=red"),
         (("--boxes", "1", "--roles", "compute,cook"), "cook"),
         (("--boxes", "1", "--lab", "Too-Long"), "--lab"),
         (("--boxes", "1", "--subnet", "10.0.0.0/33", "--lab", "{lab}"), "10.0.0.0/33"),

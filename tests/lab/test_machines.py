@@ -83,6 +83,40 @@ def test_cutting_and_healing_twice_is_the_same_as_once(two: Lab) -> None:
     assert machines.reaches(two, "m1", serve(two, "m2"), PORT)
 
 
+@pytest.fixture
+def far(lab_id: str, tmp_path: Path) -> Iterator[Lab]:
+    """Two machines; the first is 30 ms away and receives 40 Mbit/s, the second is not limited."""
+    lab = machines.make(lab_id, tmp_path, [Link(downlink_bps=40_000_000, delay_ms=30), Link()])
+    yield lab
+    build.down(lab_id)
+
+
+def round_trip_ms(lab: Lab, name: str, address: str) -> float:
+    """The shortest of a few."""
+    answers = [machines.python(lab, name, machines.ROUND_TRIP, address, PORT) for _ in range(3)]
+    assert all(answer.returncode == 0 for answer in answers), answers[0].stderr
+    return min(float(answer.stdout) for answer in answers)
+
+
+def test_a_delayed_link_is_as_long_as_it_was_asked_to_be_and_carries_what_it_should(far: Lab) -> None:
+    first, second = serve(far, "m1"), serve(far, "m2")
+    assert round_trip_ms(far, "m1", second) >= 30
+    assert round_trip_ms(far, "m2", first) >= 30
+    assert rate(far, "m2", first, 10_000_000) <= 40e6 * 1.15
+
+
+def test_a_delayed_link_is_cut_mended_and_brought_back_with_its_machine(far: Lab) -> None:
+    second = serve(far, "m2")
+    far.cut("m1")
+    assert not machines.reaches(far, "m1", second, PORT)
+    far.heal("m1")
+    assert round_trip_ms(far, "m1", second) >= 30
+
+    far.kill("m1")
+    far.start([far.state.find("m1")])
+    assert round_trip_ms(far, "m1", second) >= 30
+
+
 def test_a_machine_reaches_this_host_and_nothing_beyond_it(two: Lab) -> None:
     host = two.state.host_address
     answer = machines.python(two, "m1", machines.ASK, host, 9, 2)

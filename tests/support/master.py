@@ -78,7 +78,7 @@ class FakeBox:
                     roles=sorted(role.value for role in self.status.roles),
                     open=self.status.open,
                     fixed=self.status.fixed,
-                    address="127.0.0.1",
+                    address=self.status.front.host if self.status.front else "127.0.0.1",
                     seal_key=self.seal_key.public_key,
                     certificate="",
                 )

@@ -67,7 +67,10 @@ class BoxConfig(Frozen):
         None, gt=0, description="Temperature above which no new instance is taken; none: any."
     )
     owner: Name | None = Field(None, description="Whose box this is; none: who made the token.")
-    coordinate: Coordinate = Coordinate()
+    coordinate: Coordinate | None = Field(None, description="A fixed place in network space; none: measured.")
+    probe_every_s: Duration = Field(
+        10.0, description="How often the round trip to one other box is measured; 0: never."
+    )
     allow_private_egress: bool = Field(
         False, description="Let applications that ask for it reach private addresses."
     )

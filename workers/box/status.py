@@ -22,6 +22,7 @@ from common.redis_client import is_loopback
 from common.status import BoxStatus, DiskUse
 from common.words import Endpoint, Resources, Role
 from workers.box import capacity
+from workers.box.nearness import NearnessFacts
 from workers.box.owner import Switch
 from workers.box.pulse import Pulse
 from workers.box.role import BoxContext, RoleFacts, RoleWorker
@@ -47,13 +48,26 @@ class Layers(Protocol):
         """When each was last used."""
 
 
+class Place(Protocol):
+    """Where the box is in network space."""
+
+    def facts(self) -> NearnessFacts:
+        """As it knows by now."""
+
+
 class Heartbeat:
     """Writes the status of one box."""
 
     def __init__(
-        self, context: BoxContext, roles: Iterable[RoleWorker], layers: Layers, pulse: Pulse
+        self,
+        context: BoxContext,
+        roles: Iterable[RoleWorker],
+        layers: Layers,
+        place: Place,
+        pulse: Pulse,
     ) -> None:
         self._context = context
+        self._place = place
         self._roles = list(roles)
         self._layers = layers
         self._pulse = pulse
@@ -149,6 +163,7 @@ class Heartbeat:
         paused = config.owner_rules.paused(
             datetime.now().astimezone(), load, temperature_c, is_off=Switch(config.state_dir).is_off
         )
+        place = self._place.facts()
         alert = " ".join(fact.alert for fact in facts if fact.alert)
         return BoxStatus(
             box=config.box,
@@ -164,7 +179,10 @@ class Heartbeat:
             architecture=capacity.architecture(),
             engine=next((fact.engine for fact in facts if fact.engine is not None), None),
             labels=config.labels,
-            coordinate=config.coordinate,
+            coordinate=place.coordinate,
+            coordinate_error=place.error,
+            round_trips_ms=place.round_trips_ms,
+            master_ms=place.master_ms,
             capacity=self._capacity,
             used=sum((fact.used for fact in facts), Resources()),
             load=load,

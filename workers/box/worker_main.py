@@ -11,6 +11,7 @@ from common.metrics import serve_metrics
 from common.oci.store import ContentStore
 from common.words import Role
 from workers.box.config import BoxConfig, Identity
+from workers.box.nearness import Nearness
 from workers.box.pulse import Pulse
 from workers.box.role import BoxContext, RoleWorker
 from workers.box.status import Heartbeat
@@ -44,16 +45,19 @@ def run(state_dir: Path) -> None:
     context, app = make_context(config, identity)
     worker = BoxWorker(context, _load_roles(context))
     holdings = Holdings(context.table, ContentStore(context.paths.store))
-    heartbeat = Heartbeat(context, worker.roles.values(), holdings, Pulse(context.table))
+    nearness = Nearness(context)
+    heartbeat = Heartbeat(context, worker.roles.values(), holdings, nearness, Pulse(context.table))
     teller = Teller(context)
     worker.register(app)
     serve_metrics(config.metrics_port)
     worker.start()
     heartbeat.start()
     teller.start()
+    nearness.start()
     try:
         run_worker(app, concurrency=TASK_THREADS)
     finally:
+        nearness.stop()
         teller.stop()
         heartbeat.stop()
         worker.stop()

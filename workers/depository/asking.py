@@ -47,6 +47,8 @@ class Asking:
         """Ask until nothing is left; raises SourceError when the source is to be left."""
         failures = 0
         self._line.connect()
+        if (round_trip_ms := self._line.round_trip_ms) is not None:
+            self._swarm.on_connect(self._state.box, round_trip_ms)
         while (task := self._next()) is not None:
             try:
                 self._fetch(*task)

@@ -13,6 +13,7 @@ from common.errors import NotFound
 from common.oci.store import ContentStore
 from common.wishes import BlobSource, ImageSource
 from workers.box.config import BoxConfig, BoxPaths
+from workers.box.seen import SeenRoundTrips
 from workers.box.table import Table
 from workers.depository.bandwidth import Bandwidth
 from workers.depository.errors import Cancelled, TransferError
@@ -70,6 +71,7 @@ class Fetcher:
             bandwidth=Bandwidth(config.layers_in_bps),
         )
         self._swarm.on_end = self._write_down
+        self._swarm.on_connect = SeenRoundTrips(table).note
         self._lock = self._swarm.lock
         self.running = Running(self._swarm, holdings)
         table.create(*_SCHEMA)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from common.tcp import round_trip_ms
 from common.words import Endpoint
 from workers.depository.bandwidth import Bandwidth
 from workers.depository.errors import Abandoned, SourceError, SourceLacks, SourceRefused, SourceSilent
@@ -53,6 +54,12 @@ class Line:
         except (OSError, http.client.HTTPException) as error:
             raise SourceError(f"it cannot be reached ({error})") from error
         self._fresh = True
+
+    @property
+    def round_trip_ms(self) -> float | None:
+        """The shortest round trip that this connection has seen, in milliseconds; none: not connected."""
+        sock = self._http.sock
+        return None if sock is None else round_trip_ms(sock)
 
     def close(self) -> None:
         """End the connection, also in the middle of an answer that another thread is reading."""

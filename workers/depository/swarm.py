@@ -49,6 +49,7 @@ class Swarm:
         self.jobs: dict[str, Job] = {}
         self.pulls: dict[str, Pull] = {}
         self.on_end: Callable[[Pull], None] = lambda _: None
+        self.on_connect: Callable[[str, float], None] = lambda _box, _round_trip_ms: None
 
     def start(self, pull: Pull) -> None:
         """Let every depository of the pull work on what is pending; call it with the lock held."""

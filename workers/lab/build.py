@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,17 +29,20 @@ Say = Callable[[str], None]
 class Plan:
     """What `lab up` was asked for.
 
-    `roles` are dealt out to the boxes in turn; `box_options` are further options of `openraas box join`.
+    `roles` and `delays_ms` are dealt out to the boxes in turn; `box_options` are more options of `openraas box join`,
+    `settings` those of the lab's own master.
     """
 
     boxes: int
     roles: Sequence[frozenset[Role]] = (frozenset(Role),)
     link: Link = field(default_factory=Link)
+    delays_ms: Sequence[float] = (0.0,)
     lab: str | None = None
     state_dir: Path | None = None
     subnet: str | None = None
     own_master: bool = False
     box_options: Sequence[str] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def up(plan: Plan, settings: Settings, say: Say = lambda _: None) -> Lab:
@@ -100,7 +103,7 @@ def _connect_master(lab: Lab, plan: Plan, settings: Settings, say: Say) -> None:
         Master(lab.state).check()
         return
     node = Node(name=masters.OWN_NAME, number=masters.OWN_NUMBER)
-    lab.note(lab.state.model_copy(update={"master": masters.own(lab.state, node)}))
+    lab.note(lab.state.model_copy(update={"master": masters.own(lab.state, node, plan.settings)}))
     lab.start([node])
     say(f"its own master at https://{Master(lab.state).address}")
 
@@ -110,7 +113,7 @@ def _plan_boxes(lab: str, plan: Plan) -> list[Node]:
         Node(
             name=f"{lab}-{index + 1}",
             number=FIRST_BOX + index,
-            link=plan.link,
+            link=plan.link.model_copy(update={"delay_ms": plan.delays_ms[index % len(plan.delays_ms)]}),
             roles=plan.roles[index % len(plan.roles)],
         )
         for index in range(plan.boxes)

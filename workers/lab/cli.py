@@ -12,13 +12,13 @@ from typing import Any
 import click
 
 from common.cli import json_option, print_json
-from common.settings import settings
-from common.units import parse_rate
+from common.settings import Settings, settings
+from common.units import parse_duration, parse_rate
 from common.words import Role
 from workers.lab import build, engine, plan
 from workers.lab.commands import require_root
 from workers.lab.fleet import Lab, NodeStatus
-from workers.lab.plan import LAB_ID, MOST_BOXES, Link
+from workers.lab.plan import LAB_ID, MOST_BOXES, MOST_DELAY_MS, Link
 
 
 class _Rate(click.ParamType[int]):
@@ -48,10 +48,34 @@ class _Deal(click.ParamType[tuple[frozenset[Role], ...]]):
             self.fail(f"{error}; write for example compute,filestore+depository", param, ctx)
 
 
+class _Delays(click.ParamType[tuple[float, ...]]):
+    """`2ms,40ms`: the delay of the first box's link, the second's, and so on in turn; in milliseconds."""
+
+    name = "delays"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            delays = tuple(1000 * parse_duration(part) for part in value.split(","))
+        except ValueError as error:
+            self.fail(f"{error}; write for example 20ms or 2ms,40ms", param, ctx)
+        if max(delays) > MOST_DELAY_MS:
+            self.fail(f"a link adds at most {MOST_DELAY_MS / 1000:g} s", param, ctx)
+        return delays
+
+
 def _lab_id(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     if value is not None and not LAB_ID.match(value):
         raise click.BadParameter("one to six small letters and digits")
     return value
+
+
+def _settings(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    for value in values:
+        if value.partition("=")[0] not in Settings.model_fields or "=" not in value:
+            raise click.BadParameter(f"{value!r}: write NAME=VALUE with a name that openraas config lists")
+    return dict(value.split("=", 1) for value in values)
 
 
 _lab = click.option("--lab", callback=_lab_id, help="Which lab; not needed if one alone is meant.")
@@ -67,6 +91,14 @@ def lab() -> None:
 @click.option("--uplink", type=_Rate(), help="What each box can send, such as 100mbit; default: not limited.")
 @click.option("--downlink", type=_Rate(), help="What each box can receive; default: as --uplink.")
 @click.option(
+    "--delay",
+    "delays",
+    type=_Delays(),
+    default=(0.0,),
+    show_default="none",
+    help="What the links of the boxes add to a round trip, in turn, such as 20ms or 2ms,40ms.",
+)
+@click.option(
     "--roles",
     type=_Deal(),
     default=(frozenset(Role),),
@@ -75,6 +107,14 @@ def lab() -> None:
 )
 @click.option(
     "--own-master", is_flag=True, help="Start a master for this lab instead of joining the running one."
+)
+@click.option(
+    "--set",
+    "chosen",
+    multiple=True,
+    callback=_settings,
+    metavar="NAME=VALUE",
+    help="A setting of the lab's own master, such as policy=random; may be repeated.",
 )
 @click.option(
     "--state-dir",
@@ -89,8 +129,10 @@ def up(
     boxes: int,
     uplink: int | None,
     downlink: int | None,
+    delays: Sequence[float],
     roles: Sequence[frozenset[Role]],
     own_master: bool,
+    chosen: dict[str, str],
     state_dir: Path | None,
     subnet: str | None,
     name: str | None,
@@ -98,14 +140,20 @@ def up(
     box_options: tuple[str, ...],
 ) -> None:
     """Make a lab. What follows `--` are further options of `openraas box join` for every box."""
+    if chosen and not own_master:
+        raise click.BadParameter(
+            "is for the lab's --own-master; the running one has its settings", param_hint="--set"
+        )
     wanted = build.Plan(
         boxes=boxes,
         roles=roles,
         link=Link(uplink_bps=uplink, downlink_bps=downlink or uplink),
+        delays_ms=delays,
         lab=name,
         state_dir=state_dir,
         subnet=subnet,
         own_master=own_master,
+        settings=chosen,
         box_options=box_options,
     )
     # Asked to end in the middle, it undoes what it made, as for Ctrl-C.
@@ -154,6 +202,7 @@ def _row(status: NodeStatus) -> dict[str, Any]:
         "engine": status.engine,
         "uplink_bps": node.link.uplink_bps,
         "downlink_bps": node.link.downlink_bps,
+        "delay_ms": node.link.delay_ms,
     }
 
 

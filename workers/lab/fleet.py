@@ -5,18 +5,19 @@ from __future__ import annotations
 import fcntl
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.words import Role
-from workers.lab import engine
+from workers.lab import delay, engine
 from workers.lab import master as masters
 from workers.lab.commands import OPENRAAS, run, tail
 from workers.lab.errors import LabError
 from workers.lab.master import Master
-from workers.lab.network import NAMESPACES, Network
+from workers.lab.network import NAMESPACES, Network, delay_device
 from workers.lab.plan import RUN, LabState, Node, ProcessMark, load, save
 from workers.lab.processes import (
     alive,
@@ -93,8 +94,24 @@ class Lab:
         run_dir.mkdir(parents=True, mode=0o700)
         log = self.state.node_dir(node) / "init.log"
         init = start_init(NAMESPACES / namespace, node.name, log)
+        if node.link.delay_ms:
+            self._delay(node, init)
         self.note(self.state.with_node(node.model_copy(update={"init": init})))
         return init
+
+    def _delay(self, node: Node, init: ProcessMark) -> None:
+        """Make the node's link longer, by a program that ends with the node."""
+        device, seconds = delay_device(node.number), str(node.link.delay_ms / 1000)
+        command = [sys.executable, "-I", delay.__file__, device, seconds]
+        log = self.state.node_dir(node) / "delay.log"
+        process = start_inside(init, ["nsenter", f"--net={self.network.router}", *command], log)
+        try:
+            self.network.delay(node.number)
+        except LabError as error:
+            raise LabError(
+                f"{error.message} The link of {node.name} cannot be delayed ({process.poll()}): {tail(log)}",
+                remedy=f"A delayed link needs {delay.TUN}: modprobe tun.",
+            ) from error
 
     def join(self, box: Node, token: str, options: Sequence[str] = ()) -> None:
         """Let a box join the lab's master, by the command that every box uses."""

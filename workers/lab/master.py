@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,11 @@ def running(settings: Settings, host_address: str) -> MasterRef:
     )
 
 
-def own(state: LabState, node: Node) -> MasterRef:
-    """The master that this lab starts."""
+def own(state: LabState, node: Node, chosen: Mapping[str, str]) -> MasterRef:
+    """The master that this lab starts, with settings that somebody chose."""
     state_dir = state.node_dir(node) / "state"
-    variables = {"OPENRAAS_STATE_DIR": str(state_dir), "OPENRAAS_LISTEN": state.address(node)}
+    variables = {f"OPENRAAS_{name.upper()}": value for name, value in chosen.items()}
+    variables |= {"OPENRAAS_STATE_DIR": str(state_dir), "OPENRAAS_LISTEN": state.address(node)}
     return MasterRef(
         address=f"{state.address(node)}:{WEB_PORT}", state_dir=state_dir, settings=variables, own=True
     )
@@ -63,8 +65,9 @@ def log_path(state: LabState, node: Node) -> Path:
 
 def start(state: LabState, node: Node, init: ProcessMark) -> subprocess.Popen[bytes]:
     """Start the lab's own master; `Master.wait_ready` tells when boxes may join."""
+    assert state.master is not None  # noqa: S101 - noted before its node is started
     argv = [*OPENRAAS, "up", "--no-box"]
-    return start_inside(init, argv, log_path(state, node), own(state, node).settings)
+    return start_inside(init, argv, log_path(state, node), state.master.settings)
 
 
 class Master:

@@ -17,6 +17,7 @@ from common.errors import BadInput
 from workers.lab.commands import ask, run
 from workers.lab.errors import LabError
 from workers.lab.plan import LabState, Link, namespace_prefix
+from workers.lab.processes import wait_for
 
 DEFAULT_SUBNETS = ipaddress.IPv4Network("10.231.0.0/16")
 # A token bucket takes in this much at once; less would not hold one segment at low rates.
@@ -24,6 +25,8 @@ LEAST_BURST_BYTES = 16 * 1024
 BURST_S = 0.01
 QUEUE_S = 0.05
 NAMESPACES = Path("/run/netns")
+DELAY_TABLES = 1000  # the routing table of a delayed link is this plus the node's number
+DEVICE_S = 10.0
 ROUTER = "router"  # not a valid number of a node, so no node's link can have this name
 
 
@@ -126,9 +129,38 @@ class Network:
         shape(namespace, "eth0", link.uplink_bps)
         shape(self._router, port, link.downlink_bps)
 
+    @property
+    def router(self) -> Path:
+        """The router's network namespace."""
+        return NAMESPACES / self._router
+
+    def delay(self, number: int) -> None:
+        """Lead what is for a node through its delaying device (`delay.py`), which has just been started."""
+        device, address = delay_device(number), f"{self._subnet[number]}/32"
+        wait_for(lambda: device in self._links(), DEVICE_S, f"The device {device} did not appear")
+        router = ("ip", "-netns", self._router)
+        # What comes back from the device has a source that is not behind it.
+        for interface in ("all", device):
+            write_sysctl(self._router, f"net/ipv4/conf/{interface}/rp_filter", "0")
+        run(*router, "link", "set", device, "up")
+        table = ("table", str(DELAY_TABLES + number))
+        run(*router, "route", "replace", address, "dev", f"n{number}", *table)
+        if not self._has_rule(device):
+            run(*router, "rule", "add", "iif", device, *table)
+        run(*router, "route", "replace", address, "dev", device)
+
+    def _links(self) -> set[str]:
+        return {link["ifname"] for link in ask("ip", "-netns", self._router, "-json", "link", "show")}
+
+    def _has_rule(self, interface: str) -> bool:
+        rules = ask("ip", "-netns", self._router, "-json", "rule", "show")
+        return any(rule.get("iif") == interface for rule in rules)
+
     def detach(self, namespace: str, number: int) -> None:
         """Take a node off the network: its namespace, its link and its routes go."""
         self.mend(number)
+        if self._has_rule(delay_device(number)):
+            run("ip", "-netns", self._router, "rule", "delete", "iif", delay_device(number))
         remove_namespace(namespace)
 
     def cut(self, number: int) -> None:
@@ -143,14 +175,20 @@ class Network:
         router = ("ip", "-netns", self._router)
         if self.is_cut(number):
             run(*router, "rule", "delete", "iif", f"n{number}", "blackhole")
-            run(*router, "route", "replace", f"{self._subnet[number]}/32", "dev", f"n{number}")
+            device = delay_device(number)
+            road = device if device in self._links() else f"n{number}"
+            run(*router, "route", "replace", f"{self._subnet[number]}/32", "dev", road)
 
     def is_cut(self, number: int) -> bool:
         """Whether the link swallows packets, by what the kernel says."""
         if not (NAMESPACES / self._router).exists():
             return False
-        rules = ask("ip", "-netns", self._router, "-json", "rule", "show")
-        return any(rule.get("iif") == f"n{number}" for rule in rules)
+        return self._has_rule(f"n{number}")
+
+
+def delay_device(number: int) -> str:
+    """The device in the router that holds what is on its way to a node."""
+    return f"d{number}"
 
 
 def shape(namespace: str, interface: str, rate_bps: int | None) -> None:

@@ -23,14 +23,16 @@ LAB_ID = re.compile(r"^[a-z0-9]{1,6}$")
 BASE = Path("/var/lib/openraas-lab")
 STATE_FILE = "lab.json"
 MOST_BOXES = 200
+MOST_DELAY_MS = 10_000.0
 FIRST_BOX = 11  # the last octet of the first box's address
 
 
 class Link(Frozen):
-    """The link of a node in bits per second; none: not shaped."""
+    """The link of a node: what it carries in bits per second (none: not shaped), and how long it is."""
 
     uplink_bps: int | None = Field(None, ge=8_000)
     downlink_bps: int | None = Field(None, ge=8_000)
+    delay_ms: float = Field(0.0, ge=0, le=MOST_DELAY_MS, description="What it adds to every round trip.")
 
 
 class ProcessMark(Frozen):

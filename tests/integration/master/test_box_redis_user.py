@@ -135,6 +135,8 @@ FOREIGN = [
     names.CHANGES,
     names.CLAIMS,
     names.STANDING,
+    names.peers_key(OTHER),
+    names.PLACES,
     names.report_queue(OTHER),
     names.BOXES,
     names.SCHEDULER_QUEUE,
@@ -211,9 +213,12 @@ def test_what_the_master_reads_of_a_box_keeps_its_type(box: redis.Redis, command
         box.execute_command(*command.split())
 
 
-def test_a_box_may_not_write_its_own_wishes(box: redis.Redis) -> None:
+def test_a_box_may_not_write_what_the_master_tells_it(box: redis.Redis) -> None:
     with pytest.raises(redis.exceptions.NoPermissionError):
         box.hset(names.wish_key(BOX), "compute/i-1", "forged")
+    for key in (names.spare_key(BOX), names.peers_key(BOX)):
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            box.set(key, "forged")
     with pytest.raises(redis.exceptions.NoPermissionError):
         box.set(names.EPOCH, "forged")
 

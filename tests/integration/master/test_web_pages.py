@@ -20,6 +20,7 @@ from flask.testing import FlaskClient
 from flask_openapi3 import OpenAPI
 from sqlalchemy import event
 
+from common.vivaldi import Position
 from common.words import InstanceState
 from master.accounts.models import UserRole
 from master.catalogue.manifest import parse_manifest
@@ -27,6 +28,7 @@ from master.catalogue.services import publish
 from master.context import MasterContext
 from master.deployments.events import set_state
 from master.deployments.models import Deployment
+from master.nearness.map import write_map
 from master.scheduler.standing import publish as tell_places
 from master.web import streams
 from master.web.app import create_app
@@ -125,6 +127,18 @@ def test_boxes_show_who_is_up_and_who_is_silent(client: FlaskClient, context: Ma
     assert page.index("alpha") < page.index("omega")
     assert page.count("state-open") == 1
     assert page.count("state-silent") == 1
+
+
+def test_boxes_show_how_far_they_are_and_how_well_their_place_is_known(
+    client: FlaskClient, context: MasterContext
+) -> None:
+    measured = FakeBox(context, "omega", coordinate_error=0.2, master_ms=12.345)
+    assert "not confirmed yet" in client.get("/boxes").text
+    write_map(context.redis, {"omega": Position(measured.status.coordinate, 0.2)})
+    page = client.get("/boxes").text
+    assert "12 ms" in page
+    assert "±20 %" in page
+    assert "typed in" in page
 
 
 def test_a_page_that_is_not_there_is_an_error_page(client: FlaskClient) -> None:

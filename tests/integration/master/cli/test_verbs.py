@@ -26,7 +26,7 @@ from master.accounts.models import UserRole
 from master.accounts.services import create_user, issue_api_token
 from master.cli import users
 from master.cli.layers import LISTED
-from master.deployments.models import Instance
+from master.deployments.models import Deployment, Instance
 from master.images.models import ImageHolding
 from master.lifecycle.reports import Reports
 from master.mirrors.models import Mirror
@@ -233,7 +233,7 @@ def test_people_are_added_disabled_and_reset(world: World) -> None:
 def test_boxes_are_listed_shown_cordoned_and_removed(world: World) -> None:
     shell = world.operator
     assert "cellar" in shell.ok("box", "list")
-    assert "cellar" in shell.ok("box", "show", "cellar")
+    assert "height 0.0 ms (typed in)" in shell.ok("box", "show", "cellar")
     shell.ok("box", "cordon", "cellar")
     assert "up, cordoned" in shell.ok("box", "list")
     shell.ok("box", "uncordon", "cellar")
@@ -278,6 +278,10 @@ def test_a_deployment_is_run_followed_listed_and_stopped(world: World) -> None:
     begun = shell.json("run", "site", "--no-wait")
     assert isinstance(begun, dict)
     deployment = str(begun["id"])
+    with world.context.database.read() as session:
+        near = session.get_one(Deployment, deployment).near
+    assert near is not None
+    assert set(near["round_trips_ms"]) == {"attic", "cellar"}
     assert deployment in shell.ok("ps")
     assert "site" in shell.ok("show", deployment)
     assert "still" in shell.fails(1, "run", "site", "--timeout", "0.1")

@@ -11,9 +11,10 @@ import redis
 
 from common.names import EPOCH, layers_key, status_key
 from common.status import BoxStatus, FilesetHolding
-from common.words import Resources
+from common.words import Coordinate, Resources
 from tests.support.redis import RedisServer, wait_until
 from workers.box.config import BoxConfig
+from workers.box.nearness import NearnessFacts
 from workers.box.pulse import Pulse
 from workers.box.role import RoleFacts
 from workers.box.status import Heartbeat
@@ -44,6 +45,13 @@ class Layers:
         return [Timer(digest, 1, 1234.5, 0.0) for digest in self.held]
 
 
+class Somewhere:
+    """A place that was measured."""
+
+    def facts(self) -> NearnessFacts:
+        return NearnessFacts(Coordinate(x_ms=3), 0.25, {"b2": 1.5}, 0.75)
+
+
 class Role:
     """A role with known facts."""
 
@@ -65,7 +73,7 @@ def make_heartbeat(
     config = BoxConfig(box=BOX, state_dir=folder, status_every_s=every_s, status_ttl_s=2.0, front_port=9123)
     context: Any = SimpleNamespace(config=config, redis=client)
     roles: Any = [Role(item) for item in facts]
-    return Heartbeat(context, roles, layers, Pulse(Table(folder / "box.db")))
+    return Heartbeat(context, roles, layers, Somewhere(), Pulse(Table(folder / "box.db")))
 
 
 def read(client: redis.Redis) -> BoxStatus:
@@ -82,6 +90,8 @@ def test_a_record_tells_what_all_roles_use_and_expires(client: redis.Redis, tmp_
     assert status.filesets == [FilesetHolding(fileset="f-1", version=3)]
     assert status.front is not None
     assert (status.front.port, status.front.tls) == (9123, False)
+    assert (status.coordinate.x_ms, status.coordinate_error) == (3, 0.25)
+    assert (status.round_trips_ms, status.master_ms) == ({"b2": 1.5}, 0.75)
     assert 0 < int(client.ttl(status_key(BOX))) <= 2
 
 

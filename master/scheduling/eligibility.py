@@ -55,8 +55,13 @@ def left_out(
 def stores(need: FilesetNeed, fleet: Fleet, sharing: Sharing = Sharing.ALL) -> Indices:
     """The filestores that may serve a fileset to any box, ascending."""
     rows = fleet.filestores(need)
-    suited: Indices = rows[fleet.central[rows] == (sharing is Sharing.CENTRE)]
-    return suited
+    return rows[serves_others(rows, fleet, sharing)]
+
+
+def serves_others(rows: Indices, fleet: Fleet, sharing: Sharing) -> Bools:
+    """Which of these filestores serve other boxes than themselves."""
+    serving: Bools = fleet.central[rows] == (sharing is Sharing.CENTRE)
+    return serving
 
 
 def sources(digest: str, fleet: Fleet, sharing: Sharing = Sharing.ALL) -> Indices:

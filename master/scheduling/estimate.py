@@ -118,8 +118,10 @@ def _files_s(request: PlacementRequest, fleet: Fleet) -> Floats | float:
 
 
 def _stores(request: PlacementRequest, fleet: Fleet) -> Iterator[Indices]:
-    """The filestores of each fileset whose way counts."""
+    """The filestores of each fileset whose way counts. A new one lies on the box itself, or near."""
     for need in request.filesets:
+        if need.is_new:
+            continue
         rows = fleet.filestores(need)
         if 0 < len(rows) <= FEW_STORES:
             yield rows

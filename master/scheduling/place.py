@@ -8,7 +8,7 @@ import numpy as np
 
 from common.units import show_size
 from common.words import MountMode
-from master.scheduling.eligibility import eligible, has_room_beside, left_out, source_names, stores
+from master.scheduling.eligibility import eligible, has_room_beside, left_out, serves_others, source_names
 from master.scheduling.estimate import predict
 from master.scheduling.fleet import Fleet
 from master.scheduling.holders import Indices
@@ -153,10 +153,10 @@ def store_for(request: PlacementRequest, need: FilesetNeed, fleet: Fleet, row: i
     A policy that goes by records holds a filestore that is sure to fail for so much further away.
     """
     itself = np.array([row], dtype=np.intp)
-    if row in fleet.filestores(need) and (not need.is_new or has_room_beside(request, fleet, itself)[0]):
+    rows = fleet.filestores(need)
+    if row in rows and (not need.is_new or has_room_beside(request, fleet, itself)[0]):
         return row
-    rows = stores(need, fleet, policy.sharing)
-    rows = rows[rows != row]
+    rows = rows[(rows != row) & serves_others(rows, fleet, policy.sharing)]
     away = fleet.network.distance_ms(fleet.network.place_of(row), rows)
     if policy.by_record:
         away += fleet.store_distrust[rows] * DISTRUSTED_MS

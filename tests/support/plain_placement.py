@@ -161,7 +161,7 @@ def start_s(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> floa
         longest = 0.0
         for need in request.filesets:
             stores = world.filestores(need)
-            if len(stores) <= 8:
+            if len(stores) <= 8 and not need.is_new:
                 longest = max(longest, min(apart_ms(store.facts.place, box.facts.place) for store in stores))
         files = 0.3 + 6 * longest / 1000
     return fetch + files + 1.0

@@ -10,12 +10,14 @@ class OpenRaaSError(Exception):
 
     exit_code = 1
     http_status = 500
+    # What helps against most errors of a class; one that says its own remedy knows better.
+    usual_remedy: str | None = None
 
     def __init__(self, message: str, *, field: str | None = None, remedy: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
-        self.remedy = remedy
+        self.remedy = remedy or self.usual_remedy
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}" if self.remedy else self.message
@@ -51,6 +53,12 @@ class Unauthorized(OpenRaaSError):
     """Not known who it is: no ticket or session, or one that does not hold."""
 
     http_status = 401
+
+
+class TooMany(OpenRaaSError):
+    """Too often in too short a time."""
+
+    http_status = 429
 
 
 class Unavailable(OpenRaaSError):

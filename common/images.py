@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 from pydantic import Field
 
 from common.words import MOST, Digest, Frozen
 
+# What a layer takes unpacked for each byte of its blob, until the engine says better: gzip's usual yield.
+UNPACKED_FACTOR = 2.5
 MANIFEST_LIMIT = 1_000_000
+CONFIG_LIMIT = 500_000
+ARCHITECTURE = r"^[a-z0-9_]*$"
 # What build tools attach to an image (provenance) stands in an index under this architecture.
 NO_ARCHITECTURE = frozenset({"", "unknown"})
+
+
+def architecture_of(config: str) -> str:
+    """The architecture in the text of an image's config; empty if that is the config of no image."""
+    try:
+        value = json.loads(config)["architecture"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
+    return value if isinstance(value, str) and len(value) <= 32 and re.match(ARCHITECTURE, value) else ""
 
 
 class BlobRef(Frozen):
@@ -33,8 +49,13 @@ class PlatformImage(Frozen):
         max_length=MANIFEST_LIMIT, description="The manifest's text, whose sha256 is the digest."
     )
     blobs: list[BlobRef] = Field(max_length=1000, description="Manifest, config, layers in order.")
+    config: str = Field(
+        "",
+        max_length=CONFIG_LIMIT,
+        description="The config's text, whose sha256 the manifest names; empty where an index says the architecture.",
+    )
     architecture: str = Field(
-        max_length=32, pattern=r"^[a-z0-9_]*$", description="Empty for an artifact that runs nowhere."
+        max_length=32, pattern=ARCHITECTURE, description="Empty for an artifact that runs nowhere."
     )
 
 

@@ -22,6 +22,9 @@ if _rich_is_new:
 
 bind = structlog.contextvars.bound_contextvars
 
+# These tell of each task that it came and went, several times a second on a platform where nothing happens.
+_CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.beat")
+
 # What looks like a capability is cut short, so that a log never lends anybody anything.
 _SECRETS = re.compile(r"(ticket=|Bearer |://[^:/@\s]*:)[^\s&@\"']+")
 
@@ -39,9 +42,14 @@ def _redact_event(_: Any, __: str, event: Any) -> Any:
 
 
 def configure(level: str = "INFO", *, json_lines: bool = True, **fields: str) -> None:
-    """Send all logs of this process to standard error; `fields` stand on every line."""
+    """Send all logs of this process to standard error; `fields` stand on every line, of whatever thread."""
+
+    def add_fields(_: Any, __: str, event: Any) -> Any:
+        return {**fields, **event}
+
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        add_fields,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -67,8 +75,8 @@ def configure(level: str = "INFO", *, json_lines: bool = True, **fields: str) ->
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    if fields:
-        structlog.contextvars.bind_contextvars(**fields)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET if root.level <= logging.DEBUG else logging.WARNING)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -71,6 +71,11 @@ def spare_key(box: str) -> str:
     return f"spare:{box}"
 
 
+def transfers_key(box: str) -> str:
+    """The transfers that run on a box now (JSON, with a time to live), as the box says."""
+    return f"transfers:{box}"
+
+
 def lied_key(box: str) -> str:
     """The hash box → Unix time: who got bad bytes from this box, and when last. Only the master writes it."""
     return f"lied:{box}"
@@ -122,6 +127,7 @@ def redis_rules(box: str) -> list[str]:
         f"(+get +set ~{status_key(box)})",
         f"(+sadd +srem +del %W~{layers_key(box)})",
         f"(+zadd +del %W~{timers_key(box)})",
+        f"(+set +del %W~{transfers_key(box)})",
     ]
     # kombu frees its mutex with a script of its own; what a script does is checked against these rules too.
     return ["resetkeys", "resetchannels", "-@all", *rules, "&celery*",

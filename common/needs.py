@@ -30,14 +30,30 @@ SSHD = Need("sshd", "openssh-server", "serving files to other boxes")
 SSHFS = Need("sshfs", "sshfs", "mounting files from filestores")
 BUBBLEWRAP = Need("bwrap", "bubblewrap", "keeping a file session inside its fileset")
 DOCKERD = Need("dockerd", "docker.io", "running containers")
-SETPRIV = Need("setpriv", "util-linux", "ending programs together with their supervisor")
+SETPRIV = Need("setpriv", "util-linux", "ending programs together with their supervisor, and dropping rights")
 IPTABLES = Need("iptables", "iptables", "keeping containers away from private addresses")
 IP = Need("ip", "iproute2", "networks of deployments")
+# Programs that nearly every Debian has; named so that their absence gives a message and not a traceback.
+FLOCK = Need("flock", "util-linux", "knowing when a file session has ended")
+MOUNT = Need("mount", "mount", "mounting homes")
+MKFS = Need("mkfs.ext4", "e2fsprogs", "making homes")
+FSCK = Need("e2fsck", "e2fsprogs", "checking homes before they are made larger")
+RESIZE = Need("resize2fs", "e2fsprogs", "making homes larger")
+SSH_KEYGEN = Need("ssh-keygen", "openssh-client", "making keys")
+SSH = Need("ssh", "openssh-client", "reaching filestores")
 
 
 def find(need: Need) -> str | None:
     """The program's path, if it is installed."""
     return shutil.which(need.command, path=_SEARCH)
+
+
+def path_of(need: Need) -> str:
+    """The program's path; raises Unavailable that says what to install."""
+    path = find(need)
+    if path is None:
+        require([need])
+    return str(path)
 
 
 def require(needs: Iterable[Need]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from common.images import DescribedImage
+from common.images import DescribedImage, PlatformImage
 from common.wishes import ChunkList
 from common.words import MOST, BoxId, Digest, Endpoint, FilesetId, Frozen
 
@@ -107,6 +107,13 @@ class Held(_Report):
     blobs: list[BlobHeld]
 
 
+class Referred(_Report):
+    """Manifests that refer to images (signatures, bills of materials) were pushed to this box."""
+
+    kind: Literal["referred"] = "referred"
+    referrers: list[PlatformImage] = Field(max_length=20)
+
+
 class Lied(_Report):
     """These boxes sent bytes of a layer that were not those that the master had vouched for."""
 
@@ -140,6 +147,7 @@ class FilesetHeld(_Report):
     as_of: float | None = Field(
         None, description="Unix time at which a copy of a home was read; none: it is no copy of a home."
     )
+    settled: bool = Field(True, description="Nothing of the home changed while it was read.")
 
 
 Report = (
@@ -152,6 +160,7 @@ Report = (
     | Stopped
     | Failed
     | Held
+    | Referred
     | Lied
     | FilesetHeld
     | MirrorProgress
@@ -161,5 +170,8 @@ _ADAPTER: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminato
 
 
 def read_report(text: str) -> Report:
-    """The report in a message; raises pydantic's ValidationError for anything else."""
-    return _ADAPTER.validate_json(text)
+    """The report in a message; raises pydantic's ValidationError for anything else.
+
+    Boxes are updated one by one: what a newer one says besides is left aside.
+    """
+    return _ADAPTER.validate_json(text, extra="ignore")

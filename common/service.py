@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from common.units import Duration
 from common.words import Access, Frozen, Resources
 
 ContainerPath = Annotated[str, StringConstraints(pattern=r"^/([^/\x00]+/?)*$", max_length=255)]
+# What the kernel and the engine put there is not to be hidden, and nothing of it to be reached another way.
+SYSTEM_PATHS = ("/proc", "/sys", "/dev")
+
+
+def _mount_point(path: str) -> str:
+    """The one spelling of a path; POSIX lets two slashes at its start mean something else, Linux does not."""
+    if ".." in path.split("/"):
+        raise ValueError("a mount point has no step ..")
+    normal = "/" + posixpath.normpath(path).lstrip("/")
+    if normal == "/":
+        raise ValueError("a mount point is below /")
+    if any(normal == top or normal.startswith(f"{top}/") for top in SYSTEM_PATHS):
+        raise ValueError(f"a mount point is not below {', '.join(SYSTEM_PATHS)}")
+    return normal
+
+
+MountPoint = Annotated[
+    str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=255), AfterValidator(_mount_point)
+]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
 Capability = Literal["CHOWN", "SETUID", "SETGID", "NET_BIND_SERVICE", "DAC_OVERRIDE", "FOWNER", "KILL"]
 
@@ -52,7 +72,7 @@ class ServiceSpec(Frozen):
     access: Access = Access.WEB
     readiness: Readiness = Readiness()
     read_only_root: bool = False
-    writable: list[ContainerPath] = Field(default_factory=list, description="tmpfs in a read-only root.")
+    writable: list[MountPoint] = Field(default_factory=list, description="tmpfs in a read-only root.")
     capabilities: list[Capability] = Field(
         default_factory=list, description="Given back after all were dropped."
     )

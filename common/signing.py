@@ -97,7 +97,10 @@ class SealKey:
         try:
             return SealedBox(self._key).decrypt(base64.b64decode(sealed)).decode()
         except (CryptoError, ValueError) as error:
-            raise BadSignature("The secret was sealed for another box.") from error
+            raise BadSignature(
+                "The secret was sealed for another box.",
+                remedy="Start the application again: that seals it for this one.",
+            ) from error
 
 
 def seal(public_key: str, text: str) -> str:

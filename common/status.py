@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from pydantic import Field
 
 from common import __version__
@@ -80,3 +82,11 @@ class BoxStatus(Frozen):
     filesets: list[FilesetHolding] = Field(default_factory=list)
     front: Endpoint | None = Field(None, description="Gateway and blob server.")
     filestore: Endpoint | None = Field(None, description="Where filesets are exported.")
+
+    @classmethod
+    def read(cls, text: str | bytes) -> Self:
+        """The status in a record; raises pydantic's ValidationError for what is none.
+
+        Boxes are updated one by one: what a newer one says besides is left aside.
+        """
+        return cls.model_validate_json(text, extra="ignore")

@@ -54,7 +54,6 @@ class ProgramState:
     name: str
     state: str
     pid: int
-    exit_status: int
     description: str
 
     @property
@@ -78,10 +77,13 @@ def openraas(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "common", *arguments)
 
 
+_PLAIN = "Choose paths and options without quotes, line ends, and spaces before ; and #."
+
+
 def _value(text: str) -> str:
     """A value as supervisord's ini dialect wants it: `%` is doubled, and nothing may look like a comment."""
     if "\n" in text or " ;" in text or " #" in text:
-        raise BadInput(f"supervisord's configuration cannot hold {text!r}.")
+        raise BadInput(f"supervisord's configuration cannot hold {text!r}.", remedy=_PLAIN)
     return text.replace("%", "%%")
 
 
@@ -89,7 +91,7 @@ def _quoted(text: str) -> str:
     quote = '"' if '"' not in text else "'"
     # supervisord strips quotes of both kinds from both ends.
     if quote in text or text.strip("'\"") != text:
-        raise BadInput(f"supervisord's configuration cannot hold {text!r}.")
+        raise BadInput(f"supervisord's configuration cannot hold {text!r}.", remedy=_PLAIN)
     return f"{quote}{_value(text)}{quote}"
 
 
@@ -206,7 +208,6 @@ class Supervisor:
                 row["name"],
                 row["statename"],
                 row["pid"],
-                row["exitstatus"],
                 row["spawnerr"] or row["description"],
             )
             for row in rows

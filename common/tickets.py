@@ -107,12 +107,12 @@ class TicketChecker:
             try:
                 ticket = _ADAPTER.validate_json(self._verifier.verify(PURPOSE, token))
             except (Unauthorized, ValidationError) as error:
-                raise BadTicket("This ticket was not issued by the master.") from error
+                raise BadTicket("This ticket was not issued by the master.", remedy=kind.renewal) from error
             if len(self._good) >= self._remember:
                 self._good.pop(next(iter(self._good)), None)
             self._good[token] = ticket
         if ticket.expires_at < time.time():
             raise BadTicket("This ticket has expired.", remedy=ticket.renewal)
         if not isinstance(ticket, kind):
-            raise BadTicket(f"A ticket for {ticket.kind} does not open this.")
+            raise BadTicket(f"A ticket for {ticket.kind} does not open this.", remedy=kind.renewal)
         return ticket

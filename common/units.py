@@ -55,6 +55,15 @@ def show_size(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TiB"
 
 
+def show_rate(rate_bps: float) -> str:
+    """A rate for people: `94 Mbit/s`."""
+    for unit in ("bit/s", "kbit/s", "Mbit/s"):
+        if rate_bps < 1000:
+            return f"{rate_bps:.0f} {unit}"
+        rate_bps /= 1000
+    return f"{rate_bps:.1f} Gbit/s"
+
+
 Size = Annotated[int, BeforeValidator(parse_size)]
 Rate = Annotated[int, BeforeValidator(parse_rate)]
 Duration = Annotated[float, BeforeValidator(parse_duration)]

@@ -22,11 +22,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, TypeAdapter, ValidationError
 
 from common.errors import Unauthorized
-from common.service import ContainerPath, ServiceSpec, VariableName
+from common.service import MountPoint, ServiceSpec, VariableName
 from common.signing import Signer, Verifier
 from common.words import BoxId, DeploymentId, Digest, Endpoint, FilesetId, Frozen, InstanceId, MountMode
 
 PURPOSE = "wish"
+# Characters of the certificates of a private registry's authority.
+MOST_CA = 64_000
 
 
 class _Wish(Frozen):
@@ -97,7 +99,7 @@ class MountWish(Frozen):
 
     fileset: FilesetId
     version: int
-    target: ContainerPath
+    target: MountPoint
     mode: MountMode
     filestore: BoxId
     protocol: str = "sshfs"
@@ -206,6 +208,11 @@ class MirrorWish(_Wish):
     repository: str = Field(max_length=128, description="What it is called here.")
     architectures: list[str] = Field(description="Which images of an index; empty: all.")
     sealed: str | None = Field(None, description="JSON list of name and password there, sealed for this box.")
+    ca: str | None = Field(
+        None,
+        max_length=MOST_CA,
+        description="Certificates (PEM) by which the registry is trusted too; with them it is asked by TLS only.",
+    )
 
 
 FilestoreWish = Annotated[ExportWish | FilesetWish, Field(discriminator="kind")]

@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 PYTHON_MINIMUM="3, 11"
+SERVICE_POLICY=/usr/sbin/policy-rc.d
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 say() { printf '%s\n' "$*" >&2; }
@@ -54,17 +55,17 @@ install_packages() {
     fi
     say "Installing Debian packages:$1"
     # Debian starts the service of a package that it installs. Ours are started by `openraas up`, others by nobody.
-    if [ ! -e /usr/sbin/policy-rc.d ]; then
-        trap 'rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
-        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-        chmod 755 /usr/sbin/policy-rc.d
+    # A machine that has a policy already keeps it.
+    if [ ! -e "$SERVICE_POLICY" ]; then
+        trap 'rm -f "$SERVICE_POLICY"' EXIT
+        trap 'exit 1' INT TERM
+        printf '#!/bin/sh\nexit 101\n' >"$SERVICE_POLICY"
+        chmod 755 "$SERVICE_POLICY"
     fi
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q
     # shellcheck disable=SC2086
     apt-get install -q --yes --no-install-recommends $1
-    rm -f /usr/sbin/policy-rc.d
-    trap - EXIT INT TERM
 }
 
 # Runs pip quietly and, for people, counts how far it is.
@@ -85,7 +86,8 @@ pip_install() {
 }
 
 packages=$(missing_packages)
-[ -z "$packages" ] || install_packages "$packages"
+# In a shell of its own: what keeps Debian from starting services goes with it, however it ends.
+[ -z "$packages" ] || (install_packages "$packages")
 
 python=$(find_python)
 if [ -z "$python" ]; then

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.support.platform import RunningPlatform, metrics_ports, running_platform
+from tests.support.platform import RunningPlatform, metrics_ports, quick_samples, running_platform
 from tests.support.redis import RedisServer, run_redis
 
 # No test says how fast something has to be; what hangs is ended by pytest's own limit.
@@ -33,9 +33,8 @@ def redis_server(shared_redis: RedisServer) -> RedisServer:
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
-    """The whole platform with the sample applications, as `make run` starts it. Tests share it."""
+    """The whole platform as `make run` starts it, but for the sample that takes minutes to build. Tests share it."""
     directory, (box, master) = tmp_path_factory.mktemp("platform"), metrics_ports()
-    with running_platform(
-        directory, "--demo", box=f"metrics_port = {box}\n", metrics_port=str(master)
-    ) as running:
+    settings = {"metrics_port": str(master), "samples_dir": str(quick_samples(directory / "samples"))}
+    with running_platform(directory, "--demo", box=f"metrics_port = {box}\n", **settings) as running:
         yield running

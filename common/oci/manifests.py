@@ -24,6 +24,7 @@ class BadManifest(BadInput):
     """Bytes that are not a manifest this project takes."""
 
     http_status = 400
+    usual_remedy = "Push the image again with docker push, skopeo copy or openraas image push."
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from common.oci.manifests import LIMIT_BYTES
 class BadArchive(BadInput):
     """A file or directory that holds no image this project can read."""
 
+    usual_remedy = "Save the image again: docker save IMAGE -o FILE, or skopeo copy … oci-archive:FILE."
+
 
 class Members:
     """The members of a directory or a tar, by their path."""

@@ -28,11 +28,10 @@ class Remote:
     repository: str
     reference: str
 
-    @property
-    def url(self) -> str:
-        """Where the registry answers: plain HTTP on loopback alone, as container engines do it."""
+    def url(self, *, tls: bool = False) -> str:
+        """Where the registry answers: without `tls` plain HTTP on loopback alone, as container engines do it."""
         host = _DOCKER_HUB_HOST if self.registry == DOCKER_HUB else self.registry
-        return f"{'http' if _LOOPBACK.match(host) else 'https'}://{host}"
+        return f"{'http' if _LOOPBACK.match(host) and not tls else 'https'}://{host}"
 
     @property
     def is_on_loopback(self) -> bool:

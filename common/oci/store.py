@@ -36,9 +36,9 @@ class ContentStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._blobs = root / "blobs" / "sha256"
-        self._ingest = root / "ingest"
+        self.ingest = root / "ingest"
         self._blobs.mkdir(parents=True, exist_ok=True)
-        self._ingest.mkdir(parents=True, exist_ok=True)
+        self.ingest.mkdir(parents=True, exist_ok=True)
         if not (root / "oci-layout").exists():
             write_atomically(root / "oci-layout", json.dumps(LAYOUT))
         if not (root / "index.json").exists():
@@ -52,7 +52,7 @@ class ContentStore:
         """A place for bytes that are still arriving; raises BadDigest if `name` could lead elsewhere."""
         if not name or name.startswith(".") or "/" in name or "\0" in name:
             raise BadDigest(f"{name[:100]!r} is not a name for an upload.")
-        return self._ingest / name
+        return self.ingest / name
 
     def has(self, digest: str) -> bool:
         """Whether the blob is there."""

@@ -133,10 +133,9 @@ def who_am_i() -> Response:
 
 @api.post("/me/password", summary="Change one's password", tags=[_ME], responses={204: None})
 def change_password(body: PasswordChange) -> Response:
-    """All sign-ins in browsers end; API tokens stay."""
-    with context().database.write() as session:
-        user = services.find_user(session, current_user().name)
-        services.change_password(session, user, body.current, body.new)
+    """All sign-ins in browsers end; API tokens stay. Throttled like signing in."""
+    address = request.remote_addr or ""
+    services.change_password(context(), current_user().name, body.current, body.new, address)
     return nothing()
 
 

@@ -94,14 +94,25 @@ def reset_password(session: Session, user: User) -> str:
     return password
 
 
-def change_password(session: Session, user: User, current: str, new: str) -> None:
-    """Change one's own password; all other sign-ins end. Raises BadInput that names the field."""
-    if not verify_password(user.password_hash, current):
-        raise BadInput("This is not your password.", field="current")
+def change_password(context: MasterContext, name: str, current: str, new: str, address: str) -> None:
+    """Change one's own password; all sign-ins end.
+
+    Raises BadInput that names the field, or TooMany after too many wrong ones: whoever found a screen unlocked
+    guesses no faster here than where people sign in.
+    """
     if not MINIMUM_PASSWORD <= len(new) <= MAXIMUM_PASSWORD:
         raise BadInput(f"A password has {MINIMUM_PASSWORD} to {MAXIMUM_PASSWORD} characters.", field="new")
-    user.password_hash = hash_password(new)
-    end_sessions(session, user)
+    throttle.enter(context.redis, name, address)
+    with context.database.read() as session:
+        known = find_user(session, name).password_hash
+    if not verify_password(known, current):
+        raise BadInput("This is not your password.", field="current", remedy="An administrator can reset it.")
+    hashed = hash_password(new)
+    with context.database.write() as session:
+        user = find_user(session, name)
+        user.password_hash = hashed
+        end_sessions(session, user)
+    throttle.forget(context.redis, name, address)
 
 
 def authenticate(context: MasterContext, name: str, password: str, address: str) -> User:
@@ -118,7 +129,11 @@ def authenticate(context: MasterContext, name: str, password: str, address: str)
             user = session.scalar(select(User).where(User.name == name, User.active.is_(True)))
             good = verify_password(user.password_hash if user else None, password[:MAXIMUM_PASSWORD])
     if user is None or not good:
-        raise Unauthorized("Name and password do not belong together.", field="password")
+        raise Unauthorized(
+            "Name and password do not belong together.",
+            field="password",
+            remedy="An administrator can reset the password.",
+        )
     throttle.forget(context.redis, name, address)
     return user
 
@@ -176,7 +191,7 @@ def revoke_token(session: Session, user: User, token_id: str) -> None:
         if token_id_of(token) == token_id:
             session.delete(token)
             return
-    raise NotFound(f"There is no token {token_id}.", field="token")
+    raise NotFound(f"There is no token {token_id}.", field="token", remedy="Your account page lists them.")
 
 
 def token_id_of(token: ApiToken) -> str:

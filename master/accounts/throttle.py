@@ -12,18 +12,12 @@ from collections.abc import Sequence
 import redis
 from redis.client import Pipeline
 
-from common.errors import OpenRaaSError, Unavailable
+from common.errors import TooMany, Unavailable
 
 WINDOW_S = 300
 PER_NAME = 10
 # A classroom signs in from one address.
 PER_ADDRESS = 100
-
-
-class TooMany(OpenRaaSError):
-    """Too often in too short a time."""
-
-    http_status = 429
 
 
 def _counters(name: str, address: str) -> list[tuple[str, int]]:
@@ -46,7 +40,7 @@ def enter(client: redis.Redis, name: str, address: str) -> None:
             _take_back(pipe, [key for key, _ in counters])
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
-    raise TooMany("Too many wrong sign-ins.", remedy=f"Try again in {WINDOW_S // 60} minutes.")
+    raise TooMany("Too many wrong passwords.", remedy=f"Try again in {WINDOW_S // 60} minutes.")
 
 
 def forget(client: redis.Redis, name: str, address: str) -> None:

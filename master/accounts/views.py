@@ -8,7 +8,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask import session as form_session
 from werkzeug.wrappers import Response
 
-from common.errors import BadInput, Conflict, OpenRaaSError
+from common.errors import BadInput, Conflict, OpenRaaSError, TooMany
 from master.accounts import services
 from master.accounts.forms import PasswordForm, SignInForm, TokenForm, UserForm
 from master.accounts.guard import cookie_name, current_user, public, requires, visitor
@@ -104,11 +104,15 @@ def change_password() -> Page:
     form = PasswordForm(prefix="password")
     if form.validate_on_submit():
         try:
-            with context().database.write() as session:
-                user = services.find_user(session, current_user().name)
-                services.change_password(session, user, form.current.data or "", form.new.data or "")
-        except BadInput as error:
-            form[error.field or "new"].errors = [error.message]
+            services.change_password(
+                context(),
+                current_user().name,
+                form.current.data or "",
+                form.new.data or "",
+                request.remote_addr or "",
+            )
+        except (BadInput, TooMany) as error:
+            form[error.field or "current"].errors = [str(error)]
         else:
             flash("Your password is changed. Sign in with the new one.")
             return redirect(url_for("accounts.sign_in"), 303)

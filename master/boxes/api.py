@@ -8,7 +8,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
-from common.errors import OpenRaaSError, Unavailable
+from common.errors import TooMany, Unavailable
 from common.join import JoinAnswer, JoinRequest
 from common.names import JOIN_TRIES
 from common.status import BoxStatus
@@ -33,12 +33,6 @@ authority_views = Blueprint("authority", __name__)
 # Joining is rare; a secret of 256 bits is not guessed, but each try costs a transaction.
 TRIES, TRIES_S = 20, 60
 MAX_TOKEN_S = 7 * 86400.0
-
-
-class TooManyTries(OpenRaaSError):
-    """One address tries to join too often."""
-
-    http_status = 429
 
 
 class TokenBody(Frozen):
@@ -173,9 +167,7 @@ def _count_try() -> None:
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer, so no box can join.", remedy="Try again.") from error
     if tries > TRIES:
-        raise TooManyTries(
-            "Too many boxes tried to join from this address.", remedy=f"Try again in {TRIES_S} s."
-        )
+        raise TooMany("Too many boxes tried to join from this address.", remedy=f"Try again in {TRIES_S} s.")
 
 
 def _statuses() -> dict[str, BoxStatus]:

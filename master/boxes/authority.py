@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from common.addresses import is_everywhere
 from common.errors import BadInput
 from common.files import read_secret, write_atomically, write_secret
 from master.context import MasterPaths
@@ -26,8 +27,6 @@ AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 730
 # A certificate of the master with less than this left is made anew at the next start.
 RENEW_DAYS = 60
-
-_UNSPECIFIED = ("0.0.0.0", "::")
 
 
 class Authority:
@@ -48,7 +47,10 @@ class Authority:
                 _create(paths)
         key = serialization.load_pem_private_key(read_secret(paths.authority_key).encode(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise BadInput(f"{paths.authority_key} is not the key of an OpenRaaS authority.")
+            raise BadInput(
+                f"{paths.authority_key} is not the key of an OpenRaaS authority.",
+                remedy="Put the right one back from a backup.",
+            )
         return cls(key, x509.load_pem_x509_certificate(paths.authority.read_bytes()))
 
     @property
@@ -159,7 +161,7 @@ def _general_name(name: str) -> x509.GeneralName:
 
 def _listen_names(listen: str) -> list[str]:
     names = ["localhost", "127.0.0.1", "::1"]
-    if listen not in _UNSPECIFIED:
+    if not is_everywhere(listen):
         return list(dict.fromkeys([listen, *names]))
     for addresses in psutil.net_if_addrs().values():
         for item in addresses:

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 
 import redis
 
+from common.addresses import bracketed, is_everywhere
 from common.logs import get_logger
 from common.names import BOXES, redis_rules
 from common.redis_client import is_loopback
@@ -16,7 +17,6 @@ from common.settings import Settings
 log = get_logger(__name__)
 
 DEFAULT_PORT = 6379
-UNSPECIFIED = ("0.0.0.0", "::")
 
 
 def user_name(box: str) -> str:
@@ -69,13 +69,9 @@ def url_for_box(settings: Settings, own_url: str, box: str, password: str, *, re
     host = parts.hostname or ""
     database = "/0" if parts.scheme == "unix" or parts.path in ("", "/") else parts.path
     if parts.scheme != "unix" and not is_loopback(host):
-        return f"{parts.scheme}://{user}{_bracket(host)}:{parts.port or DEFAULT_PORT}{database}"
-    listen = reached_at if settings.listen in UNSPECIFIED else settings.listen
+        return f"{parts.scheme}://{user}{bracketed(host)}:{parts.port or DEFAULT_PORT}{database}"
+    listen = reached_at if is_everywhere(settings.listen) else settings.listen
     if not is_loopback(listen):
-        return f"rediss://{user}{_bracket(listen)}:{settings.redis_port}{database}"
+        return f"rediss://{user}{bracketed(listen)}:{settings.redis_port}{database}"
     scheme = "redis" if parts.scheme == "unix" else parts.scheme
     return f"{scheme}://{user}127.0.0.1:{parts.port or settings.redis_port}{database}"
-
-
-def _bracket(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

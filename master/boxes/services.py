@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.orm import Session
 
+from common.addresses import is_everywhere
 from common.errors import BadInput, Conflict, Forbidden, NotFound, Unauthorized, Unavailable
 from common.join import JoinAnswer, JoinRequest, JoinToken
 from common.logs import get_logger
@@ -63,16 +64,24 @@ def statuses_of(client: redis.Redis, names: Iterable[str]) -> dict[str, BoxStatu
         return {}
     found: dict[str, BoxStatus] = {}
     for box, text in zip(boxes, client.mget([status_key(box) for box in boxes]), strict=True):
-        if text is None:
-            continue
-        try:
-            status = BoxStatus.model_validate_json(text)
-        except ValidationError as error:
-            log.warning("status not understood", box=box, errors=error.error_count())
-            continue
-        if status.box == box:
+        if (status := read_status(box, text)) is not None:
             found[box] = status
     return found
+
+
+def read_status(box: str, text: str | bytes | None) -> BoxStatus | None:
+    """What stands under a box's key; none if nothing does, or nothing that this box could have written."""
+    if text is None:
+        return None
+    try:
+        status = BoxStatus.read(text)
+    except ValidationError as error:
+        log.warning("status refused", box=box, errors=error.error_count())
+        return None
+    if status.box != box:
+        log.warning("status refused", box=box, error="it names another box")
+        return None
+    return status
 
 
 def make_token(session: Session, authority: Authority, user: User | None, ttl_s: float) -> JoinToken:
@@ -119,7 +128,7 @@ def join(context: MasterContext, request: JoinRequest, *, reached_at: str = "") 
         except redis.RedisError as error:
             raise Unavailable("Redis does not answer, so no box can join.", remedy="Try again.") from error
     log.info("box joined", box=request.box, address=address, roles=sorted(request.roles))
-    host = reached_at if settings.listen in redis_users.UNSPECIFIED else settings.listen
+    host = reached_at if is_everywhere(settings.listen) else settings.listen
     return JoinAnswer(
         box=request.box,
         certificate=certificate,
@@ -194,7 +203,11 @@ def _check_address(address: str) -> str:
     except ValueError:
         if _HOST.match(text):
             return text
-    raise BadInput(f"{address!r} is neither an IP address nor a host name.", field="address")
+    raise BadInput(
+        f"{address!r} is neither an IP address nor a host name.",
+        field="address",
+        remedy="Give the one under which other boxes reach this machine.",
+    )
 
 
 def restore(session: Session, client: redis.Redis) -> None:
@@ -221,7 +234,9 @@ def find(session: Session, box: str) -> Box:
 def check_may_change(user: User, box: Box) -> None:
     """Raises Forbidden unless the person owns the box or operates the platform."""
     if box.owner_id != user.id and user.role == UserRole.USER:
-        raise Forbidden(f"The box {box.id} is another person's.", field="box")
+        raise Forbidden(
+            f"The box {box.id} is another person's.", field="box", remedy="Ask its owner or an operator."
+        )
 
 
 def cordon(session: Session, client: redis.Redis, box: Box, cordoned: bool) -> None:

@@ -14,6 +14,7 @@ from master.accounts.models import UserRole
 from master.catalogue import services
 from master.catalogue.manifest import Manifest, json_schema, load_manifest, parse_manifest
 from master.catalogue.models import Application
+from master.deployments.parts import missing_parts
 from master.web.current import context, nothing, reply
 
 api = APIBlueprint(
@@ -38,12 +39,19 @@ class ApplicationSummary(BaseModel):
     description: str
     category: str
     icon: str
+    published_by: str | None = Field(description="Who published this version, if the account still exists.")
 
 
 class ApplicationView(ApplicationSummary):
     """An application with its manifest."""
 
     manifest: Manifest
+
+
+class Published(ApplicationView):
+    """An application as it was just published."""
+
+    warnings: list[str] = Field(description="What it needs and is not there yet; empty: it can be started.")
 
 
 class ApplicationList(BaseModel):
@@ -66,6 +74,7 @@ def _summary(application: Application) -> ApplicationSummary:
         description=application.description,
         category=manifest.get("category", ""),
         icon=manifest.get("icon", ""),
+        published_by=application.publisher.name if application.publisher else None,
     )
 
 
@@ -89,7 +98,7 @@ def show_application(path: ApplicationPath) -> Response:
         return reply(_view(services.find_application(session, path.name)))
 
 
-@api.post("/applications", summary="Publish an application", responses={201: ApplicationView})
+@api.post("/applications", summary="Publish an application", responses={201: Published})
 @requires(UserRole.OPERATOR)
 def publish_application(body: Publication) -> Response:
     """Put an application into the catalogue, or replace the one of the same name."""
@@ -97,7 +106,9 @@ def publish_application(body: Publication) -> Response:
     manifest = load_manifest(given) if isinstance(given, str) else parse_manifest(given)
     with context().database.write() as session:
         answer = _view(services.publish(session, manifest, current_user()))
-    return reply(answer, 201)
+    with context().database.read() as session:
+        warnings = missing_parts(session, context(), current_user(), manifest)
+    return reply(Published(**answer.model_dump(), warnings=warnings), 201)
 
 
 @api.delete("/applications/<name>", summary="Remove an application", responses={204: None})

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from common.errors import BadInput
-from common.service import Capability, ContainerPath, Egress, Readiness, ServiceSpec, VariableName
+from common.service import Capability, ContainerPath, Egress, MountPoint, Readiness, ServiceSpec, VariableName
 from common.units import Duration, Rate, Size
 from common.words import LABEL, REPOSITORY, TAG, Access, Frozen, Name, Resources
 from master.catalogue.options import Option, OptionType, OptionValue, check
@@ -30,11 +30,13 @@ MAXIMUM_DEPTH = 20
 IMAGE = f"{REPOSITORY.removesuffix('$')}(:{TAG[1:-1]})?$"
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
-_SYSTEM = ("/proc", "/sys", "/dev")
 
 
 class BadManifest(BadInput):
     """A manifest that cannot be accepted; `field` is the key, with dots."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message, field=field, remedy="See openraas manifest schema, or docs/manifest.md.")
 
 
 def _as_text(value: object) -> object:
@@ -43,21 +45,11 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
-def _mount_point(path: str) -> str:
-    parts = path.strip("/").split("/")
-    if ".." in parts or "." in parts or parts == [""]:
-        raise ValueError("a mount point is an absolute path below / without . and ..")
-    if any(path == top or path.startswith(f"{top}/") for top in _SYSTEM):
-        raise ValueError(f"a mount point is not below {', '.join(_SYSTEM)}")
-    return "/" + "/".join(parts)
-
-
 def _amount(example: str) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}], "examples": [example]})
 
 
 Text = Annotated[str, BeforeValidator(_as_text), StringConstraints(max_length=10_000)]
-MountPoint = Annotated[ContainerPath, AfterValidator(_mount_point)]
 ServiceName = Annotated[str, StringConstraints(pattern=LABEL)]
 ImageName = Annotated[
     str, StringConstraints(pattern=IMAGE, max_length=200), AfterValidator(lambda name: _tagged(name))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import ForeignKey, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from master.accounts.models import User
 from master.db.base import Base, Id, Moment
 
 
@@ -21,3 +22,4 @@ class Application(Base):
     manifest: Mapped[dict[str, Any]]
     published_by: Mapped[Id | None] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[Moment]
+    publisher: Mapped[User | None] = relationship(lazy="joined")

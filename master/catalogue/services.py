@@ -43,6 +43,7 @@ def publish(session: Session, manifest: Manifest, by: User | None) -> Applicatio
     application.manifest = manifest.model_dump(mode="json")
     application.published_by = by.id if by else None
     session.flush()
+    session.expire(application, ["publisher"])
     return application
 
 

@@ -23,6 +23,8 @@ def add(manifest: Path, as_json: bool) -> None:
     """Publish the application that the file MANIFEST (YAML or JSON) describes, or a new version of it."""
     with Client() as client:
         answer = client.send("POST", "/applications", {"manifest": manifest.read_text()})
+    for warning in answer["warnings"]:
+        click.echo(f"openraas: not there yet: {warning}", err=True)
     done(
         f"{answer['title']} is in the catalogue. Start it with: openraas run {answer['name']}",
         answer,
@@ -41,6 +43,7 @@ def list_command(as_json: bool) -> None:
         {
             "NAME": lambda item: item["name"],
             "TITLE": lambda item: item["title"],
+            "BY": lambda item: item["published_by"] or "-",
             "DESCRIPTION": lambda item: item["description"].splitlines()[0] if item["description"] else "",
         },
         as_json=as_json,
@@ -64,6 +67,7 @@ def show(name: str, as_json: bool) -> None:
             "Name": answer["name"],
             "Title": answer["title"],
             "Description": answer["description"],
+            "Published by": answer["published_by"] or "-",
             "Services": ", ".join(manifest["services"]),
             "Images": ", ".join(sorted({item["image"] for item in manifest["services"].values()})),
         }

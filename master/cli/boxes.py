@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from common.cli import json_option, print_json
+from common.redis_client import is_loopback
 from common.units import parse_duration
 from master.cli.client import Client, part
 from master.cli.output import age, details, done, listing, size
@@ -100,6 +102,12 @@ def token(ttl: str | None, as_json: bool) -> None:
         return
     click.echo(f"On the box, within {answer['expires_in_s'] / 60:.0f} minutes:\n", err=True)
     click.echo(f"openraas box join {server} {answer['token']}")
+    if is_loopback(urlsplit(server).hostname or ""):
+        click.echo(
+            f"\nNo other machine can reach {server}: this works only here. To let others in, start the master with "
+            "openraas up --listen ADDRESS.",
+            err=True,
+        )
 
 
 @click.command()

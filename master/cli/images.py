@@ -179,6 +179,7 @@ def list_command(as_json: bool) -> None:
             "SIZE": lambda item: size(item["size_bytes"]),
             "LAYERS": lambda item: item["layers"],
             "BOXES": lambda item: ",".join(item["boxes"]) or "-",
+            "OWNER": lambda item: item["owner"] or "-",
             "AGE": lambda item: age(item["changed_at"]),
         },
         as_json=as_json,

@@ -10,6 +10,7 @@ import sys
 import click
 import httpx
 
+from common.addresses import MasterAddress
 from common.cli import json_option
 from common.errors import Unauthorized, Unavailable
 from master.cli import target
@@ -27,8 +28,8 @@ from master.cli.output import done
 @json_option
 def login(url: str, name: str | None, password_stdin: bool, fingerprint: str | None, as_json: bool) -> None:
     """Sign in to the master at URL; the token is kept in ~/.config/openraas, readable by you alone."""
-    server = target.parse_server(url)
-    authority, public = _trust(server, fingerprint)
+    server = MasterAddress.parse(url, field="URL").url
+    authority, public = _trust(server, fingerprint, may_ask=not password_stdin)
     base = target.Target(server=server, token="", authority=authority, public=public)
     name = name or click.prompt("Name", err=True)
     if password_stdin:
@@ -46,8 +47,11 @@ def login(url: str, name: str | None, password_stdin: bool, fingerprint: str | N
     )
 
 
-def _trust(server: str, fingerprint: str | None) -> tuple[str, bool]:
-    """The installation's own authority, and whether the master has a certificate that browsers trust."""
+def _trust(server: str, fingerprint: str | None, *, may_ask: bool) -> tuple[str, bool]:
+    """The installation's own authority, and whether the master has a certificate that browsers trust.
+
+    An authority of its own is believed by its fingerprint, given or confirmed. Raises Unauthorized.
+    """
     try:
         with httpx.Client(timeout=CONNECT_S) as client:
             return _fetch(client, server), True
@@ -67,6 +71,13 @@ def _trust(server: str, fingerprint: str | None) -> tuple[str, bool]:
         raise Unauthorized(
             f"{server} has another certificate authority: its fingerprint is {found}.",
             remedy="Check the address; nothing was sent to it.",
+        )
+    if fingerprint is None and not may_ask:
+        raise Unauthorized(
+            f"{server} has a certificate authority of its own, and nobody can be asked whether it is the right one.",
+            field="--fingerprint",
+            remedy=f"If the operator sees the same with openraas box token, add --fingerprint {found}. "
+            "Nothing was sent.",
         )
     if fingerprint is None:
         click.echo(

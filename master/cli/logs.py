@@ -11,11 +11,10 @@ import httpx
 
 from common.cli import json_option, print_json
 from common.errors import BadInput, Conflict, NotFound
+from common.output import DEFAULT_LINES, MOST_LINES
 from master.cli.client import BrokenOff, Client, Refused, part
 from master.cli.deployments import POLL_S, is_over
 
-DEFAULT_LINES = 1000
-MOST_LINES = 10_000
 # Longer than the master lets anybody follow at one go (its log_follow_s), so that the master ends it.
 SILENCE_S = 2 * 3600.0
 # There is no container yet, or there never was one.
@@ -103,7 +102,11 @@ class _Follower:
         name = self._instance or (next(iter(found)) if len(found) == 1 else None)
         if name in found:
             return dict(found[name])
-        raise BadInput(f"Name one instance with --instance: {', '.join(found)}.", field="instance")
+        raise BadInput(
+            f"There are several instances: {', '.join(found)}.",
+            field="instance",
+            remedy="Name one with --instance.",
+        )
 
     def _print(self, instance: dict[str, Any], tail: int) -> None:
         params = {"follow": True, "tail": tail, "instance": instance["id"]}

@@ -1,18 +1,19 @@
-"""`openraas image mirror`: let a depository fetch an image from a registry elsewhere."""
+"""`openraas image mirror|mirrors|forget`: let a depository fetch images from registries elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
 from common.cli import json_option
 from common.errors import OpenRaaSError
-from master.cli.client import Client
+from common.wishes import MOST_CA
+from master.cli.client import Client, part
 from master.cli.images import image
-from master.cli.output import done, progress, size
+from master.cli.output import age, done, listing, progress, size
 
 POLL_S = 0.5
 # A depository that fetches says so every few seconds.
@@ -39,6 +40,12 @@ class NotMirrored(OpenRaaSError):
 @click.option(
     "--to", "box", metavar="BOX", help="Depository that fetches it. Default: the one with most room."
 )
+@click.option(
+    "--ca",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Certificate (PEM) of the authority of a private registry; it is asked by TLS only then.",
+)
 @click.option("--no-wait", is_flag=True, help="Do not wait until it is there.")
 @json_option
 def mirror(
@@ -48,6 +55,7 @@ def mirror(
     password_stdin: bool,
     architectures: tuple[str, ...],
     box: str | None,
+    ca: BinaryIO | None,
     no_wait: bool,
     as_json: bool,
 ) -> None:
@@ -67,6 +75,7 @@ def mirror(
         "username": username,
         "password": password,
         "box": box,
+        "ca": ca.read(MOST_CA).decode(errors="replace") if ca else None,
     }
     with Client() as client:
         answer = client.send("POST", "/mirrors", body)
@@ -78,6 +87,39 @@ def mirror(
     else:
         total = size(answer["size_bytes"])
         done(f"{answer['source']} ({total}) is on {answer['box']} as {here}.", answer, as_json=as_json)
+
+
+@image.command()
+@json_option
+def mirrors(as_json: bool) -> None:
+    """What is, or was, fetched from registries elsewhere."""
+    with Client() as client:
+        found = client.get("/mirrors")["mirrors"]
+    listing(
+        found,
+        {
+            "ID": lambda item: item["id"],
+            "SOURCE": lambda item: item["source"],
+            "AS": lambda item: f"{item['repository']}:{item['tag']}",
+            "BOX": lambda item: item["box"],
+            "STATE": lambda item: item["state"],
+            "DONE": lambda item: f"{size(item['done_bytes'])} of {size(item['size_bytes'])}",
+            "AGE": lambda item: age(item["created_at"]),
+            "ERROR": lambda item: item["error"],
+        },
+        as_json=as_json,
+        empty="Nothing was mirrored. Begin with: openraas image mirror NAME.",
+    )
+
+
+@image.command()
+@click.argument("mirror_id", metavar="ID")
+@json_option
+def forget(mirror_id: str, as_json: bool) -> None:
+    """Stop a mirror that is being fetched, or list one that is over no longer. Its image stays."""
+    with Client() as client:
+        client.send("DELETE", f"/mirrors/{part(mirror_id)}")
+    done(f"{mirror_id} is over, or no longer listed.", {"forgotten": mirror_id}, as_json=as_json)
 
 
 def _wait(client: Client, answer: dict[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,13 @@ the master's machine.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
 
+from common.addresses import MasterAddress, from_here
 from common.errors import BadInput, Unauthorized
 from common.files import read_secret, write_secret
 from common.redis_client import is_loopback
@@ -23,7 +22,6 @@ from master.paths import MasterPaths
 
 SERVER_VARIABLE = "OPENRAAS_SERVER"
 TOKEN_VARIABLE = "OPENRAAS_TOKEN"  # noqa: S105 - the name of a variable
-DEFAULT_PORT = 8080
 
 
 class Target(Frozen):
@@ -44,33 +42,6 @@ class Target(Frozen):
         return context
 
 
-def parse_server(text: str) -> str:
-    """`https://host:port` of what a person typed; only loopback may go without TLS. Raises BadInput."""
-    parts = urlsplit(text if "://" in text else f"//{text}")
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or parts.scheme not in ("", "http", "https") or parts.path not in ("", "/"):
-        raise BadInput(
-            f"{text!r} is not the address of a master.", field="URL", remedy="Write https://HOST:PORT."
-        )
-    scheme = parts.scheme or ("http" if is_loopback(host) else "https")
-    if scheme == "http" and not is_loopback(host):
-        raise BadInput(f"A master at {host} is only reached with TLS.", field="URL", remedy="Write https://…")
-    # A scheme that was typed brings its own port; a bare name means the portal's usual one.
-    if port is None:
-        port = {"http": 80, "https": 443}[scheme] if parts.scheme else DEFAULT_PORT
-    return f"{scheme}://{_bracket(host)}:{port}"
-
-
-def _bracket(host: str) -> str:
-    try:
-        return f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
-    except ValueError:
-        return host
-
-
 def file() -> Path:
     """Where `openraas login` keeps what it learnt (0600)."""
     base = os.environ.get("XDG_CONFIG_HOME")
@@ -88,7 +59,7 @@ def find() -> Target:
     server = os.environ.get(SERVER_VARIABLE)
     token = os.environ.get(TOKEN_VARIABLE)
     if server:
-        address = parse_server(server)
+        address = MasterAddress.parse(server, field=SERVER_VARIABLE).url
         if base is None or base.server != address:
             base = Target(server=address, token=token or "", public=True)
     if base is not None and token:
@@ -126,6 +97,4 @@ def _local() -> Target | None:
 def _configured() -> str:
     """Where the portal answers by the settings of this shell, if `openraas up` never ran here."""
     listen = settings().listen
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)
-    scheme = "http" if is_loopback(listen) else "https"
-    return f"{scheme}://{_bracket(host)}:{settings().web_port}"
+    return MasterAddress(from_here(listen), settings().web_port, tls=not is_loopback(listen)).url

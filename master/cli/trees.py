@@ -21,8 +21,16 @@ from common.errors import BadInput, OpenRaaSError
 PIECE_BYTES = 256 * 1024
 
 
+READABLE = "Let yourself read it (ls -l shows who may), or leave it out."
+
+
 class BadTree(OpenRaaSError):
     """A stream that is not what a filestore sends."""
+
+    def __init__(
+        self, message: str, *, remedy: str = "Get it again, perhaps from another filestore."
+    ) -> None:
+        super().__init__(message, remedy=remedy)
 
 
 def size_of(directory: Path) -> int:
@@ -40,7 +48,9 @@ def size_of(directory: Path) -> int:
 
 
 def _unreadable(error: OSError) -> None:
-    raise BadInput(f"{error.filename} cannot be read: {error.strerror}.", field="DIR") from error
+    raise BadInput(
+        f"{error.filename} cannot be read: {error.strerror}.", field="DIR", remedy=READABLE
+    ) from error
 
 
 def pack(directory: Path) -> Iterator[bytes]:
@@ -68,7 +78,9 @@ def pack(directory: Path) -> Iterator[bytes]:
             yield piece
     thread.join()
     if failure:
-        raise BadInput(f"{directory} cannot be read: {failure[0]}.", field="DIR") from failure[0]
+        raise BadInput(
+            f"{directory} cannot be read: {failure[0]}.", field="DIR", remedy=READABLE
+        ) from failure[0]
 
 
 def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -6,12 +6,12 @@ from master.catalogue.models import Application
 from master.db.base import Base
 from master.deployments.models import Deployment, Instance, Mount, TimelineRow
 from master.filesets.models import Fileset, FilesetCopy
-from master.images.models import BlobChunks, Image, ImageHolding, ImageVariant, Tag
+from master.images.models import BlobChunks, Image, ImageHolding, ImageReferrer, ImageVariant, Tag
 from master.layers.models import LayerOrder
 from master.mirrors.models import Mirror
 
 __all__ = [
     "ApiToken", "Application", "Base", "BlobChunks", "Box", "Deployment", "Fileset", "FilesetCopy", "Image",
-    "ImageHolding", "ImageVariant", "Instance", "JoinSecret", "LayerOrder", "Mirror", "Mount", "Tag",
+    "ImageHolding", "ImageReferrer", "ImageVariant", "Instance", "JoinSecret", "LayerOrder", "Mirror", "Mount", "Tag",
     "TimelineRow", "User", "WebSession",
 ]  # fmt: skip

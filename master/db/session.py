@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,5 +82,8 @@ class Database:
 
 
 def after_commit(session: Session, action: Callable[[], None]) -> None:
-    """Run `action` once this session's transaction is committed: SQL first, queue second."""
-    session.info.setdefault("after_commit", []).append(action)
+    """Run `action` once this session's transaction is committed: SQL first, queue second.
+
+    What it logs carries what is bound now.
+    """
+    session.info.setdefault("after_commit", []).append(partial(copy_context().run, action))

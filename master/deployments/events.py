@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
 import redis
 from sqlalchemy.orm import Session
 
 from common.errors import OpenRaaSError
-from common.logs import get_logger
+from common.logs import bind, get_logger
 from common.names import events_channel
 from common.words import InstanceState
 from master.db.session import after_commit
@@ -22,6 +23,11 @@ log = get_logger(__name__)
 
 class WrongStep(OpenRaaSError):
     """The state machine does not allow this."""
+
+
+def about(instance: Instance) -> AbstractContextManager[None]:
+    """What is logged within the block, or after a commit because of it, names the instance."""
+    return bind(instance=instance.id, generation=instance.generation, deployment=instance.deployment_id)
 
 
 def add_row(
@@ -55,7 +61,8 @@ def announce(client: redis.Redis, instance: Instance, row_id: int) -> None:
     try:
         client.publish(events_channel(instance.deployment_id), json.dumps(event))
     except redis.RedisError as error:
-        log.warning("event not announced", instance=instance.id, error=str(error))
+        with about(instance):
+            log.warning("event not announced", error=str(error))
 
 
 def set_state(
@@ -66,4 +73,6 @@ def set_state(
         raise WrongStep(f"Instance {instance.id} cannot go from {instance.state} to {state.value}.")
     instance.state = state.value
     instance.state_at = time.time()
-    return add_row(session, client, instance, step, **fields)
+    with about(instance):
+        log.info("instance " + state.value, step=step, box=instance.box_id)
+        return add_row(session, client, instance, step, **fields)

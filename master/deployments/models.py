@@ -75,7 +75,9 @@ class Instance(Base):
     wish_version: Mapped[int] = mapped_column(default=0)
     deployment: Mapped[Deployment] = relationship(back_populates="instances")
     mounts: Mapped[list[Mount]] = relationship(back_populates="instance", cascade="all, delete-orphan")
-    timeline: Mapped[list[TimelineRow]] = relationship(back_populates="instance", order_by="TimelineRow.id")
+    timeline: Mapped[list[TimelineRow]] = relationship(
+        back_populates="instance", order_by="TimelineRow.at, TimelineRow.id"
+    )
 
 
 class Mount(Base):

@@ -74,7 +74,7 @@ def front_of(client: redis.Redis, box: str) -> Endpoint:
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
     try:
-        front = BoxStatus.model_validate_json(text).front if text else None
+        front = BoxStatus.read(text).front if text else None
     except ValidationError as error:
         raise Unavailable(
             f"What the box {box} says of itself cannot be read.",

@@ -29,8 +29,6 @@ from master.deployments.services import find_deployment
 
 PATH = "/_openraas/logs"
 PIECE_BYTES = 64 * 1024
-DEFAULT_LINES = 1000
-MOST_LINES = 10_000
 # What the box's answer means for the person who asked the master.
 _REFUSALS: dict[int, type[OpenRaaSError]] = {404: NotFound, 409: Conflict}
 
@@ -79,7 +77,11 @@ def _pick(session: Session, user: User, deployment_id: str, instance_id: str | N
         named = ", ".join(f"{item.id} ({item.service})" for item in deployment.instances)
         raise BadInput(f"{deployment_id} has several instances: name one of {named}.", field="instance")
     if instance_id not in instances:
-        raise NotFound(f"{deployment_id} has no instance {instance_id}.", field="instance")
+        raise NotFound(
+            f"{deployment_id} has no instance {instance_id}.",
+            field="instance",
+            remedy=f"See openraas show {deployment_id}.",
+        )
     return instances[instance_id]
 
 

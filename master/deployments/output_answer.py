@@ -11,9 +11,10 @@ from flask import Response, current_app, request
 from pydantic import BaseModel, Field
 
 from common.errors import Unavailable
+from common.output import DEFAULT_LINES, MOST_LINES
 from common.words import InstanceId
 from master.accounts.guard import current_user
-from master.deployments.output import DEFAULT_LINES, MOST_LINES, BoxOutput, find_output
+from master.deployments.output import BoxOutput, find_output
 from master.web.current import context
 from master.web.streams import SLOTS
 

@@ -142,7 +142,7 @@ class DeploymentView(DeploymentSummary):
         """Differs whenever the page would."""
         parts = [self.wanted, str(self.lease_end)]
         for instance in self.instances:
-            last = instance.timeline[-1].id if instance.timeline else 0
+            last = max((row.id for row in instance.timeline), default=0)
             parts += [instance.id, str(instance.generation), instance.state, str(last)]
             parts += [instance.queue.model_dump_json() if instance.queue else ""]
             parts += [instance.error or "", instance.reason or "", *(m.state for m in instance.mounts)]
@@ -256,11 +256,12 @@ class Bar(BaseModel):
     box: str | None
     left: float
     width: float
-    began_s: float = Field(description="Seconds after the request.")
+    began_s: float = Field(description="Seconds after a box was chosen.")
     took_s: float
 
 
 MINIMUM_WIDTH = 0.6
+PLACED = InstanceState.PLACED.value
 
 
 def waterfall(instance: InstanceView, created_at: float) -> list[Bar]:
@@ -273,8 +274,12 @@ def waterfall(instance: InstanceView, created_at: float) -> list[Bar]:
     timed = [row for row in rows if _takes_time(row)]
     if not timed:
         return []
-    # Boxes' clocks differ a little: nothing begins before the request.
-    begin = created_at if instance.generation == 1 else min(row.at - (row.took_s or 0) for row in timed)
+    # The time in which it waited for room says nothing of the start. Boxes' clocks differ a little: nothing begins
+    # before a box was chosen.
+    placed = next((row.at for row in rows if row.step == PLACED), None)
+    begin = placed if placed is not None else created_at
+    if placed is None and instance.generation > 1:
+        begin = min(row.at - (row.took_s or 0) for row in timed)
     whole = max(max(row.at for row in timed) - begin, 1e-3)
     bars = [_bar(row, begin, whole) for row in timed]
     return sorted(bars, key=lambda bar: (bar.began_s, bar.began_s + bar.took_s))

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from common.errors import Forbidden, NotFound, Unavailable
+from common.errors import Forbidden, NotFound
+from common.logs import get_logger
 from common.signing import seal
 from common.words import InstanceState, new_id
 from master.accounts.models import User, UserRole
@@ -16,17 +17,15 @@ from master.catalogue.manifest import FilledService, Manifest, check_options, fi
 from master.catalogue.options import OptionValue
 from master.catalogue.services import find_application
 from master.context import MasterContext
-from master.deployments.events import add_row
+from master.deployments.events import about, add_row
 from master.deployments.messages import wake_scheduler
 from master.deployments.models import Deployment, Instance
-from master.filesets.models import FilesetKind
-from master.filesets.services import find
-from master.filesets.services import holders as fileset_holders
+from master.deployments.parts import check_fileset, usable_image
 from master.images.models import Image
-from master.images.services import holders as image_holders
-from master.images.services import is_expected, resolve
 from master.lifecycle.instances import Steps
 from master.scheduling.order import Priority
+
+log = get_logger(__name__)
 
 Options = Mapping[str, OptionValue]
 
@@ -56,9 +55,12 @@ def request_deployment(
         manifest = Manifest.model_validate(entry.manifest)
         plain, secret = check_options(manifest, options)
         services = fill(manifest, plain)
-        images = {name: _usable_image(session, context, service) for name, service in services.items()}
+        images = {
+            name: usable_image(session, context, service.spec.image) for name, service in services.items()
+        }
         for service in services.values():
-            _check_filesets(session, user, service)
+            for use in service.filesets:
+                check_fileset(session, user, use.name)
         deployment = Deployment(
             id=new_id("d"),
             user_id=user.id,
@@ -112,30 +114,10 @@ def _add_instances(
             )
             session.add(instance)
             session.flush()
-            add_row(session, context.redis, instance, "requested", detail=f"{deployment.title} for you.")
-            wake_scheduler(session, context.celery, context.redis, instance.id, instance.generation)
-
-
-def _usable_image(session: Session, context: MasterContext, service: FilledService) -> Image:
-    image = resolve(session, service.spec.image)
-    if not image_holders(session, context.redis, image) and not is_expected(session, context.redis, image):
-        raise Unavailable(
-            f"No box that is up holds the image {service.spec.image}.",
-            field="image",
-            remedy="Push it again (openraas image push) or start a depository that has it.",
-        )
-    return image
-
-
-def _check_filesets(session: Session, user: User, service: FilledService) -> None:
-    for use in service.filesets:
-        fileset = find(session, use.name, user)
-        if fileset.kind != FilesetKind.HOME.value and not fileset_holders(fileset):
-            raise Unavailable(
-                f"No filestore holds the fileset {use.name}.",
-                field="fileset",
-                remedy=f"Put it: openraas fileset put {use.name} DIRECTORY.",
-            )
+            with about(instance):
+                log.info("instance requested", application=deployment.application_name)
+                add_row(session, context.redis, instance, "requested", detail=f"{deployment.title} for you.")
+                wake_scheduler(session, context.celery, context.redis, instance.id, instance.generation)
 
 
 def find_deployment(session: Session, user: User, deployment_id: str) -> Deployment:
@@ -155,10 +137,16 @@ def list_deployments(
     limit: int = 50,
     offset: int = 0,
 ) -> list[Deployment]:
-    """Deployments, newest first; `everybody` is for operators alone."""
+    """Deployments, newest first. Raises Forbidden if somebody who is no operator asks for `everybody`'s."""
+    if everybody and user.role == UserRole.USER.value:
+        raise Forbidden(
+            "Only operators see other people's deployments.",
+            field="everybody",
+            remedy="Leave it out to see your own, or ask an operator.",
+        )
     whole = (selectinload(Deployment.instances), joinedload(Deployment.user))
     statement = select(Deployment).options(*whole).order_by(Deployment.created_at.desc(), Deployment.id)
-    if not (everybody and user.role != UserRole.USER.value):
+    if not everybody:
         statement = statement.where(Deployment.user_id == user.id)
     if running:
         statement = statement.where(Deployment.ended_at.is_(None))
@@ -172,6 +160,7 @@ def stop_deployment(context: MasterContext, user: User, deployment_id: str, *, w
         deployment = find_deployment(session, user, deployment_id)
         deployment.wanted = "stopped"
         for instance in deployment.instances:
-            steps.stop(session, instance, why or f"{user.name} stopped it.")
+            with about(instance):
+                steps.stop(session, instance, why or f"{user.name} stopped it.")
         _ = deployment.instances, deployment.user
     return deployment

@@ -37,6 +37,7 @@ class FilesetAnswer(BaseModel):
     copies: dict[str, float | None] = Field(
         description="Boxes that follow a home, with the Unix time as of which their copy is."
     )
+    unsettled: list[str] = Field(description="Those of them that were read while the home was written to.")
     created_at: float
 
 
@@ -171,5 +172,6 @@ def _answer(fileset: Fileset, user: User) -> FilesetAnswer:
         size_limit_bytes=fileset.size_limit_bytes,
         boxes=services.holders(fileset),
         copies={copy.box_id: copy.copied_at for copy in fileset.copies if copy.follows},
+        unsettled=sorted(copy.box_id for copy in fileset.copies if copy.follows and not copy.settled),
         created_at=fileset.created_at,
     )

@@ -64,4 +64,7 @@ class FilesetCopy(Base):
     copied_at: Mapped[float | None] = mapped_column(
         doc="As of when a copy of a home is; none: it never came."
     )
+    settled: Mapped[bool] = mapped_column(
+        default=True, server_default="1", doc="Nothing of the home changed while this copy was read."
+    )
     fileset: Mapped[Fileset] = relationship(back_populates="copies")

@@ -127,6 +127,7 @@ def begin_put(
         raise BadInput(
             f"A fileset may have {show_size(limit_bytes)}; this one has {show_size(size_bytes)}.",
             field="size_bytes",
+            remedy="Leave out what is not needed, or split it into several filesets.",
         )
     fileset = _own_or_new(session, user, name, public=public)
     chosen = _choose(session, client, fileset, size_bytes, boxes)
@@ -203,7 +204,11 @@ def _choose(
     alive = statuses(client)
     for box in wanted:
         if (problem := _problem(alive.get(box), size_bytes)) is not None:
-            raise Unavailable(f"Box {box} cannot take the fileset: {problem}.", field="boxes")
+            raise Unavailable(
+                f"Box {box} cannot take the fileset: {problem}.",
+                field="boxes",
+                remedy="Name another, or none to let one be chosen.",
+            )
     if wanted:
         return [alive[box] for box in dict.fromkeys(wanted)]
     cordoned = set(session.scalars(select(Box.id).where(Box.cordoned)))
@@ -260,12 +265,16 @@ def holders(fileset: Fileset) -> list[str]:
 
 @dataclass(frozen=True)
 class HomeCopy:
-    """A home, for lists: whose it is, where it is written, and its copies with the time as of which they are."""
+    """A home, for lists: whose it is, where it is written, and its copies with the time as of which they are.
+
+    `unsettled` names the boxes with a copy that was read while the home was written to.
+    """
 
     fileset: str
     owner: str
     boxes: list[str]
     copies: list[tuple[str, float | None]]
+    unsettled: frozenset[str]
 
 
 def home_copies(session: Session) -> list[HomeCopy]:
@@ -282,6 +291,7 @@ def home_copies(session: Session) -> list[HomeCopy]:
             owner=owner,
             boxes=sorted(copy.box_id for copy in home.copies if not copy.follows and copy.wanted == HELD),
             copies=sorted((copy.box_id, copy.copied_at) for copy in home.copies if copy.follows),
+            unsettled=frozenset(copy.box_id for copy in home.copies if not copy.settled),
         )
         for home, owner in session.execute(homes)
     ]
@@ -298,7 +308,11 @@ def remove(session: Session, user: User, fileset: Fileset) -> None:
     Raises Forbidden, or Conflict while it is mounted.
     """
     if not may_change(user, fileset):
-        raise Forbidden(f"The fileset {fileset.name} is another person's.", field="fileset")
+        raise Forbidden(
+            f"The fileset {fileset.name} is another person's.",
+            field="fileset",
+            remedy="Ask its owner or an operator.",
+        )
     over = [state.value for state in InstanceState if state.is_over]
     using = session.scalar(
         select(Instance.id)
@@ -358,7 +372,8 @@ def record_fileset_held(session: Session, box: str, report: FilesetHeld) -> None
         return
     copy.version = max(copy.version, report.fileset_version)
     if copy.follows:
-        copy.copied_at = max(copy.copied_at or 0.0, report.as_of or 0.0)
+        if (report.as_of or 0.0) >= (copy.copied_at or 0.0):
+            copy.copied_at, copy.settled = report.as_of, report.settled
         session.flush()
         return
     if report.fileset_version >= fileset.version:

@@ -36,6 +36,7 @@ class ImageAnswer(BaseModel):
     size_bytes: int = Field(description="All blobs, compressed, as they travel.")
     layers: int
     boxes: list[str] = Field(description="Depositories that hold it whole.")
+    owner: str | None = Field(description="Who pushed the tag first.")
     changed_at: float
 
 
@@ -87,7 +88,9 @@ def set_tag(body: TagBody) -> Response:
     if "push" not in ticket.actions.get(body.repository, frozenset()):
         raise Forbidden(f"This ticket does not allow a push to {body.repository}.", field="repository")
     if ticket.box not in (None, body.box):
-        raise Forbidden(f"This ticket is for the depository {ticket.box}.", field="box")
+        raise Forbidden(
+            f"This ticket is for the depository {ticket.box}.", field="box", remedy="Run docker login there."
+        )
     with context().database.write() as session:
         find_box(session, body.box)
         services.set_tag(session, body, box=body.box, owner=find_user(session, ticket.user))
@@ -150,6 +153,7 @@ def _answer(row: services.TagRow) -> ImageAnswer:
         size_bytes=row.image.size_bytes,
         layers=row.layers,
         boxes=row.boxes,
+        owner=row.tag.owner.name if row.tag.owner else None,
         changed_at=row.tag.changed_at,
     )
 

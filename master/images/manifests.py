@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from common.errors import BadInput
-from common.images import NO_ARCHITECTURE, BlobRef, DescribedImage, PlatformImage
+from common.images import NO_ARCHITECTURE, BlobRef, DescribedImage, PlatformImage, architecture_of
 from common.oci.digest import digest_of
 from common.oci.manifests import Descriptor, Manifest, parse
+
+AGAIN = "Push it again; a depository of this version tells it right."
 
 
 def check_image(told: DescribedImage) -> None:
@@ -13,8 +15,9 @@ def check_image(told: DescribedImage) -> None:
     manifest = _parse(told)
     if not manifest.is_index:
         if told.variants:
-            raise BadInput("Only an index has variants.", field="variants")
+            raise BadInput("Only an index has variants.", field="variants", remedy=AGAIN)
         _check_blobs(told, manifest)
+        _check_architecture(told, manifest, "")
         return
     own = _own(told, manifest)
     if list(told.blobs) != [own]:
@@ -35,20 +38,33 @@ def _check_variant(variant: PlatformImage, listed: Descriptor | None) -> None:
         raise BadInput(f"The index does not name {variant.digest}.", field="variants")
     manifest = _parse(variant)
     if manifest.is_index:
-        raise BadInput("An index of indexes is not taken under a tag.", field="variants")
-    if listed.architecture and listed.architecture != variant.architecture:
         raise BadInput(
-            f"The index says that {variant.digest} is for {listed.architecture}, "
-            f"not {variant.architecture or 'none'}.",
-            field="architecture",
+            "An index of indexes is not taken under a tag.", field="variants", remedy="Push the inner one."
         )
     _check_blobs(variant, manifest)
+    _check_architecture(variant, manifest, listed.architecture)
+
+
+def _check_architecture(told: PlatformImage, manifest: Manifest, listed: str) -> None:
+    """By what the index says, else by the config that the manifest names; whoever tells it is not believed."""
+    if told.config and (manifest.config is None or digest_of(told.config.encode()) != manifest.config.digest):
+        raise BadInput("The config is not the one that the manifest names.", field="config", remedy=AGAIN)
+    actual = listed or architecture_of(told.config)
+    if told.architecture != actual:
+        raise BadInput(
+            f"{told.digest} is for {actual or 'no architecture'} by its {'index' if listed else 'config'}, "
+            f"not for {told.architecture or 'none'}.",
+            field="architecture",
+            remedy=AGAIN,
+        )
 
 
 def _parse(told: PlatformImage) -> Manifest:
     data = told.manifest.encode()
     if (actual := digest_of(data)) != told.digest:
-        raise BadInput(f"The manifest has the digest {actual}, not {told.digest}.", field="digest")
+        raise BadInput(
+            f"The manifest has the digest {actual}, not {told.digest}.", field="digest", remedy=AGAIN
+        )
     return parse(data, told.media_type)
 
 
@@ -64,4 +80,4 @@ def _check_blobs(told: PlatformImage, manifest: Manifest) -> None:
         for item in manifest.references
     ]
     if list(told.blobs) != [_own(told, manifest), *named]:
-        raise BadInput("The blobs are not those that the manifest names.", field="blobs")
+        raise BadInput("The blobs are not those that the manifest names.", field="blobs", remedy=AGAIN)

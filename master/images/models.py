@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from master.accounts.models import User
 from master.db.base import Base, Id, Moment
 
 
@@ -36,6 +37,18 @@ class ImageVariant(Base):
     digest: Mapped[str] = mapped_column(ForeignKey("images.digest"), index=True)
 
 
+class ImageReferrer(Base):
+    """A manifest that refers to an image by its `subject`, perhaps by way of another such, and what it names."""
+
+    __tablename__ = "image_referrers"
+    subject_digest: Mapped[str] = mapped_column(
+        ForeignKey("images.digest", ondelete="CASCADE"), primary_key=True
+    )
+    digest: Mapped[str] = mapped_column(String(71), primary_key=True, index=True)
+    blobs: Mapped[list[Any]] = mapped_column(doc="As those of an image: the manifest first.")
+    at: Mapped[Moment]
+
+
 class Tag(Base):
     """A name of an image. Only the master's tags count: no box can choose the image."""
 
@@ -43,8 +56,9 @@ class Tag(Base):
     repository: Mapped[str] = mapped_column(String(128), primary_key=True)
     tag: Mapped[str] = mapped_column(String(128), primary_key=True)
     digest: Mapped[str] = mapped_column(ForeignKey("images.digest"))
-    owner_id: Mapped[Id | None] = mapped_column(ForeignKey("users.id"))
+    owner_id: Mapped[Id | None] = mapped_column(ForeignKey("users.id"), doc="Who pushed it first.")
     changed_at: Mapped[Moment]
+    owner: Mapped[User | None] = relationship(lazy="joined")
 
 
 class ImageHolding(Base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import redis
@@ -20,6 +21,7 @@ from master.accounts.models import User
 from master.images.chunks import record_chunks
 from master.images.manifests import check_image
 from master.images.models import BlobChunks, Image, ImageHolding, Tag
+from master.images.referrers import ask_anew, forget_referrers
 from master.images.variants import add_image, drop_image, index_of, is_used, variants_of
 
 log = get_logger(__name__)
@@ -101,7 +103,11 @@ def set_tag(session: Session, new: NewTag, *, box: str, owner: User | None) -> I
     Raises BadInput if manifests, digests and blobs do not belong together.
     """
     check_image(new)
+    known = session.get(Image, new.digest)
+    before = None if known is None else list(known.blobs)
     image = add_image(session, new)
+    if before is not None and before != image.blobs:
+        ask_anew(session, image.digest, without=box)
     _want_held(session, image, box)
     tag = session.get(Tag, (new.repository, new.tag))
     if tag is None:
@@ -164,6 +170,8 @@ def remove_tags_of(session: Session, repository: str, digest: str) -> None:
     tags = select(Tag.tag).where(Tag.repository == repository, Tag.digest == digest)
     for tag in list(session.scalars(tags)):
         remove_tag(session, repository, tag)
+    if session.get(Image, digest) is None:
+        forget_referrers(session, digest)
 
 
 def _drop_untagged(session: Session, digest: str) -> None:
@@ -221,15 +229,19 @@ def record_held(session: Session, client: redis.Redis, box: str, held: Held) -> 
 def holders(session: Session, client: redis.Redis, image: Image) -> list[str]:
     """The boxes that hold every blob of the image (of an index: of one of its images) now, whatever their roles."""
     runnable = [item for item in variants_of(session, image) if item.architecture not in NO_ARCHITECTURE]
-    wanted = [[blob.digest for blob in blobs_of(item)] for item in runnable or [image]]
+    wanted = [{blob.digest for blob in blobs_of(item)} for item in runnable or [image]]
     boxes = sorted(str(box) for box in client.smembers(BOXES))
+    found = blob_holders(client, boxes, sorted(set().union(*wanted)))
+    return [box for box in boxes if any(all(box in found[blob] for blob in blobs) for blobs in wanted)]
+
+
+def blob_holders(client: redis.Redis, boxes: Sequence[str], digests: Sequence[str]) -> dict[str, list[str]]:
+    """Which of these boxes hold each blob now, in the order of `boxes`. Raises redis.RedisError."""
     with client.pipeline(transaction=False) as pipeline:
         for box in boxes:
-            for digests in wanted:
-                pipeline.smismember(layers_key(box), digests)
-        answers = iter(pipeline.execute())
-    found = {box: [all(next(answers)) for _ in wanted] for box in boxes}
-    return [box for box in boxes if any(found[box])]
+            pipeline.smismember(layers_key(box), list(digests))
+        answers = dict(zip(boxes, pipeline.execute(), strict=True))
+    return {digest: [box for box in boxes if answers[box][row]] for row, digest in enumerate(digests)}
 
 
 def is_expected(session: Session, client: redis.Redis, image: Image) -> bool:
@@ -241,13 +253,20 @@ def is_expected(session: Session, client: redis.Redis, image: Image) -> bool:
 
 
 def build_source(
-    session: Session, image: Image, endpoints: dict[str, Endpoint], ticket: str, *, name: str | None = None
+    session: Session,
+    image: Image,
+    endpoints: dict[str, Endpoint],
+    ticket: str,
+    *,
+    name: str | None = None,
+    blobs: list[BlobRef] | None = None,
 ) -> ImageSource:
     """What a box needs to fetch the image from the boxes in `endpoints`, all of which hold it.
 
-    `ticket` is a LayerTicket for its blobs; `name` is for people (by default one of its tags).
+    `ticket` is a LayerTicket for its blobs; `name` is for people (by default one of its tags); `blobs` are
+    those of the image, and of what is held with it.
     """
-    blobs = blobs_of(image)
+    blobs = blobs or blobs_of(image)
     lists = {
         row.digest: row
         for row in session.scalars(

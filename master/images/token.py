@@ -51,7 +51,11 @@ def parse_scopes(scopes: Iterable[str]) -> Actions:
         if kind != "repository":
             continue
         if not _REPOSITORY.fullmatch(name) or len(name) > 128:
-            raise BadInput(f"{name!r} is not a repository name.", field="scope")
+            raise BadInput(
+                f"{name!r} is not a repository name.",
+                field="scope",
+                remedy="Use a-z, 0-9, dots, dashes and slashes.",
+            )
         known = frozenset(_KNOWN[action] for action in actions.split(",") if action in _KNOWN)
         asked[name] = asked.get(name, frozenset()) | known
     return asked
@@ -118,7 +122,9 @@ def _grant(master: MasterContext, user: User, scopes: list[str], service: str) -
             with master.database.read() as session:
                 find_box(session, service)
         except NotFound as error:
-            raise BadInput(f"There is no depository {service}.", field="service") from error
+            raise BadInput(
+                f"There is no depository {service}.", field="service", remedy="See openraas box list."
+            ) from error
     now, holds_s = time.time(), master.settings.repository_ticket_s
     ticket = RepositoryTicket(
         expires_at=now + holds_s,

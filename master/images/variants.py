@@ -9,7 +9,7 @@ from common.images import DescribedImage, PlatformImage
 from common.oci.manifests import parse
 from common.words import InstanceState
 from master.deployments.models import Instance
-from master.images.models import Image, ImageHolding, ImageVariant, Tag
+from master.images.models import Image, ImageHolding, ImageReferrer, ImageVariant, Tag
 
 
 def add_image(session: Session, told: DescribedImage) -> Image:
@@ -91,6 +91,8 @@ def drop_image(session: Session, image: Image) -> None:
     )
     if any(kept):
         return
+    for referrer in session.scalars(select(ImageReferrer).where(ImageReferrer.subject_digest == digest)):
+        session.delete(referrer)
     own = [item for item in variants_of(session, image) if item is not image]
     for row in session.scalars(select(ImageVariant).where(ImageVariant.index_digest == digest)):
         session.delete(row)

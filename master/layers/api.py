@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field
 
 from common.errors import Unavailable
 from common.signing import Verifier
-from common.words import BoxId, Frozen
+from common.transfers import BoxTransfers, Transfer
+from common.words import MOST, BoxId, Frozen
 from master.accounts.guard import current_user, requires
 from master.accounts.models import UserRole
-from master.layers import services
+from master.layers import services, transfers
 from master.web.current import context, nothing, reply
 
 api = APIBlueprint(
@@ -44,10 +45,34 @@ class LayerAnswer(BaseModel):
     holders: list[HolderAnswer]
 
 
+class LayerQuery(BaseModel):
+    """Which layers."""
+
+    image: str | None = Field(None, max_length=300, description="Only those of REPO:TAG.")
+    box: BoxId | None = Field(None, description="Only what this box holds.")
+    offset: int = Field(0, ge=0, le=MOST, description="How many to leave out: `next` of the page before.")
+    limit: int = Field(500, ge=1, le=1000)
+
+
 class LayerList(BaseModel):
-    """All layers, by image."""
+    """Layers, by image: one page."""
 
     layers: list[LayerAnswer]
+    total: int = Field(description="On all pages.")
+    next: int | None = Field(description="The next page's offset; none: this is the last.")
+
+
+class RunningTransfer(Transfer):
+    """An image on its way to a box."""
+
+    box: BoxId
+
+
+class TransferList(BaseModel):
+    """All transfers that run now, by box."""
+
+    transfers: list[RunningTransfer]
+    more: int = Field(description="Transfers of boxes that run more than they tell of.")
 
 
 class PinBody(Frozen):
@@ -72,15 +97,33 @@ class EvictBody(Frozen):
 
 
 @api.get("/layers", summary="List layers", responses={200: LayerList})
-def list_layers() -> Response:
-    """Every layer that an image names or a box that is up holds."""
+def list_layers(query: LayerQuery) -> Response:
+    """Every layer that an image names or a box that is up holds, page by page."""
     master = context()
     try:
         with master.database.read() as session:
-            rows = services.list_layers(session, master.redis, Verifier(master.signer.public_key))
+            verifier = Verifier(master.signer.public_key)
+            rows = services.list_layers(session, master.redis, verifier, image=query.image, box=query.box)
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
-    return reply(LayerList(layers=[_answer(row) for row in rows]))
+    end = query.offset + query.limit
+    page = [_answer(row) for row in rows[query.offset : end]]
+    return reply(LayerList(layers=page, total=len(rows), next=end if end < len(rows) else None))
+
+
+@api.get("/layers/transfers", summary="List transfers", responses={200: TransferList})
+def list_transfers() -> Response:
+    """Every image on its way to a box: how far it is, and what each source gives now."""
+    try:
+        told = transfers.running(context().redis)
+    except redis.RedisError as error:
+        raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
+    return reply(
+        TransferList(
+            transfers=[_transfer(record, item) for record in told for item in record.transfers],
+            more=sum(record.more for record in told),
+        )
+    )
 
 
 @api.post("/layers/pin", summary="Pin layers", responses={200: PinAnswer})
@@ -117,6 +160,10 @@ def evict(body: EvictBody) -> Response:
             force=body.force,
         )
     return nothing()
+
+
+def _transfer(record: BoxTransfers, item: Transfer) -> RunningTransfer:
+    return RunningTransfer(box=record.box, **dict(item))
 
 
 def _answer(row: services.LayerRow) -> LayerAnswer:

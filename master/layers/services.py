@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,13 @@ from master.accounts.models import User
 from master.boxes.services import find as find_box
 from master.boxes.services import statuses
 from master.images.models import BlobChunks, Image, ImageHolding, Tag
-from master.images.services import HELD, REMOVED, blobs_of, resolve
+from master.images.referrers import HeldBlobs
+from master.images.services import HELD, REMOVED, resolve
 from master.layers.models import LayerOrder
 
 KEPT, EVICTED = "kept", "evicted"
+# Values that one query may have (SQLite before 3.32 takes 999).
+MOST_VALUES = 900
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,30 @@ class LayerRow:
     holders: list[LayerHolder] = field(default_factory=list)
 
 
-def list_layers(session: Session, client: redis.Redis, verifier: Verifier) -> list[LayerRow]:
-    """Every blob that an image names or a box that is up holds. Raises redis.RedisError."""
+def list_layers(
+    session: Session,
+    client: redis.Redis,
+    verifier: Verifier,
+    *,
+    image: str | None = None,
+    box: str | None = None,
+) -> list[LayerRow]:
+    """Every blob that an image names or a box that is up holds; only of one `image`, or on one `box`, if named.
+
+    Raises redis.RedisError.
+    """
+    rows = _all_layers(session, client, verifier)
+    found = [
+        row
+        for row in rows.values()
+        if (image is None or image in row.images)
+        and (box is None or any(holder.box == box for holder in row.holders))
+    ]
+    _add_sizes(session, found)
+    return sorted(found, key=lambda row: (row.images or ["~"], -(row.size_bytes or 0), row.digest))
+
+
+def _all_layers(session: Session, client: redis.Redis, verifier: Verifier) -> dict[str, LayerRow]:
     rows: dict[str, LayerRow] = {}
     _add_images(session, rows)
     firm, pinned = _firm(session)
@@ -65,16 +90,30 @@ def list_layers(session: Session, client: redis.Redis, verifier: Verifier) -> li
             row.holders.append(
                 LayerHolder(box, used_at, goes_at, (box, digest) in pinned, (box, digest) in firm)
             )
-    unknown = [row.digest for row in rows.values() if row.size_bytes is None]
-    for chunks in session.scalars(select(BlobChunks).where(BlobChunks.digest.in_(unknown))):
-        rows[chunks.digest].size_bytes = chunks.size_bytes
-    return sorted(rows.values(), key=lambda row: (row.images or ["~"], -(row.size_bytes or 0), row.digest))
+    return rows
+
+
+def _add_sizes(session: Session, rows: list[LayerRow]) -> None:
+    """Of blobs that no image names."""
+    unknown = {row.digest: row for row in rows if row.size_bytes is None}
+    for some in batched(unknown):
+        sizes = select(BlobChunks.digest, BlobChunks.size_bytes).where(BlobChunks.digest.in_(some))
+        for digest, size_bytes in session.execute(sizes):
+            unknown[digest].size_bytes = size_bytes
+
+
+def batched(digests: Iterable[str]) -> Iterator[list[str]]:
+    """So many at a time that every database takes them as values of one query."""
+    left = list(digests)
+    for start in range(0, len(left), MOST_VALUES):
+        yield left[start : start + MOST_VALUES]
 
 
 def _add_images(session: Session, rows: dict[str, LayerRow]) -> None:
     tagged = select(Tag, Image).join(Image, Image.digest == Tag.digest).order_by(Tag.repository, Tag.tag)
+    every = HeldBlobs.load(session)
     for tag, image in session.execute(tagged):
-        for blob in blobs_of(image):
+        for blob in every.of(image):
             row = rows.setdefault(blob.digest, LayerRow(blob.digest))
             row.size_bytes, row.media_type = blob.size_bytes, blob.media_type
             row.images.append(f"{tag.repository}:{tag.tag}")
@@ -83,10 +122,11 @@ def _add_images(session: Session, rows: dict[str, LayerRow]) -> None:
 def _firm(session: Session) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
     """(box, blob) of what images are to be held, and of what is pinned."""
     held = select(ImageHolding.box_id, Image).join(Image, Image.digest == ImageHolding.digest)
+    every = HeldBlobs.load(session)
     firm = {
         (box, blob.digest)
         for box, image in session.execute(held.where(ImageHolding.wanted == HELD))
-        for blob in blobs_of(image)
+        for blob in every.of(image)
     }
     orders = session.scalars(select(LayerOrder).where(LayerOrder.wanted == KEPT))
     return firm, {(order.box_id, digest) for order in orders for digest in order.blobs}
@@ -129,7 +169,11 @@ def unpin(session: Session, name: str, boxes: Iterable[str]) -> list[str]:
     orders = select(LayerOrder).where(LayerOrder.digest == digest, LayerOrder.wanted == KEPT)
     found = [order for order in session.scalars(orders) if not named or order.box_id in named]
     if not found:
-        raise NotFound(f"{name} is not pinned{' there' if named else ''}.", field="name")
+        raise NotFound(
+            f"{name} is not pinned{' there' if named else ''}.",
+            field="name",
+            remedy="See openraas layer list.",
+        )
     for order in found:
         session.delete(order)
     session.flush()
@@ -192,13 +236,17 @@ def _target(session: Session, name: str) -> tuple[str, list[str]]:
     """What a person means: an image by its name or digest, or a single blob by its digest."""
     if not is_digest(name):
         if "@" in name or name.startswith("sha256:"):
-            raise BadInput(f"{name!r} is neither an image's name nor a digest.", field="name")
+            raise BadInput(
+                f"{name!r} is neither an image's name nor a digest.",
+                field="name",
+                remedy="See openraas layer list.",
+            )
         image: Image | None = resolve(session, name)
     else:
         image = session.get(Image, name)
     if image is None:
         return name, [name]
-    return image.digest, [blob.digest for blob in blobs_of(image)]
+    return image.digest, [blob.digest for blob in HeldBlobs.load(session).of(image)]
 
 
 def _holding(client: redis.Redis, blobs: list[str]) -> Mapping[str, set[str]]:

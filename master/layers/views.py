@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import redis
-from flask import Blueprint, render_template
+from flask import Blueprint, render_template, request
 
 from common.signing import Verifier
 from common.status import BoxStatus
+from common.transfers import BoxTransfers
 from master.boxes.services import statuses
 from master.filesets.services import HomeCopy, home_copies
 from master.layers import services
+from master.layers import transfers as told
 from master.layers.services import LayerRow
 from master.web.current import context
 
 views = Blueprint("layers", __name__)
 
 OTHERS = "Of no image"
+IMAGES_PER_PAGE = 25
+# An image has a few dozen layers; of what belongs to none there may be thousands.
+ROWS_PER_IMAGE = 130
 
 
 @dataclass
@@ -51,14 +56,32 @@ def layers() -> str:
         except redis.RedisError:
             problem = "Redis does not answer, so nobody knows what the boxes hold."
         homes: list[HomeCopy] = home_copies(session)
+    groups = _groups(rows)
+    pages = max(1, -(-len(groups) // IMAGES_PER_PAGE))
+    page = min(pages, max(1, request.args.get("page", 1, type=int)))
     return render_template(
         "layers.html",
-        groups=_groups(rows),
+        groups=groups[(page - 1) * IMAGES_PER_PAGE : page * IMAGES_PER_PAGE],
+        page=page,
+        pages=pages,
+        most_rows=ROWS_PER_IMAGE,
         homes=homes,
         alerts=alerts,
         problem=problem,
         wanted=master.settings.copies,
     )
+
+
+@views.get("/layers/transfers")
+def transfers() -> str:
+    """What is on its way to which box now, and from where."""
+    problem = ""
+    found: list[BoxTransfers] = []
+    try:
+        found = told.running(context().redis)
+    except redis.RedisError:
+        problem = "Redis does not answer, so nobody knows what is on its way."
+    return render_template("transfers.html", boxes=found, problem=problem)
 
 
 def _groups(rows: list[LayerRow]) -> list[Group]:

@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common.names import layers_key
+from common.images import BlobRef
 from common.status import BoxStatus
 from common.tickets import FilesetTicket, issue
 from common.wishes import FilesetSource, FilesetWish, HoldWish, LayersWish, wish_field
 from common.words import Coordinate, Role, distance_ms
 from master.boxes.services import statuses
+from master.boxes.standing import accused, trusted
 from master.context import MasterContext
 from master.deployments.models import Instance, Mount
 from master.filesets.models import FilesetCopy
 from master.filesets.services import HELD, REMOVED
 from master.images.models import Image, ImageHolding
-from master.images.services import blobs_of
+from master.images.referrers import HeldBlobs
+from master.images.services import blob_holders
 from master.layers.models import LayerOrder
 from master.lifecycle.reads import Reads
 from master.lifecycle.states import ON_A_BOX
@@ -61,7 +63,8 @@ def expected_wishes(session: Session, context: MasterContext) -> list[Expected]:
         found += [_ready(item) for item in offer_wishes(instance, depositories=depositories)]
     mounted = select(Mount).where(Mount.state.in_(("exporting", "exported", "ending")))
     found += [_export(session, mount) for mount in session.scalars(mounted)]
-    found += [_hold(session, context, holding) for holding in session.scalars(select(ImageHolding))]
+    every = HeldBlobs.load(session)
+    found += [_hold(session, context, holding, every) for holding in session.scalars(select(ImageHolding))]
     found += [_fileset(context, copy) for copy in session.scalars(select(FilesetCopy))]
     found += [_ready(_order(order)) for order in session.scalars(select(LayerOrder))]
     fetching = select(Mirror).where(Mirror.state == FETCHING)
@@ -93,38 +96,37 @@ def _export(session: Session, mount: Mount) -> Expected:
     )
 
 
-def _hold(session: Session, context: MasterContext, holding: ImageHolding) -> Expected:
+def _hold(session: Session, context: MasterContext, holding: ImageHolding, every: HeldBlobs) -> Expected:
     subject = image_subject(holding.digest)
 
     def derive() -> BoxWish:
         image = session.get_one(Image, holding.digest)
+        blobs, boxes = _obtainable(context, image, every, holding.box_id)
         wish = HoldWish(
             subject=subject,
             generation=0,
             version=holding.version,
             wanted="held" if holding.wanted == "held" else "removed",
-            image=image_source(
-                context,
-                Reads(session, context),
-                image.digest,
-                _holders(context, image, holding.box_id),
-                holding.box_id,
-            ),
+            image=image_source(context, Reads(session, context), image.digest, boxes, holding.box_id, blobs),
         )
         return BoxWish(holding.box_id, wish)
 
     return Expected(holding.box_id, wish_field(Role.DEPOSITORY, subject), (0, holding.version), derive)
 
 
-def _holders(context: MasterContext, image: Image, target: str) -> dict[str, list[str]]:
-    """Which other boxes offer each blob of an image now, the nearest first."""
+def _obtainable(
+    context: MasterContext, image: Image, every: HeldBlobs, target: str
+) -> tuple[list[BlobRef], dict[str, list[str]]]:
+    """The blobs that a box is to hold, and which others offer each now: the nearest first, liars only if alone."""
     boxes = nearest_first(statuses(context.redis), target)
-    digests = [blob.digest for blob in blobs_of(image)]
-    pipe = context.redis.pipeline(transaction=False)
-    for box in boxes:
-        pipe.smismember(layers_key(box), digests)
-    answers = dict(zip(boxes, pipe.execute(), strict=True))
-    return {digest: [box for box in boxes if answers[box][row]] for row, digest in enumerate(digests)}
+    found = blob_holders(context.redis, [target, *boxes], [blob.digest for blob in every.of(image)])
+    good = set(trusted(boxes, accused(context.redis, boxes)))
+    holders = {}
+    for digest, named in found.items():
+        others = [box for box in named if box != target]
+        holders[digest] = [box for box in others if box in good] or others
+    there = {digest for digest, named in found.items() if named}
+    return every.of(image, there), holders
 
 
 def nearest_first(known: Mapping[str, BoxStatus], target: str) -> list[str]:

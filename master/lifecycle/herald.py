@@ -32,7 +32,9 @@ class Herald:
     def __init__(self, client: redis.Redis, *, every_s: float) -> None:
         self._redis = client
         self._every_s = every_s
-        self._lock = client.lock(WATCH_LOCK, timeout=max(1.0, LOCK_ROUNDS * every_s), blocking=False)
+        held_s = max(1.0, LOCK_ROUNDS * every_s)
+        # Made in one thread and held in another.
+        self._lock = client.lock(WATCH_LOCK, timeout=held_s, blocking=False, thread_local=False)
         self._said: dict[str, tuple[str, bytes]] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="herald", daemon=True)

@@ -20,6 +20,7 @@ from master.deployments.events import add_row, set_state
 from master.deployments.messages import send_later, wake_scheduler
 from master.deployments.models import Instance, Mount
 from master.deployments.wanted import filled_service
+from master.filesets.models import Fileset
 from master.lifecycle.states import ON_A_BOX, WAITING
 from master.lifecycle.wishes import (
     WishWriter,
@@ -138,7 +139,8 @@ class Steps:
         mount.state = "ended"
         box, subject = mount.box_id, mount_subject(mount)
         if mount.generation == mount.instance.generation:
-            row = {"box_id": box, "at": at, "detail": f"Fileset {mount.fileset_id} is closed."}
+            name = session.get_one(Fileset, mount.fileset_id).name
+            row = {"box_id": box, "at": at, "detail": f"Fileset {name} is closed."}
             add_row(session, self._context.redis, mount.instance, "end", **row)
         after_commit(session, lambda: self._writer.drop(box, Role.FILESTORE, subject))
 

@@ -5,25 +5,24 @@ Run as `python -m master.lifecycle.main`. Queues of boxes that join later are ad
 
 from __future__ import annotations
 
+import atexit
 from typing import Any
 
 import redis
 from celery import Celery, bootsteps
 
-from common import logs, names
-from common.celery_app import queue, run_worker
+from common import names
+from common.celery_app import queue
 from common.logs import bind, get_logger
-from common.metrics import serve_metrics
-from common.settings import settings
-from master.context import MasterContext, make_context
+from master.context import MasterContext
 from master.lifecycle.herald import Herald
 from master.lifecycle.reconcile import Reconciler
 from master.lifecycle.reports import Reports
+from master.process import run_process
 
 log = get_logger(__name__)
 
 METRICS_OFFSET = 2
-CONCURRENCY = 4
 FOLLOW_EVERY_S = 1.0
 
 
@@ -79,19 +78,17 @@ def register(app: Celery, context: MasterContext) -> None:
     app.steps["consumer"].add(follow_boxes(context))
 
 
+def begin(app: Celery, context: MasterContext) -> None:
+    """The tasks, and the herald beside them."""
+    register(app, context)
+    herald = Herald(context.redis, every_s=context.settings.fleet_watch_s)
+    herald.start()
+    atexit.register(herald.stop)
+
+
 def main() -> None:
     """Run until ended."""
-    conf = settings()
-    logs.configure(conf.log_level, json_lines=conf.log_format == "json", process="lifecycle")
-    context = make_context(conf, queues=[names.LIFECYCLE_QUEUE], name="lifecycle")
-    register(context.celery, context)
-    herald = Herald(context.redis, every_s=conf.fleet_watch_s)
-    herald.start()
-    serve_metrics(conf.metrics_port and conf.metrics_port + METRICS_OFFSET)
-    try:
-        run_worker(context.celery, concurrency=CONCURRENCY, events=True, hostname="lifecycle@master")
-    finally:
-        herald.stop()
+    run_process("lifecycle", names.LIFECYCLE_QUEUE, begin, metrics_offset=METRICS_OFFSET)
 
 
 if __name__ == "__main__":

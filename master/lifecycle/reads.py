@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
+from common.images import BlobRef
 from common.status import BoxStatus
 from common.wishes import ImageSource
 from master.boxes.models import Box
 from master.boxes.services import statuses_of
 from master.context import MasterContext
 from master.images.models import Image
-from master.images.services import blobs_of, build_source
+from master.images.services import build_source
 from master.lifecycle.peers import Peer, fetching
 
 
@@ -24,7 +25,7 @@ class Reads:
         self._context = context
         self._statuses: dict[str, BoxStatus | None] = {}
         self._boxes: dict[str, Box] = {}
-        self._images: dict[str, tuple[Image, ImageSource, frozenset[str]]] = {}
+        self._sources: dict[str, ImageSource] = {}
         self._peers: dict[str, list[Peer]] = {}
 
     def box(self, name: str) -> Box:
@@ -41,20 +42,13 @@ class Reads:
             self._statuses |= {name: found.get(name) for name in unknown}
         return {name: status for name in wanted if (status := self._statuses[name]) is not None}
 
-    def source(self, digest: str) -> ImageSource:
-        """An image without anybody who holds it."""
-        return self._image(digest)[1]
-
-    def blobs(self, digest: str) -> frozenset[str]:
-        """The digests of an image's blobs."""
-        return self._image(digest)[2]
-
-    def _image(self, digest: str) -> tuple[Image, ImageSource, frozenset[str]]:
-        if digest not in self._images:
-            image = self._session.get_one(Image, digest)
-            blobs = frozenset(blob.digest for blob in blobs_of(image))
-            self._images[digest] = (image, build_source(self._session, image, {}, ""), blobs)
-        return self._images[digest]
+    def source(self, digest: str, blobs: list[BlobRef] | None = None) -> ImageSource:
+        """An image without anybody who holds it; `blobs` are others than its own."""
+        if blobs is not None:
+            return build_source(self._session, self._session.get_one(Image, digest), {}, "", blobs=blobs)
+        if digest not in self._sources:
+            self._sources[digest] = build_source(self._session, self._session.get_one(Image, digest), {}, "")
+        return self._sources[digest]
 
     def fetching(self, image_digest: str) -> list[Peer]:
         """Who may fetch an image just now, the newest first."""

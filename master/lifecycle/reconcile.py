@@ -17,9 +17,7 @@ from common.names import (
     PLACE_WAITING,
     RECONCILE_LOCK,
     SCHEDULER_QUEUE,
-    SILENT,
     role_queue,
-    status_key,
 )
 from common.words import InstanceState as S
 from common.words import MountMode, Role
@@ -27,7 +25,7 @@ from master.boxes.models import Box
 from master.boxes.services import restore
 from master.context import MasterContext
 from master.db.session import after_commit
-from master.deployments.events import set_state
+from master.deployments.events import about, set_state
 from master.deployments.messages import send_later
 from master.deployments.models import Deployment, Instance
 from master.deployments.wanted import filled_service
@@ -35,6 +33,7 @@ from master.images.services import drop_unused
 from master.lifecycle.expected import expected_wishes
 from master.lifecycle.instances import Steps, current_mounts
 from master.lifecycle.replicate import Replicator
+from master.lifecycle.silence import Watch
 from master.lifecycle.states import ON_A_BOX, WAITING
 from master.lifecycle.wishes import WishWriter
 from master.mirrors.services import fail_mirrors_of
@@ -56,6 +55,7 @@ class Reconciler:
         self._writer = WishWriter(context)
         self._reservations = Reservations(context.redis)
         self._replicator = Replicator(context)
+        self._watch = Watch(context)
 
     def run(self) -> bool:
         """One round; returns False if another process is at it. Raises redis.RedisError, Unavailable."""
@@ -85,22 +85,21 @@ class Reconciler:
             for deployment in session.scalars(ended):
                 deployment.wanted = "stopped"
                 for instance in deployment.instances:
-                    self._steps.stop(session, instance, "The lease has ended.")
+                    with about(instance):
+                        self._steps.stop(session, instance, "The lease has ended.")
 
     def _look_for_lost_boxes(self) -> None:
+        verdict = self._watch.look()
+        if not verdict.lost and not verdict.returned:
+            return
         now = time.time()
         with self._context.database.write() as session:
-            boxes = list(session.scalars(select(Box).where(Box.removed_at.is_(None))))
-            alive = self._redis.mget([status_key(box.id) for box in boxes]) if boxes else []
-            for box, status in zip(boxes, alive, strict=True):
-                if status is not None:
-                    self._redis.delete(f"{SILENT}:{box.id}")
-                    box.lost_at = None
-                    continue
-                self._redis.set(f"{SILENT}:{box.id}", now, nx=True, ex=86400)
-                since = float(str(self._redis.get(f"{SILENT}:{box.id}") or now))
-                if box.lost_at is None and now - since > self._settings.lost_after_s:
-                    self._lose(session, box, now)
+            for box in session.scalars(select(Box).where(Box.id.in_(verdict.returned))):
+                log.info("box is back", box=box.id)
+                box.lost_at = None
+            lost = select(Box).where(Box.id.in_(verdict.lost), Box.removed_at.is_(None))
+            for box in session.scalars(lost):
+                self._lose(session, box, now)
 
     def _lose(self, session: Session, box: Box, now: float) -> None:
         """A box is silent beyond the limit: move what it ran, but what may write waits for its return."""
@@ -113,10 +112,11 @@ class Reconciler:
         ):
             why = f"Box {box.id} has been silent for {self._settings.lost_after_s:.0f} s."
             writes = any(mount.mode == MountMode.READ_WRITE.value for mount in current_mounts(instance))
-            if S(instance.state) is S.STOPPING or writes:
-                set_state(session, self._redis, instance, S.LOST, "lost", detail=why)
-            else:
-                self._steps.again(session, instance, why)
+            with about(instance):
+                if S(instance.state) is S.STOPPING or writes:
+                    set_state(session, self._redis, instance, S.LOST, "lost", detail=why)
+                else:
+                    self._steps.again(session, instance, why)
 
     def _rebuild_epoch(self) -> None:
         """A new (or wiped) Redis: nothing is placed before the reservations are rebuilt from SQL."""
@@ -170,18 +170,17 @@ class Reconciler:
             ]
         self._writer.write(*missing)
         fields = {(item.box, item.field) for item in expected}
-        for box, orders in listed.items():
-            for field in orders:
-                if (box, field) not in fields and not self._newly_expected(box, field):
-                    role, _, subject = field.partition("/")
-                    self._writer.drop(box, Role(role), subject)
+        unexpected = {(box, field) for box, orders in listed.items() for field in orders} - fields
+        if unexpected:
+            self._drop(unexpected)
 
-    def _newly_expected(self, box: str, field: str) -> bool:
-        """Whether SQL wants a field that it did not want when the list was derived: look again before dropping."""
+    def _drop(self, unexpected: set[tuple[str, str]]) -> None:
+        """Take wishes off their lists, but for those that SQL wants since the lists were read: look again first."""
         with self._context.database.read() as session:
-            return any(
-                (item.box, item.field) == (box, field) for item in expected_wishes(session, self._context)
-            )
+            wanted = {(item.box, item.field) for item in expected_wishes(session, self._context)}
+        for box, field in sorted(unexpected - wanted):
+            role, _, subject = field.partition("/")
+            self._writer.drop(box, Role(role), subject)
 
     def _resend(self) -> None:
         """Wake again what has not moved for a while, and end what takes too long."""
@@ -190,14 +189,12 @@ class Reconciler:
         with self._context.database.write() as session:
             moving = [S.PLACED.value, S.PREPARING.value, S.STOPPING.value]
             for instance in session.scalars(select(Instance).where(Instance.state.in_(moving))):
-                waited = now - instance.state_at
-                too_long = S(instance.state) in (S.PLACED, S.PREPARING) and waited > self._settings.prepare_s
-                if too_long:
-                    instance.deployment.wanted = "stopped"
-                    instance.error = f"It was not ready within {self._settings.prepare_s:.0f} s."
-                    self._steps.stop(session, instance, instance.error)
-                elif waited > pause and instance.box_id is not None:
-                    self._wake(session, instance)
+                with about(instance):
+                    waited = now - instance.state_at
+                    if S(instance.state) in (S.PLACED, S.PREPARING) and waited > self._settings.prepare_s:
+                        self._give_up(session, instance)
+                    elif waited > pause and instance.box_id is not None:
+                        self._wake(session, instance)
             waiting = (
                 select(func.count())
                 .select_from(Instance)
@@ -206,7 +203,16 @@ class Reconciler:
             if session.scalar(waiting):
                 send_later(session, self._context.celery, PLACE_WAITING, SCHEDULER_QUEUE)
 
+    def _give_up(self, session: Session, instance: Instance) -> None:
+        instance.deployment.wanted = "stopped"
+        instance.error = f"It was not ready within {self._settings.prepare_s:.0f} s."
+        self._steps.stop(session, instance, instance.error)
+
     def _wake(self, session: Session, instance: Instance) -> None:
         box, subject, generation = str(instance.box_id), instance.id, instance.generation
-        if self._redis.llen(role_queue(Role.COMPUTE, box)) < 2:  # a box that is away collects no pile
-            after_commit(session, lambda: self._writer.wake(box, Role.COMPUTE, subject, generation))
+
+        def wake() -> None:
+            if self._redis.llen(role_queue(Role.COMPUTE, box)) < 2:  # a box that is away collects no pile
+                self._writer.wake(box, Role.COMPUTE, subject, generation)
+
+        after_commit(session, wake)

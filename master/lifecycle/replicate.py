@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from common.errors import Unauthorized
+from common.images import BlobRef
 from common.logs import get_logger
-from common.names import SILENT, spare_key
+from common.names import spare_key
 from common.signing import Verifier
 from common.spares import read_spares, sign_spares
 from common.status import BoxStatus
@@ -26,10 +28,13 @@ from master.deployments.models import Instance, Mount
 from master.filesets.models import Fileset, FilesetCopy, FilesetKind
 from master.filesets.services import HELD, REMOVED
 from master.images.models import Image, ImageHolding, Tag
-from master.images.services import blobs_of
+from master.images.referrers import HeldBlobs
 from master.layers.models import LayerOrder
 from master.layers.services import KEPT
 from master.lifecycle.census import Census
+from master.lifecycle.silence import silent_key
+from master.mirrors.models import Mirror
+from master.mirrors.services import DONE
 from master.scheduling.replication import Change, Copy, Store, Thing, plan
 from master.scheduling.spares import Holder, spare_lists
 
@@ -55,18 +60,22 @@ class Replicator:
         now = time.time()
         with self._context.database.write() as session:
             silent = self._silent_since(session)
-            images = wanted_images(session)
-            self._images(session, images, up, layers, self._stores(session, up, silent, Role.DEPOSITORY), now)
+            every = HeldBlobs.load(session)
+            there = frozenset().union(*(layers[box] for box in layers if up[box].offers_layers))
+            images = [_Wanted(image, every.of(image, there)) for image in wanted_images(session)]
+            self._images(
+                session, images, up, layers, there, self._stores(session, up, silent, Role.DEPOSITORY), now
+            )
             stores = self._stores(session, up, silent, Role.FILESTORE)
             self._filesets(session, up, stores, now)
-            kept = _kept(session)
+            kept = _kept(session, every)
         self._spares(images, up, layers, kept)
 
     # Facts
 
     def _silent_since(self, session: Session) -> dict[str, float]:
         boxes = list(session.scalars(select(Box.id).where(Box.removed_at.is_(None))))
-        answers = self._redis.mget([f"{SILENT}:{box}" for box in boxes]) if boxes else []
+        answers = self._redis.mget([silent_key(box) for box in boxes]) if boxes else []
         return {box: float(str(at)) for box, at in zip(boxes, answers, strict=True) if at is not None}
 
     def _stores(
@@ -95,37 +104,39 @@ class Replicator:
     def _images(
         self,
         session: Session,
-        images: list[Image],
+        images: list[_Wanted],
         up: Mapping[str, BoxStatus],
         layers: Mapping[str, frozenset[str]],
+        offered: frozenset[str],
         stores: list[Store],
         now: float,
     ) -> None:
-        offered = frozenset().union(*(layers[box] for box in layers if up[box].offers_layers))
-        rows: dict[str, list[ImageHolding]] = {image.digest: [] for image in images}
+        rows: dict[str, list[ImageHolding]] = {item.image.digest: [] for item in images}
+        mirrored = set(session.scalars(select(Mirror.digest).where(Mirror.state == DONE)))
         for holding in session.scalars(select(ImageHolding)):
             if holding.digest in rows:
                 rows[holding.digest].append(holding)
         things = []
-        for image in images:
-            digests = {blob.digest for blob in blobs_of(image)}
+        for item in images:
+            image, digests = item.image, item.digests
+            obtainable = digests <= offered
             copies = []
             for holding in rows[image.digest]:
                 has = digests <= layers.get(holding.box_id, frozenset())
                 if holding.wanted == HELD:
                     copies.append(Copy(holding.box_id, has, holding.planned))
-                    if not has and holding.box_id in up:
+                    if not has and obtainable and holding.box_id in up:
                         self._ask_image(holding, now)
-            if image.created_at > now - self._settings.replicate_after_s:
-                continue  # it may be on its way to a second depository
+            is_young = image.created_at > now - self._settings.replicate_after_s
+            if is_young and image.digest not in mirrored:
+                continue  # somebody may be pushing it to a second depository
             leaving = frozenset(row.box_id for row in rows[image.digest] if row.wanted == REMOVED)
-            obtainable = digests <= offered
-            things.append(Thing(image.digest, image.size_bytes, tuple(copies), obtainable, leaving))
+            things.append(Thing(image.digest, item.size_bytes, tuple(copies), obtainable, leaving))
         for change in plan(things, stores, copies=self._settings.copies):
             self._change_image(session, change, now)
 
     def _ask_image(self, holding: ImageHolding, now: float) -> None:
-        """The box should have it and has not: a new wish, with a fresh ticket and today's sources."""
+        """The box should have it, has not, and all of it can be had: a new wish with a fresh ticket and sources."""
         if now - holding.asked_at > self._settings.replicate_retry_s:
             holding.asked_at, holding.held_at = now, None
             holding.version += 1
@@ -198,12 +209,12 @@ class Replicator:
 
     def _spares(
         self,
-        images: list[Image],
+        images: list[_Wanted],
         up: Mapping[str, BoxStatus],
         layers: Mapping[str, frozenset[str]],
         kept: Mapping[str, set[str]],
     ) -> None:
-        wanted = frozenset(blob.digest for image in images for blob in blobs_of(image))
+        wanted = frozenset().union(*(item.digests for item in images))
         before = self._lists(up)
         holders = [
             Holder(
@@ -245,12 +256,28 @@ def wanted_images(session: Session) -> list[Image]:
     return list(session.scalars(query.order_by(Image.digest)))
 
 
-def _kept(session: Session) -> dict[str, set[str]]:
+@dataclass(frozen=True)
+class _Wanted:
+    """An image with all that is held with it."""
+
+    image: Image
+    blobs: list[BlobRef]
+
+    @property
+    def digests(self) -> frozenset[str]:
+        return frozenset(blob.digest for blob in self.blobs)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(blob.size_bytes for blob in self.blobs)
+
+
+def _kept(session: Session, every: HeldBlobs) -> dict[str, set[str]]:
     """The blobs that wishes let each box keep."""
     kept: dict[str, set[str]] = {}
     rows = select(ImageHolding.box_id, Image).join(Image, Image.digest == ImageHolding.digest)
     for box, image in session.execute(rows.where(ImageHolding.wanted == HELD)):
-        kept.setdefault(box, set()).update(blob.digest for blob in blobs_of(image))
+        kept.setdefault(box, set()).update(blob.digest for blob in every.of(image))
     for order in session.scalars(select(LayerOrder).where(LayerOrder.wanted == KEPT)):
         kept.setdefault(order.box_id, set()).update(order.blobs)
     return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,6 +23,7 @@ from common.reports import (
     Mirrored,
     MirrorProgress,
     Preparing,
+    Referred,
     Report,
     Running,
     StepDone,
@@ -30,12 +32,15 @@ from common.reports import (
 )
 from common.words import InstanceState as S
 from common.words import Role
+from master.boxes.models import Box
 from master.boxes.standing import accuse
 from master.context import MasterContext
 from master.db.session import after_commit
 from master.deployments.events import add_row, set_state
 from master.deployments.models import Instance, Mount, TimelineRow
+from master.filesets.models import Fileset
 from master.filesets.services import record_fileset_held, record_fileset_removed
+from master.images.referrers import record_referrers
 from master.images.services import record_held
 from master.images.services import record_removed as record_image_removed
 from master.layers.services import record_evicted
@@ -47,7 +52,9 @@ from master.lifecycle.subjects import (
     IMAGE,
     fileset_of_subject,
     image_of_subject,
+    instance_of_subject,
     layer_order_of_subject,
+    log_fields,
 )
 from master.lifecycle.wishes import WishWriter
 from master.mirrors.services import (
@@ -62,6 +69,10 @@ log = get_logger(__name__)
 KEYS_KEPT = 2
 # An instance that its box keeps interrupting is not tried for ever.
 MOST_TRIES = 5
+# Offers, exports, a fetch, mounts, a launch, a stop: a start with many filesets stays far below.
+MOST_ROWS_OF_A_BOX = 64
+# So many sources can have given a part of one image.
+MOST_SOURCES = 64
 COUNTED, IGNORED = "counted", "ignored"
 
 
@@ -82,6 +93,7 @@ class Reports:
             Stopped: self._stopped,
             Failed: self._failed,
             Held: self._held,
+            Referred: self._referred,
             Lied: self._lied,
             FilesetHeld: self._fileset_held,
             MirrorProgress: self._mirror_progress,
@@ -96,10 +108,18 @@ class Reports:
             log.warning("report refused", box=box, errors=error.error_count())
             REPORTS.labels("unreadable", IGNORED).inc()
             return False
-        with bind(box=box, subject=report.subject), self._context.database.write() as session:
-            counted = self._handlers[type(report)](session, box, report)
+        fields = log_fields(report.subject, report.generation)
+        with bind(box=box, **fields), self._context.database.write() as session:
+            counted = self._handle(session, box, report)
+            log.debug("report", kind=report.kind, counted=counted)
         REPORTS.labels(report.kind, COUNTED if counted else IGNORED).inc()
         return counted
+
+    def _handle(self, session: Session, box: str, report: Report) -> bool:
+        named = instance_of_subject(report.subject)
+        instance = session.get(Instance, named) if named else None
+        with bind(deployment=instance.deployment_id) if instance else nullcontext():
+            return self._handlers[type(report)](session, box, report)
 
     def _placed(self, session: Session, box: str, report: Report) -> Instance | None:
         """The instance that a compute box reports of, if this generation was placed there."""
@@ -123,10 +143,16 @@ class Reports:
         instance = session.get(Instance, report.subject.partition(".")[0])
         if instance is None or instance.generation != report.generation or not self._works_for(instance, box):
             return False
-        if self._known(session, instance, box, report):
-            return True
+        detail = _detail(session, instance, report)
+        written = self._written(session, instance, box, report)
+        if (report.step, detail) in written:
+            return True  # reports may be doubled
+        if len(written) >= MOST_ROWS_OF_A_BOX:
+            log.warning("step not written down: this box has told more of the instance than any start takes")
+            return False
+        sources = _sources(session, report)
         STEP_SECONDS.labels(report.step).observe(report.took_s)
-        for source, size_bytes in report.sources.items():
+        for source, size_bytes in sources.items():
             SOURCE_BYTES.labels(source).inc(size_bytes)
         add_row(
             session,
@@ -137,8 +163,8 @@ class Reports:
             box_id=box,
             took_s=report.took_s,
             size_bytes=report.size_bytes,
-            sources=dict(report.sources),
-            detail=report.detail,
+            sources=sources,
+            detail=detail,
         )
         return True
 
@@ -150,16 +176,15 @@ class Reports:
         )
 
     @staticmethod
-    def _known(session: Session, instance: Instance, box: str, report: StepDone) -> bool:
-        """Whether this very row was written before: reports may be doubled."""
-        statement = select(TimelineRow.id).where(
+    def _written(session: Session, instance: Instance, box: str, report: StepDone) -> set[tuple[str, str]]:
+        """Step and detail of what this box has told of this generation."""
+        rows = select(TimelineRow.step, TimelineRow.detail).where(
             TimelineRow.instance_id == instance.id,
             TimelineRow.generation == report.generation,
-            TimelineRow.step == report.step,
             TimelineRow.box_id == box,
-            TimelineRow.detail == report.detail,
+            TimelineRow.took_s.is_not(None),
         )
-        return session.scalar(statement.limit(1)) is not None
+        return {(step, detail) for step, detail in session.execute(rows)}
 
     def _preparing(self, session: Session, box: str, report: Preparing) -> bool:
         instance = self._placed(session, box, report)
@@ -270,13 +295,17 @@ class Reports:
         record_held(session, self._context.redis, box, report)
         return True
 
+    def _referred(self, session: Session, box: str, report: Referred) -> bool:
+        return record_referrers(session, box, report.referrers)
+
     def _lied(self, session: Session, box: str, report: Lied) -> bool:
         """Only what the box was told to ask can have lied to it."""
-        instance = self._placed(session, box, report)
-        if instance is None:
+        if report.subject.startswith(IMAGE):
+            named = self._writer.sources_of_hold(box, report.subject)
+        elif (instance := self._placed(session, box, report)) is not None:
+            named = _sources_named(session, instance)
+        else:
             return False
-        named = {name for boxes in instance.depositories.values() for name in boxes}
-        named |= {peer.box for peer in others_fetching(session, instance)}
         accuse(self._context.redis, named.intersection(report.boxes), by=box)
         return bool(named.intersection(report.boxes))
 
@@ -299,3 +328,22 @@ class Reports:
     def _fileset_held(self, session: Session, box: str, report: FilesetHeld) -> bool:
         record_fileset_held(session, box, report)
         return True
+
+
+def _sources_named(session: Session, instance: Instance) -> set[str]:
+    """The boxes that the instance's box was told to fetch from."""
+    named = {str(name) for boxes in instance.depositories.values() for name in boxes}
+    return named | {peer.box for peer in others_fetching(session, instance)}
+
+
+def _sources(session: Session, report: StepDone) -> dict[str, int]:
+    """Bytes by box, for the boxes that exist: a box's word makes no names on pages or in metrics."""
+    known = set(session.scalars(select(Box.id).where(Box.id.in_(list(report.sources)[:MOST_SOURCES]))))
+    return {name: size for name, size in report.sources.items() if name in known and size >= 0}
+
+
+def _detail(session: Session, instance: Instance, report: StepDone) -> str:
+    """What the row says beside the step; a fileset is called by its name, as people know it."""
+    if report.detail not in {mount.fileset_id for mount in instance.mounts}:
+        return report.detail
+    return session.get_one(Fileset, report.detail).name

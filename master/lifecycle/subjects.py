@@ -1,15 +1,33 @@
-"""Subjects of wishes that are not of an instance: `image.<12 hex>` and `fileset.<id>`."""
+"""Subjects of wishes: an instance's id, `<instance>.<fileset>`, `image.<12 hex>`, `fileset.<id>` and so on."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from master.images.models import Image
 from master.layers.models import LayerOrder
+from master.mirrors.services import PREFIX as MIRROR
 
 IMAGE, FILESET, LAYERS = "image.", "fileset.", "layers."
 DIGITS = 12
+
+
+def instance_of_subject(subject: str) -> str | None:
+    """The instance that a subject is, or one of whose filesets it is."""
+    return None if subject.startswith((IMAGE, FILESET, LAYERS, MIRROR)) else subject.partition(".")[0]
+
+
+def log_fields(subject: str, generation: int | None = None) -> dict[str, Any]:
+    """What a line about a subject carries."""
+    fields: dict[str, Any] = {"subject": subject}
+    if (instance := instance_of_subject(subject)) is not None:
+        fields["instance"] = instance
+        if generation is not None:
+            fields["generation"] = generation
+    return fields
 
 
 def image_subject(digest: str) -> str:

@@ -16,19 +16,23 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.celery_app import send, send_all
+from common.errors import Unauthorized
+from common.images import BlobRef
 from common.logs import get_logger
 from common.names import converge_task, role_queue, wish_key
-from common.signing import SealKey, seal
+from common.signing import SealKey, Verifier, seal
 from common.tickets import LayerTicket, issue
 from common.wishes import (
     ComputeWish,
     ExportWish,
+    HoldWish,
     ImageSource,
     LayersWish,
     MirrorWish,
     MountWish,
     OfferWish,
     Wish,
+    read_wish,
     sign_wish,
     wish_field,
 )
@@ -40,6 +44,7 @@ from master.deployments.wanted import filled_service
 from master.filesets.models import Fileset
 from master.lifecycle.peers import others
 from master.lifecycle.reads import Reads
+from master.lifecycle.subjects import log_fields
 from master.mirrors.models import Mirror
 from master.mirrors.services import mirror_subject
 
@@ -90,15 +95,22 @@ def compute_wish(
 
 
 def image_source(
-    context: MasterContext, reads: Reads, digest: str, depositories: dict[str, list[str]], box: str
+    context: MasterContext,
+    reads: Reads,
+    digest: str,
+    depositories: dict[str, list[str]],
+    box: str,
+    named: list[BlobRef] | None = None,
 ) -> ImageSource:
-    """The image for one box: its blobs, who holds each, and a ticket to read them."""
+    """The image for one box: its blobs (or those named), who holds each, and a ticket to read them."""
     known = reads.statuses(_named(depositories))
     endpoints = {name: status.front for name, status in known.items() if status.front is not None}
+    source = reads.source(digest, named)
     ticket = LayerTicket(
-        expires_at=time.time() + context.settings.layer_ticket_s, box=box, blobs=reads.blobs(digest)
+        expires_at=time.time() + context.settings.layer_ticket_s,
+        box=box,
+        blobs=frozenset(blob.digest for blob in source.blobs),
     )
-    source = reads.source(digest)
     blobs = [
         blob.model_copy(
             update={"boxes": [name for name in depositories.get(blob.digest, ()) if name in endpoints]}
@@ -204,6 +216,7 @@ def mirror_wish(mirror: Mirror) -> BoxWish:
         repository=mirror.repository,
         architectures=mirror.architectures,
         sealed=mirror.sealed,
+        ca=mirror.ca,
     )
     return BoxWish(mirror.box_id, wish)
 
@@ -230,7 +243,9 @@ class WishWriter:
                 [_task(item) for item, _ in signed if not isinstance(item.wish, LayersWish)],
             )
         except (redis.RedisError, OperationalError, LimitExceeded) as error:
-            log.warning("wishes not written", boxes=sorted({item.box for item in wishes}), error=str(error))
+            for item in wishes:
+                fields = log_fields(item.wish.subject, item.wish.generation)
+                log.warning("wish not written", box=item.box, error=str(error), **fields)
 
     def _signed(self, item: BoxWish) -> str | None:
         """The wish as a token; none, with a line in the log, for one that cannot be written down: the others
@@ -238,7 +253,8 @@ class WishWriter:
         try:
             return sign_wish(self._context.signer, item.box, item.wish)
         except ValueError as error:
-            log.error("wish not written", box=item.box, subject=item.wish.subject, error=str(error))
+            fields = log_fields(item.wish.subject, item.wish.generation)
+            log.error("wish not written", box=item.box, error=str(error), **fields)
             return None
 
     def wake(self, box: str, role: Role, subject: str, generation: int) -> None:
@@ -250,7 +266,19 @@ class WishWriter:
         try:
             self._context.redis.hdel(wish_key(box), wish_field(role.value, subject))
         except redis.RedisError as error:
-            log.warning("wish not dropped", box=box, subject=subject, error=str(error))
+            log.warning("wish not dropped", box=box, error=str(error), **log_fields(subject))
+
+    def sources_of_hold(self, box: str, subject: str) -> set[str]:
+        """The boxes that a depository's wish to hold an image names as sources now; none if it has no such wish."""
+        token = self._context.redis.hget(wish_key(box), wish_field(Role.DEPOSITORY.value, subject))
+        if token is None:
+            return set()
+        try:
+            wish = read_wish(Verifier(self._context.signer.public_key), box, str(token))
+        except Unauthorized as error:
+            log.warning("wish not read", box=box, subject=subject, error=str(error))
+            return set()
+        return set(wish.image.endpoints) if isinstance(wish, HoldWish) else set()
 
     def listed(self, box: str) -> dict[str, tuple[int, int]]:
         """What is on a box's list: field → (generation, version)."""

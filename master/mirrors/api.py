@@ -7,12 +7,14 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field, SecretStr
 
-from common.words import REPOSITORY, TAG, BoxId, Frozen, Role
+from common.wishes import MOST_CA
+from common.words import REPOSITORY, TAG, BoxId, Frozen
 from master.accounts.guard import current_user, requires
 from master.accounts.models import UserRole
 from master.db.session import after_commit
 from master.lifecycle.wishes import WishWriter, mirror_wish
 from master.mirrors import services
+from master.mirrors.ending import end_or_forget
 from master.mirrors.models import Mirror
 from master.web.current import context, nothing, reply
 
@@ -41,6 +43,9 @@ class MirrorBody(Frozen):
     username: str = Field("", max_length=255)
     password: SecretStr = Field(SecretStr(""), max_length=1024, description="Or an access token.")
     box: BoxId | None = Field(None, description="Default: the depository with most room.")
+    ca: str | None = Field(
+        None, max_length=MOST_CA, description="Certificates (PEM) of the authority of a private registry."
+    )
 
 
 class MirrorAnswer(BaseModel):
@@ -84,6 +89,7 @@ def create(body: MirrorBody) -> Response:
         username=body.username,
         password=body.password.get_secret_value(),
         box=body.box,
+        ca=body.ca,
     )
     master = context()
     with master.database.write() as session:
@@ -109,16 +115,11 @@ def show(path: MirrorPath) -> Response:
         return reply(_answer(services.find_mirror(session, path.mirror)))
 
 
-@api.delete("/mirrors/<mirror>", summary="Stop a mirror", responses={204: None})
+@api.delete("/mirrors/<mirror>", summary="Stop or forget a mirror", responses={204: None})
 @requires(UserRole.OPERATOR)
 def stop(path: MirrorPath) -> Response:
-    """Let the depository fetch no more of it; one that is over stays as it is."""
-    master = context()
-    with master.database.write() as session:
-        mirror = services.find_mirror(session, path.mirror)
-        services.end_mirror(session, mirror, services.FAILED, "It was stopped.")
-        box, subject = mirror.box_id, services.mirror_subject(mirror)
-        after_commit(session, lambda: WishWriter(master).drop(box, Role.DEPOSITORY, subject))
+    """Let the depository fetch no more of it; one that is over is listed no longer, and its image stays."""
+    end_or_forget(context(), path.mirror)
     return nothing()
 
 

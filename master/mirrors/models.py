@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ForeignKey, String
+from sqlalchemy import BigInteger, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from master.db.base import Base, Id, Moment
@@ -21,6 +21,9 @@ class Mirror(Base):
     user_id: Mapped[Id | None] = mapped_column(ForeignKey("users.id"))
     sealed: Mapped[str | None] = mapped_column(
         String(2000), doc="Name and password there, which only the box can read; gone when it is over."
+    )
+    ca: Mapped[str | None] = mapped_column(
+        Text, doc="Certificates (PEM) by which the registry there is trusted besides the usual ones."
     )
     state: Mapped[str] = mapped_column(String(16), index=True, doc="fetching, done or failed.")
     error: Mapped[str | None] = mapped_column(String(1000))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cryptography import x509
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -44,6 +45,7 @@ class Wanted:
     username: str = ""
     password: str = field(default="", repr=False)
     box: str | None = None
+    ca: str | None = None
 
 
 def mirror_subject(mirror: Mirror) -> str:
@@ -54,6 +56,7 @@ def mirror_subject(mirror: Mirror) -> str:
 def request_mirror(session: Session, context: MasterContext, user: User, wanted: Wanted) -> Mirror:
     """Write down what a depository is to fetch. Raises BadInput, Unavailable without a depository."""
     remote = parse_remote(wanted.source)
+    _check_authority(wanted.ca)
     repository, tag = _name(wanted, remote.short_name, remote.reference)
     known = statuses(context.redis)
     box = _choose(session, known, wanted.box)
@@ -69,11 +72,25 @@ def request_mirror(session: Session, context: MasterContext, user: User, wanted:
         box_id=box.id,
         user_id=user.id,
         sealed=sealed,
+        ca=wanted.ca,
         state=FETCHING,
     )
     session.add(mirror)
     session.flush()
     return mirror
+
+
+def _check_authority(ca: str | None) -> None:
+    if ca is None:
+        return
+    try:
+        x509.load_pem_x509_certificates(ca.encode())
+    except ValueError as error:
+        raise BadInput(
+            "These are no certificates.",
+            field="ca",
+            remedy="Give the authority's certificate in PEM.",
+        ) from error
 
 
 def _name(wanted: Wanted, repository: str, reference: str) -> tuple[str, str]:
@@ -83,7 +100,9 @@ def _name(wanted: Wanted, repository: str, reference: str) -> tuple[str, str]:
     if is_digest(reference):
         raise BadInput("An image that is named by its digest needs a name here.", field="name")
     if len(repository) > 128:
-        raise BadInput(f"{repository} is too long for a name here.", field="name")
+        raise BadInput(
+            f"{repository} is too long for a name here.", field="name", remedy="Give a shorter one."
+        )
     return repository, reference
 
 
@@ -114,7 +133,7 @@ def find_mirror(session: Session, mirror_id: str) -> Mirror:
     """Raises NotFound."""
     found = session.get(Mirror, mirror_id)
     if found is None:
-        raise NotFound(f"There is no mirror {mirror_id}.", field="id")
+        raise NotFound(f"There is no mirror {mirror_id}.", field="id", remedy="See GET /api/v1/mirrors.")
     return found
 
 

@@ -9,19 +9,15 @@ import sys
 
 from celery import Celery
 
-from common import logs, names
-from common.celery_app import run_worker
+from common import names
 from common.logs import bind
-from common.metrics import serve_metrics
-from common.settings import settings
-from master.context import MasterContext, make_context
+from master.context import MasterContext
+from master.process import run_process
 from master.scheduler.service import Scheduler
 from master.scheduler.wakes import Wakes
 
 # The lifecycle's is 2; the second scheduler's is 3.
 FIRST_METRICS_OFFSET, MORE_METRICS_OFFSET = 1, 1
-# One thread places, the others take in who asks meanwhile.
-CONCURRENCY = 4
 
 
 def register(app: Celery, context: MasterContext) -> Scheduler:
@@ -43,14 +39,9 @@ def register(app: Celery, context: MasterContext) -> Scheduler:
 
 def main(number: int = 1) -> None:
     """Run until ended."""
-    conf = settings()
     name = "scheduler" if number == 1 else f"scheduler-{number}"
-    logs.configure(conf.log_level, json_lines=conf.log_format == "json", process=name)
-    context = make_context(conf, queues=[names.SCHEDULER_QUEUE], name=name)
-    register(context.celery, context)
     offset = FIRST_METRICS_OFFSET if number == 1 else number + MORE_METRICS_OFFSET
-    serve_metrics(conf.metrics_port and conf.metrics_port + offset)
-    run_worker(context.celery, concurrency=CONCURRENCY, events=True, hostname=f"{name}@master")
+    run_process(name, names.SCHEDULER_QUEUE, register, metrics_offset=offset)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import redis
 
 from common.logs import get_logger
 from common.metrics import PLACEMENTS
+from common.words import MountMode
 from master.context import MasterContext
 from master.deployments.models import Instance
 from master.history.reading import HistoryReader
@@ -30,10 +31,12 @@ from master.scheduling.policy import load_policy
 log = get_logger(__name__)
 
 BATCH = 64
-MOST_BATCHES = 32
+# Then others get their turn with this process; what is left comes with the next wake-up.
+RUN_S = 20.0
 # Whoever found no room is tried again when there may be more of it, and now and then in any case: time passes for
-# the room that is kept for others too.
-TRY_AGAIN_S = 15.0
+# the room that is kept for others too. Far behind in the queue only the latter, so that a long one costs little.
+IN_FRONT = 128
+TRY_AGAIN_S, TRY_AGAIN_BEHIND_S = 15.0, 60.0
 
 
 class Scheduler:
@@ -79,9 +82,12 @@ class Scheduler:
         outcomes: dict[str, str] = {}
         self._snapshot.update()
         self._history.tell(self._snapshot.fleet)
-        for _ in range(MOST_BATCHES):
+        end = time.monotonic() + RUN_S
+        while time.monotonic() < end:
             ordered = self._in_order()
-            worth = [item for item in ordered if self._is_worth_trying(item, outcomes)]
+            worth = [
+                item for place, item in enumerate(ordered) if self._is_worth_trying(place, item, outcomes)
+            ]
             mine = self._claims.take([item.instance for item in worth[: 4 * BATCH]], BATCH)
             if not mine:
                 break
@@ -99,18 +105,21 @@ class Scheduler:
             held = read_shares(session) if several else {}
         return in_order(queued, held, self._snapshot.fleet, overdue_s=self._context.settings.queue_overdue_s)
 
-    def _is_worth_trying(self, item: Queued, outcomes: dict[str, str]) -> bool:
+    def _is_worth_trying(self, place: int, item: Queued, outcomes: dict[str, str]) -> bool:
         if outcomes.get(item.instance, PUT_OFF) != PUT_OFF:
             return False
         known = self._refused.get((item.instance, item.generation))
         if known is None:
             return True
         version, at = known
-        return version != self._snapshot.roomier or time.monotonic() - at > TRY_AGAIN_S
+        since_s = time.monotonic() - at
+        if place >= IN_FRONT:
+            return since_s > TRY_AGAIN_BEHIND_S
+        return version != self._snapshot.roomier or since_s > TRY_AGAIN_S
 
     def _place_batch(self, mine: Sequence[Queued], ordered: Sequence[Queued]) -> dict[str, str]:
         asks, outcomes = self._asks.read(mine)
-        trying = _one_at_a_time(asks)
+        trying = _independent(asks)
         outcomes |= {ask.instance: PUT_OFF for ask in asks if ask not in trying}
         taken, refused = self._decider.decide(trying, self._head(mine, ordered))
         outcomes |= self._placements.write(taken, refused)
@@ -134,18 +143,25 @@ class Scheduler:
         self._refused |= {(ask.instance, ask.queued.generation): now for ask in refused}
 
 
-def _one_at_a_time(asks: Sequence[Ask]) -> list[Ask]:
-    """Of those that would write the same fileset the first, and of a person's that look at where others run.
+def _independent(asks: Sequence[Ask]) -> list[Ask]:
+    """Those of a batch of which none decides where another may go; the others come with the next.
 
-    Where the first goes decides where the others may.
+    Of several that would write the same fileset that is the first, and of a person's requests that say beside or
+    apart from what they want to run.
     """
-    seen: set[tuple[str, str]] = set()
+    writing: set[str] = set()
+    seen: set[str] = set()
+    alone: set[str] = set()
     chosen = []
     for ask in asks:
-        heeds = {("home", mount.fileset.id) for mount in ask.want.mounts if mount.mode == "rw"}
-        if ask.request.spread is not None or ask.request.beside or ask.request.apart:
-            heeds.add(("neighbours", ask.queued.waiting.person))
-        if not heeds & seen:
-            chosen.append(ask)
-        seen |= heeds
+        person = ask.queued.waiting.person
+        writes = {mount.fileset.id for mount in ask.want.mounts if mount.mode is MountMode.READ_WRITE}
+        bound = bool(ask.request.beside or ask.request.apart or ask.request.spread)
+        if writes & writing or person in alone or (bound and person in seen):
+            continue
+        chosen.append(ask)
+        writing |= writes
+        seen.add(person)
+        if bound:
+            alone.add(person)
     return chosen

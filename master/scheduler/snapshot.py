@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import redis
-from pydantic import ValidationError
 from sqlalchemy import select
 
 from common.logs import get_logger
@@ -19,6 +18,7 @@ from common.names import BOXES, layers_key, status_key
 from common.status import BoxStatus
 from common.words import Resources
 from master.boxes.models import Box
+from master.boxes.services import read_status
 from master.db.session import Database
 from master.scheduler.changes import BEGINNING, position, read_since
 from master.scheduler.reservations import queue_sums, read_sums
@@ -112,7 +112,7 @@ class Snapshot:
             answers = pipe.execute()
         found: list[tuple[BoxStatus, Resources]] = []
         for row, name in enumerate(names):
-            status = _read_status(name, answers[2 * row])
+            status = read_status(name, answers[2 * row])
             if status is None:
                 self._leave(name)
             else:
@@ -158,17 +158,3 @@ class Snapshot:
 def _mark(status: BoxStatus) -> tuple[str, str, int]:
     """Differs whenever the box's set of layers may."""
     return (status.epoch, status.redis_epoch, status.layers_sequence)
-
-
-def _read_status(box: str, text: str | None) -> BoxStatus | None:
-    if text is None:
-        return None
-    try:
-        status = BoxStatus.model_validate_json(text)
-    except ValidationError as error:
-        log.warning("status refused", box=box, errors=error.error_count())
-        return None
-    if status.box != box:
-        log.warning("status refused", box=box, error="it names another box")
-        return None
-    return status

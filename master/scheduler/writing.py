@@ -190,11 +190,13 @@ def _introduce(session: Session, placed: Sequence[Instance]) -> list[str]:
         known |= {
             peer.instance for peer in fetching(session, instance.image_digest, besides=new)[:MOST_PEERS]
         }
-    # In one order everywhere, so that two schedulers never wait for each other.
-    for name in sorted(known):
+    if known:
+        # Locked in one order everywhere, so that two schedulers never wait for each other.
+        ordered = select(Instance.id).where(Instance.id.in_(known)).order_by(Instance.id)
+        session.execute(ordered.with_for_update())
         session.execute(
             update(Instance)
-            .where(Instance.id == name)
+            .where(Instance.id.in_(known))
             .values(wish_version=Instance.wish_version + 1)
             .execution_options(synchronize_session=False)
         )

@@ -117,7 +117,7 @@ def _asked(request: PlacementRequest, fleet: Fleet, sharing: Sharing) -> Iterato
     yield from _runs(request, fleet)
     yield from _reaches_layers(request, fleet, sharing)
     for need in request.filesets:
-        yield from _reaches_files(need, fleet, sharing)
+        yield from _reaches_files(request, need, fleet, sharing)
     yield from _room(request, fleet)
 
 
@@ -170,13 +170,27 @@ def _reaches_layers(request: PlacementRequest, fleet: Fleet, sharing: Sharing) -
             yield Rule(passes, _always(f"no box that is up holds {len(absent)} of the image's layers"))
 
 
-def _reaches_files(need: FilesetNeed, fleet: Fleet, sharing: Sharing) -> Iterator[Rule]:
-    if len(stores(need, fleet, sharing)):
+def _reaches_files(
+    request: PlacementRequest, need: FilesetNeed, fleet: Fleet, sharing: Sharing
+) -> Iterator[Rule]:
+    others = stores(need, fleet, sharing)
+    if len(others) > 1 or (len(others) and not need.is_new):
         return
-    # Files that nobody serves to others may still lie on the box itself.
-    own = _only(fleet, fleet.filestores(need)) if sharing is Sharing.CENTRE else _only(fleet, None)
+    # What nobody serves to others may still lie on the box itself, if only the box itself is asked.
+    own = fleet.filestores(need) if sharing is Sharing.CENTRE else others
+    passes = _only(fleet, own[has_room_beside(request, fleet, own)] if need.is_new else own)
+    if len(others):
+        passes |= _but(fleet, others)
     name = "home" if need.mode is MountMode.READ_WRITE else f"fileset {need.name or need.fileset}"
-    yield Rule(own, _always(f"no filestore that is up holds the {name}"))
+    yield Rule(passes, _always(f"no filestore that is up holds the {name}, or has room for it"))
+
+
+def has_room_beside(request: PlacementRequest, fleet: Fleet, rows: Indices) -> Bools:
+    """Which of these boxes have room for the instance, its layers and all its new filesets together."""
+    needed = request.resources.disk_bytes + fleet.missing_of(request.variants)[rows] * fleet.layer_room
+    needed += sum(need.room_bytes for need in request.filesets if need.is_new)
+    enough: Bools = fleet.free[DISK, rows] >= needed - SLACK
+    return enough
 
 
 def _room(request: PlacementRequest, fleet: Fleet) -> Iterator[Rule]:

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from common.images import UNPACKED_FACTOR
 from common.words import BoxKind, Resources, Role
 from master.scheduling.facts import BoxFacts
 from master.scheduling.holders import Indices, Register
 from master.scheduling.layers import Bools, Column, Floats, LayerBook
 from master.scheduling.network import Network, longer
-from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, Layer, Place, Variant
+from master.scheduling.request import FilesetNeed, Layer, Place, Variant
 
 COLUMNS = ("cpu", "memory", "disk", "bandwidth", "gpu")
 CPU, MEMORY, DISK, BANDWIDTH, GPU = range(5)
@@ -342,6 +343,7 @@ class Fleet:
             self._grow(max(16, row // 4))
         self.names.append(name)
         self.row_of[name] = row
+        self.set_rate(row, 0.0)  # a row that was added behind says nothing yet
         return row
 
     def _grow(self, more: int) -> None:

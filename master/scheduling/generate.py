@@ -23,6 +23,7 @@ class Application:
     variants: tuple[Variant, ...]
     resources: Resources
     fileset: FilesetNeed | None = None
+    home_bytes: int = 0  # of a new home for each person; 0: none
 
 
 def applications(
@@ -54,6 +55,7 @@ def _application(
             gpu=int(rng.random() < 0.03),
         ),
         fileset=FilesetNeed(f"files-{number}", 1, MountMode.READ_ONLY) if rng.random() < 0.3 else None,
+        home_bytes=int(rng.integers(1, 6)) * GIB if rng.random() < 0.1 else 0,
     )
 
 
@@ -106,4 +108,7 @@ def request(rng: np.random.Generator, catalogue: Sequence[Application]) -> Place
     """Somebody somewhere asks for one of the applications."""
     wanted = catalogue[int(rng.integers(len(catalogue)))]
     filesets = (wanted.fileset,) if wanted.fileset is not None else ()
+    if wanted.home_bytes:
+        home = FilesetNeed("home", 1, MountMode.READ_WRITE, held_by=(), room_bytes=wanted.home_bytes)
+        filesets = (*filesets, home)
     return PlacementRequest(wanted.resources, wanted.variants, filesets, place(rng))

@@ -8,7 +8,7 @@ import numpy as np
 
 from common.units import show_size
 from common.words import MountMode
-from master.scheduling.eligibility import eligible, left_out, source_names, stores
+from master.scheduling.eligibility import eligible, has_room_beside, left_out, source_names, stores
 from master.scheduling.estimate import predict
 from master.scheduling.fleet import Fleet
 from master.scheduling.holders import Indices
@@ -129,7 +129,7 @@ def _compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int, 
     filestores: dict[str, str] = {}
     modes: dict[str, MountMode] = {}
     for need in request.filesets:
-        filestores[need.fileset] = fleet.names[store_for(need, fleet, row, policy)]
+        filestores[need.fileset] = fleet.names[store_for(request, need, fleet, row, policy)]
         elsewhere = need.writer is not None and need.writer != compute
         modes[need.fileset] = MountMode.READ_ONLY if elsewhere else need.mode
     image, missing = "", 0
@@ -147,14 +147,16 @@ def _compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int, 
     return Placement(compute, image, filestores, modes, depositories, missing, reason, predicted)
 
 
-def store_for(need: FilesetNeed, fleet: Fleet, row: int, policy: Policy) -> int:
+def store_for(request: PlacementRequest, need: FilesetNeed, fleet: Fleet, row: int, policy: Policy) -> int:
     """The filestore for a compute box: itself if it can be, whatever its height says, else the nearest.
 
     A policy that goes by records holds a filestore that is sure to fail for so much further away.
     """
-    if row in fleet.filestores(need):
+    itself = np.array([row], dtype=np.intp)
+    if row in fleet.filestores(need) and (not need.is_new or has_room_beside(request, fleet, itself)[0]):
         return row
     rows = stores(need, fleet, policy.sharing)
+    rows = rows[rows != row]
     away = fleet.network.distance_ms(fleet.network.place_of(row), rows)
     if policy.by_record:
         away += fleet.store_distrust[rows] * DISTRUSTED_MS

@@ -8,9 +8,6 @@ from typing import NamedTuple
 
 from common.words import Coordinate, MountMode, Resources
 
-# A layer lies on a compute box as a blob and unpacked in the engine; unpacked it is about this much larger.
-UNPACKED_FACTOR = 2.5
-
 
 class Place(NamedTuple):
     """Where somebody is: a network coordinate, and the area whose backbone it hangs on (0 where there is one)."""
@@ -63,6 +60,11 @@ class FilesetNeed:
     room_bytes: int = 0
     writer: str | None = None
     name: str = ""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it lies nowhere yet, so that its filestore needs room."""
+        return self.held_by == ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 CERTIFICATES_NAME = "host-ca.crt"
 TAIL_LINES = 15
 
+ENGINE = "See that the container engine is well: docker info."
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
 
@@ -87,7 +88,7 @@ class Builder:
                     raise BuildFailed(f"The image {image} was not built: {event['error']}\n{tail}")
                 said += str(event.get("stream", "")).splitlines()
         except self._errors as error:
-            raise BuildFailed(f"The image {image} was not built: {error}") from error
+            raise BuildFailed(f"The image {image} was not built: {error}", remedy=ENGINE) from error
 
     def _get_base(self) -> None:
         try:
@@ -97,20 +98,23 @@ class Builder:
         except self._errors:
             # No registry in reach: the same base can be made from Debian's packages.
             self._display.console.print(f"{BASE_IMAGE} cannot be pulled; it is made from Debian packages.")
-        needs.require([MMDEBSTRAP])
         with self._display.step(f"Making {BASE_IMAGE}"), tempfile.TemporaryDirectory() as folder:
             tree = Path(folder) / "base.tar"
-            _make_base(tree)
+            make_base(tree)
             repository, _, tag = BASE_IMAGE.partition(":")
             try:
                 self._client.api.import_image_from_file(
                     str(tree), repository=repository, tag=tag, changes=['CMD ["bash"]']
                 )
             except self._errors as error:
-                raise BuildFailed(f"{BASE_IMAGE} was not taken in by the engine: {error}") from error
+                raise BuildFailed(
+                    f"{BASE_IMAGE} was not taken in by the engine: {error}", remedy=ENGINE
+                ) from error
 
 
-def _make_base(tree: Path) -> None:
+def make_base(tree: Path) -> None:
+    """Write the base image's file system as a tar. Raises BuildFailed, or Unavailable without mmdebstrap."""
+    needs.require([MMDEBSTRAP])
     done = subprocess.run(
         (needs.find(MMDEBSTRAP) or MMDEBSTRAP.command, "--quiet", "--variant=minbase", BASE_SUITE, str(tree)),
         stdin=subprocess.DEVNULL,
@@ -121,7 +125,10 @@ def _make_base(tree: Path) -> None:
     )
     if done.returncode:
         tail = "\n".join(done.stderr.strip().splitlines()[-TAIL_LINES:])
-        raise BuildFailed(f"{BASE_IMAGE} could not be made: {tail}")
+        raise BuildFailed(
+            f"{BASE_IMAGE} could not be made: {tail}",
+            remedy=f"See that Debian's mirror or a registry with {BASE_IMAGE} can be reached.",
+        )
 
 
 def _context(folder: Path) -> io.BytesIO:

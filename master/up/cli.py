@@ -13,6 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from common import logs
 from common.cli import json_option, print_json
 from common.settings import Settings, load_settings
 from master.up.display import Display
@@ -52,10 +53,13 @@ def up(box_config: Path | None, no_box: bool, demo: bool, leave_running: bool, *
     began = time.monotonic()
     settings = _settings(**given)
     # Heavy imports wait until the options are known to be good.
+    from master.up.background import publish_the_rest
     from master.up.demo import run_demo
     from master.up.farewell import end_deployments, remove_leftovers
     from master.up.platform import Platform
 
+    # What the terminal shows are steps; of what this process logs only what is wrong belongs there.
+    logs.configure("WARNING", json_lines=False)
     display = Display(Console(stderr=False))
     platform = Platform(settings, display.step, box_file=box_config, with_box=not no_box)
     ended = threading.Event()
@@ -67,6 +71,8 @@ def up(box_config: Path | None, no_box: bool, demo: bool, leave_running: bool, *
         if demo:
             run_demo(platform, display)
         display.console.print("[bold]Ctrl-C[/] stops everything that was started here.", highlight=False)
+        if demo:
+            publish_the_rest(platform, display)
         while True:
             ended.wait(3600.0)
     except _Ended:

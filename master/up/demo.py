@@ -28,6 +28,7 @@ POLL_S = 0.05
 MAX_HOPS = 4
 MAX_PAGE = 1 << 20
 
+LOOK = "Look into box/logs/nginx.log and box/logs/front.log of the state directory."
 _TITLE = re.compile(rb"<title>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 
 
@@ -127,10 +128,10 @@ def open_page(client: Client, target: Target, deployment_id: str) -> Page:
             url = f"{parts.scheme}://{parts.netloc}{response.headers['Location']}"
             continue
         if response.status != 200:
-            raise DemoFailed(f"The gateway answered with status {response.status}.")
+            raise DemoFailed(f"The gateway answered with status {response.status}.", remedy=LOOK)
         found = _TITLE.search(body)
         return Page(200, found[1].decode(errors="replace").strip() if found else "no title", len(body))
-    raise DemoFailed("The gateway leads round in circles.")
+    raise DemoFailed("The gateway leads round in circles.", remedy=LOOK)
 
 
 def _fetch(url: str, cookie: str, target: Target) -> tuple[HTTPResponse, bytes]:
@@ -150,6 +151,6 @@ def _fetch(url: str, cookie: str, target: Target) -> tuple[HTTPResponse, bytes]:
         response = connection.getresponse()
         return response, response.read(MAX_PAGE)
     except OSError as error:
-        raise Unavailable(f"The gateway at {host}:{port} does not answer: {error}.") from error
+        raise Unavailable(f"The gateway at {host}:{port} does not answer: {error}.", remedy=LOOK) from error
     finally:
         connection.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -15,6 +15,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+# Tells how much of a step is done.
+Advance = Callable[[int], None]
 # Steps that are over sooner leave no line.
 QUIET_S = 0.2
 
@@ -38,12 +40,15 @@ class Display:
         )
 
     @contextmanager
-    def step(self, text: str) -> Iterator[None]:
-        """Show that something is under way, then that it is done and how long it took."""
+    def step(self, text: str, total: int | None = None) -> Iterator[Advance]:
+        """Show that something is under way, then that it is done and how long it took.
+
+        With `total` the bar shows how much of it is done, as the block tells.
+        """
         began = time.monotonic()
         with self.progress() as progress:
-            progress.add_task(text, total=None)
-            yield
+            task = progress.add_task(text, total=total)
+            yield lambda done: progress.update(task, completed=done)
         took = time.monotonic() - began
         if took >= QUIET_S:
             self.console.print(f"[green]✓[/] {text} [dim]{took:.1f} s[/]", highlight=False)

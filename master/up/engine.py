@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
 from common import needs
 from common.errors import Unavailable
+from common.logs import get_logger
 from common.supervision import Program
 from common.unix_http import answers
 from master.up.layout import Layout
 
+log = get_logger(__name__)
+
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 START_S = 60.0
+UMOUNT_S = 10.0
 
+_MOUNTS = Path("/proc/self/mounts")
 _DEFAULT_BRIDGE = Path("/sys/class/net/docker0")
 POLL_S = 0.1
 
@@ -67,6 +73,15 @@ def program(layout: Layout) -> Program:
         "--log-level=warn",
     )
     return Program("engine", command, priority=10, stop_wait_s=30)
+
+
+def let_go(layout: Layout) -> None:
+    """An engine leaves its network namespace mounted, and one that was ended early its data too: undo that."""
+    mounted = [line.split()[1] for line in _MOUNTS.read_text().splitlines()]
+    for path in sorted((item for item in mounted if item.startswith(f"{layout.engine}/")), reverse=True):
+        done = subprocess.run(["umount", path], capture_output=True, text=True, timeout=UMOUNT_S, check=False)
+        if done.returncode:
+            log.warning("a mount of the engine stays", path=path, error=done.stderr.strip())
 
 
 def wait(layout: Layout, *, limit_s: float = START_S) -> None:

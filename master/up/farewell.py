@@ -22,25 +22,30 @@ CLEAN_S = 60.0
 POLL_S = 0.1
 
 
+class NotStopped(OpenRaaSError):
+    """Instances were asked to stop and still run."""
+
+
 def end_deployments(platform: Platform, display: Display) -> None:
     """Stop everything that runs and wait until nothing of it is left, at most `STOP_S`."""
     running = _running(platform)
     if not running:
         return
-    with display.progress() as progress:
-        task = progress.add_task("Stopping instances", total=len(running))
-        try:
+    try:
+        with display.step("Stopping instances", total=len(running)) as advance:
             for deployment in running:
                 stop_deployment(
                     platform.context, deployment.user, deployment.id, why="The platform is being stopped."
                 )
-        except OpenRaaSError as error:
-            log.warning("deployments not stopped", error=str(error))
-            return
-        deadline = time.monotonic() + STOP_S
-        while (left := len(_running(platform))) and time.monotonic() < deadline:
-            progress.update(task, completed=len(running) - left)
-            time.sleep(POLL_S)
+            deadline = time.monotonic() + STOP_S
+            while left := len(_running(platform)):
+                if time.monotonic() > deadline:
+                    raise NotStopped(f"{left} of {len(running)} instances did not stop in {STOP_S:.0f} s.")
+                advance(len(running) - left)
+                time.sleep(POLL_S)
+    except OpenRaaSError as error:
+        # The programs end all the same, and `remove_leftovers` takes away what is left of instances here.
+        display.console.print(f"[red]✗[/] Stopping instances: {error}", highlight=False)
 
 
 def _running(platform: Platform) -> list[Deployment]:

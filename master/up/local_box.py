@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from common.addresses import is_everywhere
 from common.errors import OpenRaaSError
 from common.files import read_secret
 from common.redis_client import is_loopback
@@ -53,7 +54,7 @@ class LocalBox:
     def join(self, portal: str, token: str, *, listen: str, environment: Mapping[str, str]) -> None:
         """Join as every box does, with a token that only goes through a pipe. Raises OpenRaaSError."""
         options = ["--state-dir", str(self._layout.box), "--again"]
-        if not is_loopback(listen) and listen not in ("0.0.0.0", "::"):
+        if not is_loopback(listen) and not is_everywhere(listen):
             options += ["--address", listen]
         file = self._layout.box_options if self._layout.box_options.exists() else self._file
         if file is not None:
@@ -68,7 +69,8 @@ class LocalBox:
             check=False,
         )
         if done.returncode:
-            raise OpenRaaSError(f"This machine could not join: {done.stderr.strip()}")
+            problem = done.stderr.strip().removeprefix("openraas: ")
+            raise OpenRaaSError(f"This machine could not join: {problem}")
 
     def check(self) -> None:
         """Raise ProgramFailed with the end of its log if one of the box's own programs ended."""

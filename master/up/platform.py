@@ -21,6 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common import needs
+from common.addresses import MasterAddress, from_here
 from common.errors import Conflict, Unavailable
 from common.files import read_secret, write_atomically, write_secret
 from common.logs import get_logger
@@ -43,14 +44,15 @@ from master.up.programs import BOX, BOX_STOP_S, FLOWER, WEB, box_program, enviro
 
 log = get_logger(__name__)
 
-READY_S = 60.0
-BOX_S = 60.0
+# What ends is noticed at once; what only begins slowly, on a small or busy machine, is given time.
+READY_S = 180.0
+BOX_S = 180.0
 TOKEN_S = 300.0
 SHUTDOWN_S = 120.0
 POLL_S = 0.05
 CLI_TOKEN_NAME = "openraas up"  # noqa: S105 -- what the token is called
 
-Step = Callable[[str], AbstractContextManager[None]]
+Step = Callable[[str], AbstractContextManager[object]]
 
 
 class Platform:
@@ -80,9 +82,8 @@ class Platform:
     @property
     def portal(self) -> str:
         """The portal's address."""
-        scheme = "http" if is_loopback(self.settings.listen) else "https"
-        host = "127.0.0.1" if self.settings.listen in ("0.0.0.0", "::") else self.settings.listen
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.settings.web_port}"
+        listen = self.settings.listen
+        return MasterAddress(from_here(listen), self.settings.web_port, tls=not is_loopback(listen)).url
 
     def environment(self) -> dict[str, str]:
         """For verbs of the command line that shall speak to this platform and no other."""
@@ -278,6 +279,8 @@ class Platform:
         """Stop all programs that `start` started, the box first and Redis last."""
         with self._step("Stopping programs"):
             self._supervisor.shutdown(limit_s=SHUTDOWN_S)
+            if self.engine_url == engine.own_url(self.layout):
+                engine.let_go(self.layout)
         if self._lock is not None:
             self._lock.close()
             self._lock = None

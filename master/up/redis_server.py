@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 import redis
 
 from common import needs
+from common.addresses import is_everywhere
 from common.errors import Unavailable
 from common.files import read_secret, write_atomically, write_secret
 from common.redis_client import connect, is_loopback
@@ -16,6 +17,8 @@ from common.settings import Settings
 from common.supervision import Program
 from master.up.layout import Layout
 
+# Older ones know no selectors, by which a box reaches its own keys alone.
+LEAST_VERSION = 7
 START_S = 30.0
 POLL_S = 0.02
 
@@ -66,7 +69,7 @@ def _configuration(settings: Settings, layout: Layout, *, far: bool) -> str:
     if far:
         paths = layout.master
         lines += [
-            "bind " + ("* -::*" if settings.listen in ("0.0.0.0", "::") else f"127.0.0.1 {settings.listen}"),
+            "bind " + ("* -::*" if is_everywhere(settings.listen) else f"127.0.0.1 {settings.listen}"),
             "port 0",
             f"tls-port {settings.redis_port}",
             f'tls-cert-file "{paths.certificate}"',
@@ -106,7 +109,7 @@ def check_given(settings: Settings, layout: Layout) -> None:
     )
     host = urlsplit(settings.redis_url).hostname or settings.redis_url
     try:
-        client.ping()
+        version = str(client.info("server").get("redis_version", ""))
     except redis.RedisError as error:
         raise Unavailable(
             f"The Redis at {host} does not answer: {error}.",
@@ -115,3 +118,16 @@ def check_given(settings: Settings, layout: Layout) -> None:
         ) from error
     finally:
         client.close()
+    check_version(version, host)
+
+
+def check_version(version: str, host: str) -> None:
+    """Raises Unavailable for a Redis (or Valkey, which says which Redis it is like) that is too old."""
+    major = version.partition(".")[0]
+    if not major.isdecimal() or int(major) < LEAST_VERSION:
+        raise Unavailable(
+            f"The Redis at {host} has the version {version or 'that it does not tell'}, and {LEAST_VERSION}.0 is "
+            "the oldest that keeps boxes apart (selectors in the rights of its users).",
+            field="redis_url",
+            remedy="Update it, or unset OPENRAAS_REDIS_URL to use one of our own.",
+        )

@@ -22,7 +22,7 @@ from master.up.building import Builder
 from master.up.display import Display
 from master.up.layout import Layout
 
-# Small and soon built; the notebook takes minutes and is published when somebody asks for it.
+# Small and soon built. The others take minutes: `up --demo` opens its first page before it builds them.
 QUICK = ("site", "shell")
 VERB_S = 900.0
 NOT_THERE = 404
@@ -62,6 +62,16 @@ def folder_of(conf: Settings) -> Path:
     return found
 
 
+def every_name(conf: Settings) -> list[str]:
+    """The names of all samples that there are."""
+    return sorted(path.parent.name for path in folder_of(conf).glob("*/manifest.yaml"))
+
+
+def is_published(client: Client, name: str) -> bool:
+    """Whether the catalogue has the sample."""
+    return _exists(client, f"/applications/{part(name)}")
+
+
 def find(conf: Settings, name: str) -> Sample:
     """One sample by name; raises NotFound."""
     folder = folder_of(conf) / name
@@ -97,13 +107,13 @@ class Publisher:
         for name in names:
             sample = find(self._settings, name)
             for image in sample.images:
-                if not self._exists(f"/images/tags/{_as_path(image)}"):
+                if not _exists(self._client, f"/images/tags/{_as_path(image)}"):
                     self._push(sample, image)
             for fileset in sample.filesets:
-                if not self._exists(f"/filesets/{part(fileset)}"):
+                if not _exists(self._client, f"/filesets/{part(fileset)}"):
                     with self._display.step(f"Putting the fileset {fileset}"):
                         self._verb("fileset", "put", fileset, str(sample.folder / "content"), "--public")
-            if not self._exists(f"/applications/{part(name)}"):
+            if not is_published(self._client, name):
                 manifest = (sample.folder / "manifest.yaml").read_text()
                 self._client.send("POST", "/applications", {"manifest": manifest})
 
@@ -116,15 +126,6 @@ class Publisher:
             builder.close()
         with self._display.step(f"Pushing the image {image}"):
             self._verb("image", "import", image)
-
-    def _exists(self, path: str) -> bool:
-        try:
-            self._client.get(path)
-        except Refused as error:
-            if error.http_status == NOT_THERE:
-                return False
-            raise
-        return True
 
     def _verb(self, *arguments: str) -> None:
         """A verb of our own command line: samples take the road that everybody takes."""
@@ -140,6 +141,16 @@ class Publisher:
         if done.returncode:
             problem = done.stderr.strip().removeprefix("openraas: ")
             raise OpenRaaSError(f"openraas {' '.join(arguments)} failed: {problem}")
+
+
+def _exists(client: Client, path: str) -> bool:
+    try:
+        client.get(path)
+    except Refused as error:
+        if error.http_status == NOT_THERE:
+            return False
+        raise
+    return True
 
 
 def _as_path(image: str) -> str:
@@ -159,7 +170,7 @@ def samples() -> None:
 def publish(names: tuple[str, ...], as_json: bool) -> None:
     """Build and publish sample applications (site, shell, notebook); default: all that are missing."""
     conf = settings()
-    every = sorted(path.parent.name for path in folder_of(conf).glob("*/manifest.yaml"))
+    wanted = list(names) or every_name(conf)
     with Client() as client:
         publisher = Publisher(
             conf,
@@ -168,6 +179,6 @@ def publish(names: tuple[str, ...], as_json: bool) -> None:
             engine_url=engine.choose(Layout(conf.state_dir)),
             environment=dict(os.environ),
         )
-        publisher.publish(names or every)
+        publisher.publish(wanted)
     if as_json:
-        print_json({"published": list(names or every)})
+        print_json({"published": wanted})

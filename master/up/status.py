@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import redis
@@ -10,11 +12,14 @@ from rich.table import Table
 
 from common.cli import print_json
 from common.errors import OpenRaaSError
+from common.names import BOXES
 from common.redis_client import connect
 from common.settings import Settings
+from common.status import BoxStatus
 from common.supervision import Supervisor
 from master.boxes.services import statuses
 from master.context import MasterPaths, redis_url
+from master.lifecycle.silence import silent_key
 from master.up.layout import Layout
 
 TIMEOUT_S = 2.0
@@ -66,14 +71,24 @@ def _fleet(settings: Settings) -> list[Line]:
     try:
         url = redis_url(settings)
         client = connect(url, timeout_s=TIMEOUT_S, ca_file=str(MasterPaths(settings.state_dir).authority))
+        joined = sorted(str(box) for box in client.smembers(BOXES))
         found = statuses(client)
+        silent = client.mget([silent_key(box) for box in joined]) if joined else []
     except (OpenRaaSError, redis.RedisError) as error:
         return [Line("fleet", "redis", False, str(error))]
-    lines = [Line("fleet", "redis", True, "answers")]
-    for box, status in sorted(found.items()):
-        roles = ", ".join(sorted(status.roles))
-        lines.append(Line("fleet", box, True, f"{roles}; {status.instances} instances"))
-    return lines
+    return [Line("fleet", "redis", True, "answers"), *_boxes(joined, found, silent)]
+
+
+def _boxes(
+    joined: Sequence[str], found: Mapping[str, BoxStatus], silent: Sequence[str | bytes | None]
+) -> Iterator[Line]:
+    for box, since in zip(joined, silent, strict=True):
+        if (status := found.get(box)) is not None:
+            roles = ", ".join(sorted(status.roles))
+            yield Line("fleet", box, True, f"{roles}; {status.instances} instances")
+        else:
+            long = f" for {time.time() - float(str(since)):.0f} s" if since is not None else ""
+            yield Line("fleet", box, False, f"silent{long}: is it on, and does it reach this machine?")
 
 
 def show(found: Status, *, as_json: bool) -> None:

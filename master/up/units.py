@@ -99,4 +99,7 @@ def install(unit: Unit) -> None:
             (systemctl, *arguments), capture_output=True, text=True, timeout=SYSTEMCTL_S, check=False
         )
         if done.returncode:
-            raise Unavailable(f"systemctl {' '.join(arguments)} failed: {done.stderr.strip()}")
+            raise Unavailable(
+                f"systemctl {' '.join(arguments)} failed: {done.stderr.strip()}",
+                remedy="Is this machine run by systemd? See: systemctl status.",
+            )

@@ -26,7 +26,7 @@ log = get_logger(__name__)
 
 # Each subject has the same rooms: `api.py` with `api` (REST), `views.py` with `views` (pages).
 APIS = ("accounts", "catalogue", "deployments", "boxes", "images", "mirrors", "layers", "filesets", "history")
-VIEWS = ("accounts", "catalogue", "deployments", "boxes", "layers")
+VIEWS = ("accounts", "catalogue", "deployments", "boxes", "layers", "mirrors")
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
     "token": SecurityScheme(type="http", scheme="bearer", description="An API token, `ora_…`."),

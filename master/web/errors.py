@@ -8,7 +8,7 @@ from typing import Any
 import redis
 from flask import Flask, Response, redirect, render_template, request, url_for
 from pydantic import BaseModel, Field, ValidationError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
 from common.errors import OpenRaaSError
@@ -75,7 +75,10 @@ def _on_redis(error: redis.RedisError) -> BaseResponse:
 def _on_http(error: HTTPException) -> BaseResponse:
     if error.response is not None or error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return error.get_response()
-    answer = _answer(error.code, error.description or HTTPStatus(error.code).phrase, None, None)
+    message, remedy = error.description or HTTPStatus(error.code).phrase, None
+    if isinstance(error, NotFound):
+        message, remedy = f"There is nothing at {request.path}.", "See that the address is whole."
+    answer = _answer(error.code, message, None, remedy)
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after", "www-authenticate"):
             answer.headers[name] = value

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from flask import Blueprint, Flask, redirect, render_template, url_for
+from flask import Blueprint, Flask, current_app, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from common import __version__
-from common.units import show_size
+from common.units import show_rate, show_size
 from master.accounts.guard import may, public, visitor
 from master.accounts.models import UserRole
 from master.web.current import context
@@ -51,7 +51,14 @@ _STEPS = {
 def register(app: Flask) -> None:
     """Give templates their filters and common values."""
     app.jinja_env.filters.update(
-        size=_size, cores=_cores, rate=_rate, took=took, ago=ago, moment=_moment, hue=_hue, step=step_title
+        size=_size,
+        cores=_cores,
+        rate=show_rate,
+        took=took,
+        ago=ago,
+        moment=_moment,
+        hue=_hue,
+        step=step_title,
     )
     version = _static_version(Path(app.static_folder or ""))
 
@@ -83,6 +90,13 @@ def _static_version(folder: Path) -> str:
 def home() -> Response:
     """The catalogue is where people begin."""
     return redirect(url_for("catalogue.catalogue"))
+
+
+@views.get("/favicon.ico")
+@public
+def favicon() -> Response:
+    """For what asks by this name: pages that are not ours, such as Flower's, and answers that are no pages."""
+    return current_app.send_static_file("icon.svg")
 
 
 @views.get("/about")
@@ -126,14 +140,6 @@ def _size(size_bytes: float) -> str:
 
 def _cores(cores: float) -> str:
     return f"{cores:g} core" if cores == 1 else f"{cores:g} cores"
-
-
-def _rate(bits_per_second: float) -> str:
-    for unit in ("bit/s", "kbit/s", "Mbit/s"):
-        if bits_per_second < 1000:
-            return f"{bits_per_second:.0f} {unit}"
-        bits_per_second /= 1000
-    return f"{bits_per_second:.1f} Gbit/s"
 
 
 def _moment(at: float) -> str:

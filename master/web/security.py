@@ -89,7 +89,11 @@ def check_body() -> None:
     except RecursionError as error:
         raise BadInput("The body is nested too deep.", field="body") from error
     except UnicodeEncodeError as error:
-        raise BadInput("The body has half a character (a lone surrogate) in it.", field="body") from error
+        raise BadInput(
+            "The body has half a character (a lone surrogate) in it.",
+            field="body",
+            remedy="Send whole Unicode characters.",
+        ) from error
 
 
 def _is_form() -> bool:
@@ -106,7 +110,9 @@ def _check_origin() -> None:
     origin = request.headers.get("Origin")
     own = request.host_url.rstrip("/")
     if site not in ("same-origin", "none") or (origin is not None and origin != own):
-        raise Forbidden("This change was asked for by a page of another origin.")
+        raise Forbidden(
+            "This change was asked for by a page of another origin.", remedy="Do it on the portal itself."
+        )
 
 
 def _add_headers(response: Response) -> Response:

@@ -6,5 +6,5 @@ from master.context import make_context
 from master.web.app import create_app
 
 _settings = settings()
-configure(_settings.log_level, json_lines=_settings.log_format == "json", part="web")
+configure(_settings.log_level, json_lines=_settings.log_format == "json", process="web")
 app = create_app(make_context(_settings))

@@ -20,7 +20,7 @@ from typing import Any
 import docker
 
 from tests.benchmarks.lines import Case, report
-from tests.support.platform import RunningPlatform, running_platform
+from tests.support.platform import RunningPlatform, quick_samples, running_platform
 
 PORT = 8080
 COMMAND = ["busybox", "httpd", "-f", "-p", str(PORT), "-h", "/tmp"]
@@ -129,7 +129,9 @@ def main() -> None:
     runs = parser.parse_args().runs
     with (
         tempfile.TemporaryDirectory(prefix="openraas-bench-") as name,
-        running_platform(Path(name), "--demo") as platform,
+        running_platform(
+            Path(name), "--demo", samples_dir=str(quick_samples(Path(name) / "samples"))
+        ) as platform,
     ):
         cases = measure(platform, runs)
     sys.exit(report(cases))

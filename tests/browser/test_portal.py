@@ -209,6 +209,8 @@ def test_nothing_sticks_out_on_any_screen(browser: Browser, portal: Portal, widt
         "/deployments",
         "/boxes",
         "/layers",
+        "/layers/transfers",
+        "/mirrors",
         "/account",
         "/about",
     )

@@ -5,14 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import sqlite3
-import subprocess
-import sys
-import threading
 import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,36 +18,33 @@ import redis
 from common import names
 from common.files import read_secret
 from common.settings import Settings
-from common.words import Endpoint, Role
+from common.words import Role
 from master.context import MasterContext, make_context
+from tests.support.bad_sources import bad_source
 from tests.support.master import FakeBox, add_application, add_image, image_digests
-from tests.support.platform import RunningPlatform
+from tests.support.platform import SAMPLES, RunningPlatform
 from tests.support.redis import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 PORT = 8080
 SERVE = ["busybox", "httpd", "-f", "-p", str(PORT), "-h"]
+TRICKLE_S = 0.2
 ANSWER_LIMIT_S = 2.0  # what a box that is full of frozen fetches may take for an export or a stop
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _applications(platform: RunningPlatform) -> None:
-    """Two more applications of the sample image."""
+    """One more application of the sample image."""
     home = {"home": "/home/user", "command": [*SERVE, "/home/user"]}
     platform.call("POST", "/applications", {"manifest": manifest("diary", **home)})
-    secret = {"command": [*SERVE, "/tmp"], "environment": {"PASSWORD": "${password}"}}
-    options: list[dict[str, object]] = [{"name": "password", "title": "Password", "type": "secret"}]
-    platform.call("POST", "/applications", {"manifest": manifest("vault", options, **secret)})
 
 
-def manifest(
-    name: str, options: list[dict[str, object]] | None = None, **service: object
-) -> dict[str, object]:
+def manifest(name: str, **service: object) -> dict[str, object]:
     """An application of the sample image."""
     main = {"image": "site:1", "port": PORT, "readiness": {"http": "/"}, **service}
     main["resources"] = {"cpu": 0.1, "memory": "32MiB", "disk": 0}
-    return {"openraas": 1, "name": name, "title": name, "services": {"web": main}, "options": options or []}
+    return {"openraas": 1, "name": name, "title": name, "services": {"web": main}}
 
 
 @pytest.fixture
@@ -160,58 +152,15 @@ def test_without_a_ticket_nobody_gets_in(platform: RunningPlatform) -> None:
     platform.stop(deployment)
 
 
-def test_a_secret_option_leaves_no_mark_anywhere(
-    platform: RunningPlatform, containers: docker.DockerClient, master: MasterContext
-) -> None:
-    mark = "marked-7c1d0f"
-    deployment = platform.start("vault", password=mark)
-    instance = platform.wait(deployment, "running")["id"]
-    inside = containers.containers.list(filters={"label": f"openraas.instance={instance}"})[0]
-    assert inside.exec_run(["/bin/sh", "-c", "echo $PASSWORD"]).output.decode().strip() == mark
-    platform.stop(deployment)
-    with sqlite3.connect(platform.state_dir / "openraas.db") as database:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    client = master.redis
-    client.bgrewriteaof()
-    assert all(mark not in repr(value_of(client, str(key))) for key in client.keys("*"))
-    found = subprocess.run(
-        ["grep", "-rlF", "--binary-files=text", mark, str(platform.state_dir)], capture_output=True, text=True
-    ).stdout.splitlines()
-    # The kernel's view of the stopped container is the engine's own and is gone with it.
-    assert found == []
-
-
-def value_of(client: redis.Redis, key: str) -> object:
-    """What lies under a key, whatever its type."""
-    readers = {
-        "string": client.get,
-        "hash": client.hgetall,
-        "set": client.smembers,
-        "list": lambda name: client.lrange(name, 0, -1),
-        "zset": lambda name: client.zrange(name, 0, -1),
-    }
-    kind = str(client.type(key))
-    return readers[kind](key) if kind in readers else None
-
-
-@contextmanager
-def frozen_server() -> Iterator[int]:
-    """Takes connections and never says a word."""
-    kept: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def take() -> None:
-            while True:
-                try:
-                    kept.append(server.accept()[0])
-                except OSError:
-                    return
-
-        threading.Thread(target=take, daemon=True).start()
-        yield int(server.getsockname()[1])
-        server.shutdown(socket.SHUT_RDWR)
-    for connection in kept:
-        connection.close()
+def trickle(connection: socket.socket) -> None:
+    """Begins to answer and goes on by one letter at a time: never silent for so long that it would be left."""
+    try:
+        connection.sendall(b"HTTP/1.1 206 Partial Content\r\nX-Slow: ")
+        while True:
+            time.sleep(TRICKLE_S)
+            connection.sendall(b"z")
+    except OSError:
+        return  # nobody reads any more
 
 
 def test_a_box_filled_with_frozen_fetches_still_answers_export_and_stop(
@@ -219,8 +168,7 @@ def test_a_box_filled_with_frozen_fetches_still_answers_export_and_stop(
 ) -> None:
     warm = platform.start("diary")
     platform.wait(warm, "running")
-    with frozen_server() as port:
-        front = Endpoint(host="127.0.0.1", port=port)
+    with bad_source(trickle) as front:
         frozen = FakeBox(
             master, "box-9", roles=frozenset({Role.DEPOSITORY}), open=False, fixed=False, front=front
         )
@@ -269,7 +217,8 @@ def test_every_process_tells_how_it_goes(platform: RunningPlatform) -> None:
 def test_the_notebook_opens_with_the_persons_home(
     platform: RunningPlatform, containers: docker.DockerClient
 ) -> None:
-    platform.verb("samples", "publish", "notebook", limit_s=900)
+    every = {**platform.environment, "OPENRAAS_SAMPLES_DIR": str(SAMPLES)}
+    replace(platform, environment=every).verb("samples", "publish", "notebook", limit_s=900)
     deployment = platform.start("notebook")
     instance = platform.wait(deployment, "running", limit_s=180)["id"]
     status, body = page(platform, deployment, "/lab")
@@ -277,15 +226,3 @@ def test_the_notebook_opens_with_the_persons_home(
     inside = containers.containers.list(filters={"label": f"openraas.instance={instance}"})[0]
     assert inside.exec_run(["/bin/sh", "-c", "touch ~/kept && stat -c %m ~"]).exit_code == 0
     platform.stop(deployment)
-
-
-def test_a_second_start_in_the_same_place_is_refused(platform: RunningPlatform) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "common", "up"],
-        env=platform.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )  # type: ignore[index, misc]
-    assert done.returncode == 1
-    assert "runs already" in done.stderr

@@ -53,21 +53,22 @@ def test_what_one_process_made_others_see_change_and_remove(lab_id: str, directo
     box = f"{lab_id}-1"
     said = lab(
         "up", "--boxes", "1", "--roles", "depository", "--uplink", "50mbit", "--own-master",
-        "--lab", lab_id, "--state-dir", str(directory), "--", "--lent", "1GB",
+        "--lab", lab_id, "--state-dir", str(directory), "--json", "--", "--lent", "1GB",
     )  # fmt: skip
-    assert f"Lab {lab_id} is up" in said
+    made = json.loads(said)
+    assert (made["lab"], [row["name"] for row in made["boxes"]]) == (lab_id, ["master", box])
     assert lab_id in json.loads(lab("list", "--json"))
     row = status(lab_id)[box]
     assert (row["state"], row["roles"], row["uplink_bps"]) == ("up", ["depository"], 50_000_000)
     assert row["downlink_bps"] == 50_000_000
     assert lab("exec", "--lab", lab_id, box, "hostname").strip() == box
 
-    lab("cut", box, "--lab", lab_id)
+    assert json.loads(lab("cut", box, "--json"))["state"] == "cut"  # only this lab has a box of that name
     assert status(lab_id)[box]["state"] == "cut"
-    lab("kill", box, "--lab", lab_id)
+    lab("kill", box)
     assert status(lab_id)[box]["state"] == "killed"
     assert "does not run" in lab("exec", "--lab", lab_id, box, "hostname", code=1)
-    lab("heal", box, "--lab", lab_id)
+    assert json.loads(lab("heal", box, "--lab", lab_id, "--json"))["state"] == "up"
     assert status(lab_id)[box]["state"] == "up"
     assert "no box nobody" in lab("kill", "nobody", "--lab", lab_id, code=2)
 
@@ -75,7 +76,7 @@ def test_what_one_process_made_others_see_change_and_remove(lab_id: str, directo
     lab("heal", "master", "--lab", lab_id)
     wait_until(lambda: box in Master(Lab.open(lab_id).state).online(), UP_S, "the box at a healed master")
 
-    lab("down", "--lab", lab_id)
+    assert json.loads(lab("down", "--lab", lab_id, "--json")) == {"removed": [lab_id]}
     assert remains.of(lab_id, directory) == []
     assert not directory.exists()
     assert lab_id not in json.loads(lab("list", "--json"))

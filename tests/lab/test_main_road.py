@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from common.names import layers_key
+from common.oci.chunks import CHUNK_BYTES
 from tests.lab import applications
 from tests.lab.portal import Portal, box_dir, mounts_on, on_node, processes_on
 from tests.support import oci_image
@@ -21,7 +23,9 @@ from workers.lab.fleet import Lab
 pytestmark = [pytest.mark.lab, pytest.mark.engine]
 
 GONE_S = 30.0
-VOUCHED_S = 60.0
+SHARED_S = 60.0
+# So large that a depository which answers seconds after the other still comes in time for its share.
+FRESH_LAYERS = 6
 
 
 @pytest.fixture
@@ -32,25 +36,32 @@ def site(portal: Portal) -> Iterator[tuple[str, dict[str, Any]]]:
     portal.stop(deployment)
 
 
-def vouched_for(portal: Portal, repository: str) -> bool:
-    """Whether two boxes agree on every blob's chunks: until then a blob comes from one source at a time."""
+def is_shared(lab: Lab, portal: Portal, repository: str) -> bool:
+    """Whether the next placement names both depositories for every blob, each for parts of it.
+
+    For that the fleet must know of both that they hold it, and two boxes must agree on its chunks: until then a blob
+    comes from one source at a time.
+    """
     with closing(sqlite3.connect(portal.state_dir / "openraas.db")) as database:
         named = "SELECT blobs FROM images JOIN tags USING (digest) WHERE repository = ?"
         blobs = json.loads(database.execute(named, (repository,)).fetchone()[0])
         confirmed = database.execute(
             "SELECT digest FROM blob_chunks WHERE confirmed_by IS NOT NULL"
         ).fetchall()
-    return {blob["digest"] for blob in blobs} <= {digest for (digest,) in confirmed}
+    digests = {blob["digest"] for blob in blobs}
+    with closing(portal.redis()) as client:
+        held = [client.smembers(layers_key(box.name)) for box in lab.state.boxes[2:]]
+    return digests <= {digest for (digest,) in confirmed} and all(digests <= layers for layers in held)
 
 
 @pytest.fixture
 def fresh(lab: Lab, portal: Portal, scratch: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """A running deployment of an image that no compute box has ever had, and its instance."""
     layout = scratch / "fresh"
-    oci_image.web_image(layout)
+    oci_image.web_image(layout, layers=FRESH_LAYERS)
     for box in lab.state.boxes[2:]:
         applications.push(portal, layout, box, "lab/fresh:1", scratch)
-    wait_until(lambda: vouched_for(portal, "lab/fresh"), VOUCHED_S, "the confirmation of the chunk lists")
+    wait_until(lambda: is_shared(lab, portal, "lab/fresh"), SHARED_S, "two depositories for every blob")
     service = {**applications.SITE["services"]["web"], "image": "lab/fresh:1"}
     applications.publish(portal, {**applications.SITE, "name": "lab-fresh", "services": {"web": service}})
     deployment = portal.start("lab-fresh")
@@ -74,9 +85,9 @@ def test_a_request_ends_in_the_bytes_of_a_file_that_came_from_another_box(
     # The compute box may hold a layer of another test's image; then it is named as well, but sends nothing.
     assert set(depositories) <= set(instance["depositories"])
     fetched = [row for row in instance["timeline"] if row["step"] == "fetch"][-1]
-    # Both links carried a share of what nobody can compress.
+    # Both links carried ranges of what nobody can compress; how many each, is a matter of speed.
     assert sorted(fetched["sources"]) == sorted(depositories)
-    assert min(fetched["sources"].values()) > 2_000_000
+    assert min(fetched["sources"].values()) > CHUNK_BYTES / 2
     assert sum(fetched["sources"].values()) == pytest.approx(fetched["size_bytes"], rel=0.01)
 
 

@@ -110,7 +110,6 @@ def make_box(config: BoxConfig, server: RedisServer) -> TestBox:
     reports = KeptReports()
     context = BoxContext(
         config=config,
-        identity=identity,
         paths=paths,
         table=table,
         redis=client,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
-import os
+import re
 import secrets
 import shutil
-import signal
 import subprocess
 import tarfile
 import tempfile
@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import docker
 import docker.errors
+import psutil
 import pytest
 
 from common.unix_http import answers
@@ -26,6 +28,8 @@ from tests.support.redis import wait_until
 START_LIMIT_S = 60.0
 # Long paths do not fit into socket addresses, so not under pytest's own directory.
 ROOT = Path(tempfile.gettempdir())
+# Of this project's networks, and of those that got no name from us.
+_BRIDGE = re.compile(rb"\b(?:orst[0-9a-f]{1,2}|(?:ors|br-)[0-9a-f]{12})\b")
 
 
 @dataclass(frozen=True)
@@ -42,18 +46,20 @@ def run_engine(namespace: str | None = None) -> Iterator[EngineServer]:
     """Start dockerd. In this machine's own network it leaves the packet filter alone: others use it too."""
     if shutil.which("dockerd") is None:
         pytest.skip("dockerd is not installed")
+    _sweep()
     directory = Path(tempfile.mkdtemp(prefix="orsdocker-", dir=ROOT))
     socket = directory / "d.sock"
     command = ["dockerd", "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec",
                "--pidfile", f"{directory}/pid", "-H", f"unix://{socket}",
                "--userland-proxy=false", "--shutdown-timeout", "3"]  # fmt: skip
-    bridge = None
     if namespace is None:
         bridge = _make_bridge()
+        (directory / "bridge").write_text(bridge)
         command += ["--iptables=false", "--ip6tables=false", "--bridge", bridge]
     else:
         command = ["nsenter", f"--net=/run/netns/{namespace}", *command, "--bridge", "none"]
     log = (directory / "log").open("wb")
+    lock = _lock(directory)
     # Ends with the test run, however that ends.
     process = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *command], stdout=log, stderr=log)
     try:
@@ -64,14 +70,43 @@ def run_engine(namespace: str | None = None) -> Iterator[EngineServer]:
             pytest.skip(f"dockerd does not start here: {(directory / 'log').read_text()[-500:]}")
         yield EngineServer(f"unix://{socket}", socket, namespace)
     finally:
-        _empty(f"unix://{socket}")
+        if process.poll() is None:
+            _empty(f"unix://{socket}")
         process.terminate()
         process.wait(30)
         log.close()
-        _unmount_below(directory)
-        shutil.rmtree(directory, ignore_errors=True)
-        if bridge is not None:
-            subprocess.run(["ip", "link", "delete", bridge], capture_output=True, check=False)
+        _clear(directory)
+        lock.close()
+
+
+def _lock(directory: Path) -> IO[bytes]:
+    """A lock that says that the engine of this directory belongs to a test run that lives."""
+    file = (directory / "lock").open("wb")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def _sweep() -> None:
+    """Remove what engines left whose test run was killed."""
+    for lock in ROOT.glob("orsdocker-*/lock"):
+        with suppress(OSError), lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _clear(lock.parent)
+
+
+def _clear(directory: Path) -> None:
+    """Remove what an engine leaves that did not end by itself, by its own records: nothing of another's."""
+    _end_programs_of(directory)
+    for records in (directory / "data/network/files/local-kv.db", directory / "bridge"):
+        with suppress(FileNotFoundError):
+            for name in set(_BRIDGE.findall(records.read_bytes())):
+                _delete_link(name.decode())
+    _unmount_below(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _delete_link(name: str) -> None:
+    subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)
 
 
 def _make_bridge() -> str:
@@ -124,11 +159,16 @@ def _empty(url: str) -> None:
 
 
 def _end_programs_of(directory: Path) -> None:
-    """Podman leaves the watcher of a container that could not start; its command line names our directory."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"{directory}/".encode() in (entry / "cmdline").read_bytes():
-                os.kill(int(entry.name), signal.SIGKILL)
+    """End what an engine left: programs whose command lines name our directory, with all that they started.
+
+    Podman leaves the watcher of a container that could not start; a dockerd that is killed leaves containerd and
+    every container.
+    """
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(f"{directory}/" in word for word in process.cmdline()):
+                for inner in [*process.children(recursive=True), process]:
+                    inner.kill()
 
 
 def _unmount_below(directory: Path) -> None:

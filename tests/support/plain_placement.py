@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from common.images import UNPACKED_FACTOR
 from common.words import Role
 from master.scheduling.facts import BoxFacts
 from master.scheduling.fleet import Fleet, amounts_of
-from master.scheduling.request import UNPACKED_FACTOR, FilesetNeed, Place, PlacementRequest, Variant
+from master.scheduling.request import FilesetNeed, Place, PlacementRequest, Variant
 
 MOST_SOURCES = 16
 
@@ -102,6 +103,12 @@ def missing_bytes(variant: Variant, box: PlainBox) -> int:
     return sum(layer.size_bytes for layer in variant.layers if layer.digest not in box.layers)
 
 
+def room_beside(request: PlacementRequest, variant: Variant, box: PlainBox) -> bool:
+    """Whether the instance, its layers and its new filesets have room on the box together."""
+    needed = request.resources.disk_bytes + missing_bytes(variant, box) * (1 + UNPACKED_FACTOR)
+    return needed + sum(need.room_bytes for need in request.filesets if need.is_new) <= box.free[2] + 1e-9
+
+
 def is_eligible(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> bool:
     """Every rule, one after the other."""
     facts = box.facts
@@ -123,8 +130,10 @@ def is_eligible(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> 
     for layer in variant.layers:
         if layer.digest not in box.layers and not world.sources(layer.digest):
             return False
-    if any(not world.filestores(need) for need in request.filesets):
-        return False
+    for need in request.filesets:
+        stores = world.filestores(need)
+        if not stores or (stores == [box] and need.is_new and not room_beside(request, variant, box)):
+            return False
     needs = list(amounts_of(request.resources))
     needs[2] += missing_bytes(variant, box) * (1 + UNPACKED_FACTOR)
     return all(need <= free + 1e-9 for need, free in zip(needs, box.free, strict=True))
@@ -138,14 +147,15 @@ def start_s(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> floa
     missing = missing_bytes(variant, box)
     if missing:
         total = sum(layer.size_bytes for layer in variant.layers)
-        pace = wait = 0.0
+        pace = 0.0
+        waits: list[float] = []
         for layer in variant.layers:
             sources = world.sources(layer.digest)
             rate = sum(source.rate for source in sources)
             if sources:
                 pace += layer.size_bytes / total / rate
-                wait += layer.size_bytes / total * sum(source.outbound for source in sources) / rate
-        fetch = max((missing + box.inbound) / box.rate, missing * pace + wait)
+                waits += [source.outbound / source.rate for source in sources]
+        fetch = max((missing + box.inbound) / box.rate, missing * pace + min(waits, default=0.0))
     files = 0.0
     if request.filesets:
         longest = 0.0

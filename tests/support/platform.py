@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,15 @@ from typing import Any
 import httpx
 
 from common.needs import is_free
+from master.up.samples import QUICK
+from tests.support.debian import give_base_image
 from tests.support.engine import run_engine
 from tests.support.redis import free_port
 
-START_LIMIT_S = 180.0
+START_LIMIT_S = 400.0
 STOP_LIMIT_S = 120.0
 STEP_S = 0.01
+SAMPLES = Path(__file__).parents[2] / "compose" / "applications"
 OVER = ("failed", "stopped", "lost")
 
 
@@ -74,6 +78,13 @@ class RunningPlatform:
         return self.wait(deployment, "stopped")
 
 
+def quick_samples(folder: Path) -> Path:
+    """A folder with the samples that are soon built."""
+    for name in QUICK:
+        shutil.copytree(SAMPLES / name, folder / name)
+    return folder
+
+
 def metrics_ports() -> tuple[int, int]:
     """A free port for a box's metrics, and one whose two next ones are free for the master's."""
     while not all(is_free("127.0.0.1", (first := free_port()) + offset) for offset in (1, 2)):
@@ -90,6 +101,8 @@ def running_platform(
     The container engine is a private one: nobody else's is touched. A box that does not compute needs none.
     """
     with run_engine() if with_engine else nullcontext() as engine:
+        if engine is not None and "--demo" in arguments:
+            give_base_image(engine.url)
         yield from _running(directory, engine.url if engine else "", arguments, box, settings)
 
 

@@ -19,7 +19,7 @@ def digest_of(data: bytes) -> str:
 
 def platform_image(architecture: str, *layers: bytes, layer_type: str = LAYER) -> PlatformImage:
     """An image whose config says no more than its architecture."""
-    config = f"config {architecture}".encode()
+    config = json.dumps({"architecture": architecture}).encode()
     parts = [(config, "application/vnd.oci.image.config.v1+json"), *((layer, layer_type) for layer in layers)]
     named = [BlobRef(digest=digest_of(data), size_bytes=len(data), media_type=kind) for data, kind in parts]
     descriptors = [_descriptor(item) for item in named]
@@ -36,6 +36,7 @@ def platform_image(architecture: str, *layers: bytes, layer_type: str = LAYER) -
         media_type=OCI_MANIFEST,
         manifest=text,
         blobs=[own, *named],
+        config=config.decode(),
         architecture=architecture,
     )
 

@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import pytest
 
 from common.oci.digest import digest_of
 from common.oci.manifests import OCI_INDEX
+from tests.support.certificates import CertificateAuthority
 from tests.support.depository import MANIFEST_TYPE, PASSWORD, USER, Image
 from tests.support.redis import wait_until
 
@@ -72,8 +74,8 @@ def index_of(*images: tuple[Image, str]) -> bytes:
 
 
 @contextmanager
-def run_docker_registry(directory: Path) -> Iterator[Upstream]:
-    """CNCF distribution as Debian has it, with basic authentication."""
+def run_docker_registry(directory: Path, authority: CertificateAuthority | None = None) -> Iterator[Upstream]:
+    """CNCF distribution as Debian has it, with basic authentication; by TLS if it has an authority."""
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("the Debian package docker-registry is not installed")
@@ -82,19 +84,28 @@ def run_docker_registry(directory: Path) -> Iterator[Upstream]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{free.getsockname()[1]}"
+    http: dict[str, object] = {"addr": host}
+    trusted: ssl.SSLContext | bool = True
+    if authority is not None:
+        certificate, key = authority.sign("127.0.0.1")
+        (directory / "tls.crt").write_bytes(certificate)
+        (directory / "tls.key").write_bytes(key)
+        http["tls"] = {"certificate": str(directory / "tls.crt"), "key": str(directory / "tls.key")}
+        trusted = ssl.create_default_context(cadata=authority.certificate.decode())
     (directory / "config.yml").write_text(
         json.dumps({
             "version": 0.1,
             "log": {"level": "error", "accesslog": {"disabled": True}},
             "storage": {"filesystem": {"rootdirectory": str(directory / "data")}},
-            "http": {"addr": host},
+            "http": http,
             "auth": {"htpasswd": {"realm": "elsewhere", "path": str(directory / "htpasswd")}},
         })
     )  # fmt: skip
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen([program, "serve", str(directory / "config.yml")], stdout=log, stderr=log)
     try:
-        with httpx.Client(base_url=f"http://{host}", auth=(USER, PASSWORD), timeout=20) as client:
+        url = f"{'http' if authority is None else 'https'}://{host}"
+        with httpx.Client(base_url=url, auth=(USER, PASSWORD), timeout=20, verify=trusted) as client:
             wait_until(lambda: _answers(client), what="docker-registry")
             yield Upstream(host, client)
     finally:

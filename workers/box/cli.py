@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from common.addresses import MasterAddress
 from common.cli import json_option, load_command, print_json
 from common.errors import BadInput, Conflict
 from common.words import BoxKind, Role
@@ -140,7 +141,7 @@ def join(
     needs.require(required(config))
     if token == "-":  # noqa: S105
         token = sys.stdin.readline()
-    identity = join_master(Master.parse(master), token, config, again=again)
+    identity = join_master(Master(MasterAddress.parse(master, field="MASTER")), token, config, again=again)
     name = identity.answer.box
     if as_json:
         print_json({"box": name, "master": identity.answer.master.url, "state_dir": state_dir})
@@ -156,7 +157,11 @@ def _read(file: Path | None) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text())
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{file} is not TOML: {error}.", field="--config") from error
+        raise BadInput(
+            f"{file} is not TOML: {error}.",
+            field="--config",
+            remedy='Correct it: text stands in quotes, as in address = "192.0.2.11".',
+        ) from error
 
 
 @box.command()

@@ -19,6 +19,10 @@ from workers.box.owner import Hours, OwnerRules
 CONFIG_FILE = "box.toml"
 IDENTITY_FILE = "identity.json"
 
+# Front and nginx do little, and browsers, other boxes and the engine wait for them while the engine unpacks with all
+# cores: they go before what was started with the same priority.
+NICENESS = -5
+
 
 class BoxConfig(Frozen):
     """Options of `openraas box join`, kept in `box.toml` under the box's state directory."""

@@ -6,6 +6,7 @@ port for the container engine's pulls.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from http.server import ThreadingHTTPServer
@@ -16,14 +17,17 @@ from common import logs
 from common.errors import Unavailable
 from common.signing import Verifier
 from common.words import Role
-from workers.box.config import BoxConfig, BoxPaths, Identity
+from workers.box.config import NICENESS, BoxConfig, BoxPaths, Identity
 from workers.box.front import Route, make_server
 from workers.box.table import Table
+
+log = logs.get_logger(__name__)
 
 # A route is one module with a class, built from (config, paths, table, verifier), and the role that it is of;
 # layers are served by every box, for whoever has fetched some is their depository.
 Routes = tuple[tuple[str, Role | None], ...]
 PUBLIC_ROUTES: Routes = (
+    ("workers.box.readiness:Readiness", None),
     ("workers.depository.registry:Registry", None),
     ("workers.depository.arriving:ArrivingRoute", None),
     ("workers.filestore.content:Content", Role.FILESTORE),
@@ -81,10 +85,19 @@ class Front:
             server.server_close()
 
 
+def go_first() -> None:
+    """Take the priority, where this user may; elsewhere layers come slower while the engine unpacks, no more."""
+    try:
+        os.nice(NICENESS)
+    except OSError as error:
+        log.info("the box's front runs with ordinary priority", error=error.strerror)
+
+
 def run(state_dir: Path) -> None:
     """Serve until SIGTERM."""
     config, identity = BoxConfig.load(state_dir), Identity.load(state_dir)
     logs.configure(config.log_level, json_lines=config.log_format == "json", box=config.box)
+    go_first()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -21,55 +20,33 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
+from common.addresses import MasterAddress
 from common.errors import BadInput, Conflict, OpenRaaSError, Unauthorized, Unavailable
 from common.files import write_atomically, write_secret
 from common.join import JoinAnswer, JoinRequest, JoinToken
-from common.redis_client import is_loopback
 from common.signing import SealKey
 from workers.box.config import CONFIG_FILE, IDENTITY_FILE, BoxConfig, BoxPaths, Identity
 
 JOIN_PATH = "/api/v1/boxes/join"
 AUTHORITY_PATH = "/ca.crt"
 TIMEOUT_S = 20.0
-DEFAULT_PORT = 8080
 _MAX_ANSWER = 1 << 20
 
 
 @dataclass(frozen=True)
 class Master:
-    """The master's web address."""
+    """The master that a box joins, by its portal."""
 
-    host: str
-    port: int
-    tls: bool
-
-    @classmethod
-    def parse(cls, text: str) -> Master:
-        """`https://host:port`, `host:port` or `host`. Only loopback may go without TLS; raises BadInput."""
-        parts = urlsplit(text if "://" in text else f"//{text}")
-        try:
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
-        if not host or parts.scheme not in ("", "http", "https") or parts.path not in ("", "/"):
-            raise BadInput(
-                f"{text!r} is not the address of a master.", field="MASTER", remedy="Write https://HOST:PORT."
-            )
-        tls = parts.scheme == "https" or (parts.scheme == "" and not is_loopback(host))
-        if not tls and not is_loopback(host):
-            raise BadInput(
-                f"A master at {host} is only reached with TLS.", field="MASTER", remedy="Write https://…"
-            )
-        return cls(host, port or DEFAULT_PORT, tls)
+    address: MasterAddress
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, *, context: ssl.SSLContext | None = None
     ) -> tuple[int, bytes]:
         """Status and body of the answer; raises Unavailable if there is none."""
         connection = (
-            HTTPSConnection(self.host, self.port, timeout=TIMEOUT_S, context=context)
-            if self.tls
-            else HTTPConnection(self.host, self.port, timeout=TIMEOUT_S)
+            HTTPSConnection(self.address.host, self.address.port, timeout=TIMEOUT_S, context=context)
+            if self.address.tls
+            else HTTPConnection(self.address.host, self.address.port, timeout=TIMEOUT_S)
         )
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
@@ -77,7 +54,7 @@ class Master:
             return answer.status, answer.read(_MAX_ANSWER)
         except (OSError, HTTPException) as error:
             raise Unavailable(
-                f"The master at {self.host}:{self.port} does not answer: {error}.",
+                f"The master at {self.address.url} does not answer: {error}.",
                 remedy="See that it runs (openraas status there) and that the address is right.",
             ) from error
         finally:
@@ -129,7 +106,7 @@ def _request(
 
 def _trust(master: Master, token: JoinToken) -> ssl.SSLContext | None:
     """A context that trusts the token's CA alone; raises Unauthorized if the master has another one."""
-    if not master.tls:
+    if not master.address.tls:
         return None
     # Nothing is believed here but a certificate whose hash is in the token, which came by another road.
     blind = ssl.create_default_context()
@@ -137,7 +114,7 @@ def _trust(master: Master, token: JoinToken) -> ssl.SSLContext | None:
     status, body = master.ask("GET", AUTHORITY_PATH, context=blind)
     if status != 200 or _fingerprint(body) != token.fingerprint:
         raise Unauthorized(
-            f"{master.host}:{master.port} is not the master that made this token.",
+            f"{master.address.url} is not the master that made this token.",
             remedy="Check the address; nothing was sent to it.",
         )
     return ssl.create_default_context(cadata=body.decode())

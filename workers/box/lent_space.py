@@ -6,6 +6,8 @@ while neither master nor Redis answers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from common.logs import get_logger
 from common.status import DiskUse
 from workers.box import capacity
@@ -46,6 +48,13 @@ class LentSpace:
         """What a part takes now."""
         if self._part(part) != size_bytes:
             self._table.write("INSERT OR REPLACE INTO lent_space VALUES (?, ?)", (part, size_bytes))
+
+    def measure(self, part: str, measured: Callable[[], int]) -> int:
+        """Note what `measured` finds; nobody writes to the box's table meanwhile, so that nothing is missed."""
+        with self._table.transaction():
+            size_bytes = measured()
+            self.note(part, size_bytes)
+        return size_bytes
 
     def use(self, blobs_bytes: int) -> DiskUse:
         """How the space is used now."""

@@ -11,7 +11,7 @@ from common.signing import SealKey, Verifier
 from common.status import EngineFacts, FilesetHolding
 from common.wishes import Wish
 from common.words import Resources, Role
-from workers.box.config import BoxConfig, BoxPaths, Identity
+from workers.box.config import BoxConfig, BoxPaths
 from workers.box.jobs import Jobs
 from workers.box.reporter import Reporter
 from workers.box.table import Table
@@ -23,7 +23,6 @@ class BoxContext:
     """What every role gets."""
 
     config: BoxConfig
-    identity: Identity
     paths: BoxPaths
     table: Table
     redis: redis.Redis

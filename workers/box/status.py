@@ -1,7 +1,8 @@
 """The heartbeat: the box's status record with a time to live, and the set of layers that it holds.
 
 Both are written anew in full when the box's worker starts and when `fleet:epoch` changes (Redis was wiped);
-in between, the set of layers is kept up by what came and went.
+in between, the set of layers is kept up by what came and went. What came is told at once and not with the next
+regular beat: the next placement can then name this box.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from common.status import BoxStatus, DiskUse
 from common.words import Endpoint, Resources, Role
 from workers.box import capacity
 from workers.box.owner import Switch
+from workers.box.pulse import Pulse
 from workers.box.role import BoxContext, RoleFacts, RoleWorker
 from workers.depository.holdings import Timer
 
 log = get_logger(__name__)
 
 TIMERS_EVERY_S = 60.0
+# How soon it is noticed that a layer came or went.
+LOOK_S = 0.25
 
 
 class Layers(Protocol):
@@ -46,10 +50,13 @@ class Layers(Protocol):
 class Heartbeat:
     """Writes the status of one box."""
 
-    def __init__(self, context: BoxContext, roles: Iterable[RoleWorker], layers: Layers) -> None:
+    def __init__(
+        self, context: BoxContext, roles: Iterable[RoleWorker], layers: Layers, pulse: Pulse
+    ) -> None:
         self._context = context
         self._roles = list(roles)
         self._layers = layers
+        self._pulse = pulse
         self._capacity = capacity.detect(context.config)
         self._epoch = token_hex(8)
         self._sequence = 0
@@ -72,42 +79,54 @@ class Heartbeat:
         while True:
             try:
                 self.beat()
+                self._pulse.beat()
             except redis.RedisError as error:
                 log.warning("status not sent", error=str(error))
                 self._redis_epoch = None  # whether the last writes arrived is unknown: send all again
+                self._pulse.beat(f"Redis does not answer ({type(error).__name__}).")
             except Exception:
                 # A box without a heartbeat is lost for the master: go on, and say what went wrong.
                 log.exception("status not made")
-            if self._stop.wait(self._context.config.status_every_s):
+            if not self._pause():
                 return
 
+    def _pause(self) -> bool:
+        """Until the next beat is due, or there is news of layers; False when it was the last one."""
+        due_at = time.monotonic() + self._context.config.status_every_s
+        while (left_s := due_at - time.monotonic()) > 0:
+            if self._stop.wait(min(LOOK_S, left_s)):
+                return False
+            # While Redis is away nothing is sooner than the next regular beat.
+            if self._redis_epoch is not None and self._layers.sequence() != self._layers_sequence:
+                return True
+        return not self._stop.is_set()
+
     def beat(self) -> None:
-        """Write the layers that changed, then the record. Raises redis.RedisError."""
+        """Write the layers that changed and the record, both or nothing. Raises redis.RedisError."""
         client, config = self._context.redis, self._context.config
         epoch = str(client.get(EPOCH) or "")
-        self._sync_layers(everything=epoch != self._redis_epoch)
-        self._redis_epoch = epoch
-        self._send_timers()
-        record = self.record(epoch)
-        client.set(status_key(config.box), record.model_dump_json(), ex=max(1, round(config.status_ttl_s)))
-        self._sequence += 1
-
-    def _sync_layers(self, *, everything: bool) -> None:
         # Read first: what comes while the set is written is then sent with the next beat.
-        sequence = self._layers.sequence()
-        if sequence == self._layers_sequence and not everything:
-            return
-        now, key = self._layers.digests(), layers_key(self._context.config.box)
-        came, went = (now, set()) if everything else (now - self._sent, self._sent - now)
-        pipe = self._context.redis.pipeline(transaction=True)
+        sequence, held = self._layers.sequence(), self._sent
+        pipe = client.pipeline(transaction=True)
+        if sequence != self._layers_sequence or epoch != self._redis_epoch:
+            held = self._layers.digests()
+            self._write_layers(pipe, held, everything=epoch != self._redis_epoch)
+        record = self.record(epoch, sequence)
+        pipe.set(status_key(config.box), record.model_dump_json(), ex=max(1, round(config.status_ttl_s)))
+        pipe.execute()
+        self._redis_epoch, self._sent, self._layers_sequence = epoch, held, sequence
+        self._sequence += 1
+        self._send_timers()
+
+    def _write_layers(self, pipe: redis.client.Pipeline, held: set[str], *, everything: bool) -> None:
+        key = layers_key(self._context.config.box)
+        came, went = (held, set()) if everything else (held - self._sent, self._sent - held)
         if everything:
             pipe.delete(key)
         if came:
             pipe.sadd(key, *came)
         if went:
             pipe.srem(key, *went)
-        pipe.execute()
-        self._sent, self._layers_sequence = now, sequence
 
     def _send_timers(self) -> None:
         """For people only, so once a minute is enough."""
@@ -122,8 +141,8 @@ class Heartbeat:
         pipe.execute()
         self._timers_at = time.monotonic()
 
-    def record(self, redis_epoch: str) -> BoxStatus:
-        """The box as it is now."""
+    def record(self, redis_epoch: str, layers_sequence: int) -> BoxStatus:
+        """The box as it is now; `layers_sequence` is that of the layers written with it."""
         config = self._context.config
         facts = [role.facts() for role in self._roles]
         load, temperature_c = capacity.load_per_core(), capacity.temperature_c()
@@ -153,7 +172,7 @@ class Heartbeat:
             paused=paused,
             disk=self._disk(facts),
             instances=sum(fact.instances for fact in facts),
-            layers_sequence=max(0, self._layers_sequence),
+            layers_sequence=layers_sequence,
             layer_timer_s=config.layer_timer_s,
             offers_layers=config.offer_layers or Role.DEPOSITORY in config.roles,
             filesets=[holding for fact in facts for holding in fact.filesets],

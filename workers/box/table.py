@@ -53,12 +53,18 @@ class Table:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Several statements that hold together; rolled back on any error."""
+        """Several statements that hold together; rolled back on any error. One within another is part of it."""
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
+        begin, undo, end = (
+            ("SAVEPOINT inner", ("ROLLBACK TO inner", "RELEASE inner"), "RELEASE inner")
+            if connection.in_transaction
+            else ("BEGIN IMMEDIATE", ("ROLLBACK",), "COMMIT")
+        )
+        connection.execute(begin)
         try:
             yield connection
         except BaseException:
-            connection.execute("ROLLBACK")
+            for statement in undo:
+                connection.execute(statement)
             raise
-        connection.execute("COMMIT")
+        connection.execute(end)

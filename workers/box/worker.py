@@ -58,7 +58,6 @@ def make_context(config: BoxConfig, identity: Identity) -> tuple[BoxContext, Cel
     verifier = Verifier(identity.answer.master_key)
     context = BoxContext(
         config=config,
-        identity=identity,
         paths=paths,
         table=table,
         redis=client,

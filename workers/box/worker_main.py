@@ -11,10 +11,12 @@ from common.metrics import serve_metrics
 from common.oci.store import ContentStore
 from common.words import Role
 from workers.box.config import BoxConfig, Identity
+from workers.box.pulse import Pulse
 from workers.box.role import BoxContext, RoleWorker
 from workers.box.status import Heartbeat
 from workers.box.worker import BoxWorker, load_role, make_context
 from workers.depository.holdings import Holdings
+from workers.depository.telling import Teller
 
 # Tasks only wake; two threads hand thousands of them a second to the lanes of `Jobs`.
 TASK_THREADS = 2
@@ -42,13 +44,16 @@ def run(state_dir: Path) -> None:
     context, app = make_context(config, identity)
     worker = BoxWorker(context, _load_roles(context))
     holdings = Holdings(context.table, ContentStore(context.paths.store))
-    heartbeat = Heartbeat(context, worker.roles.values(), holdings)
+    heartbeat = Heartbeat(context, worker.roles.values(), holdings, Pulse(context.table))
+    teller = Teller(context)
     worker.register(app)
     serve_metrics(config.metrics_port)
     worker.start()
     heartbeat.start()
+    teller.start()
     try:
         run_worker(app, concurrency=TASK_THREADS)
     finally:
+        teller.stop()
         heartbeat.stop()
         worker.stop()

@@ -10,13 +10,13 @@ from common.logs import get_logger
 from common.units import show_size
 from common.wishes import ComputeWish
 from workers.box.jobs import Lane
+from workers.box.room import Kind
 from workers.compute.ending import Ending
 from workers.compute.engine import ContainerFacts
 from workers.compute.errors import EngineError
-from workers.compute.instances import InstanceRow, Stage
+from workers.compute.instances import LIVE, InstanceRow, Stage
 from workers.compute.labels import LABEL_BOX, LABEL_GENERATION, LABEL_INSTANCE
 from workers.compute.tools import Tools
-from workers.compute.unpacked import UnpackedImages
 from workers.compute.watching import Watching
 from workers.depository.keeping import Keeper
 
@@ -29,14 +29,11 @@ DISK_EVERY_S = 30.0
 class Caretaking:
     """Finds what no wish names, renews keys, looks after the disk, keeps networks ready."""
 
-    def __init__(
-        self, tools: Tools, ending: Ending, watching: Watching, keeper: Keeper, unpacked: UnpackedImages
-    ) -> None:
+    def __init__(self, tools: Tools, ending: Ending, watching: Watching, keeper: Keeper) -> None:
         self._tools = tools
         self._ending = ending
         self._watching = watching
         self._keeper = keeper
-        self._unpacked = unpacked
         self._disk_at = 0.0
         self._held: set[str] = set()
 
@@ -102,10 +99,15 @@ class Caretaking:
 
     def _measure_disk(self) -> None:
         try:
-            self._keeper.keep(self._unpacked)
+            self._keeper.keep()
+            self._tools.room.keep_only(Kind.DISK, self._instances_in(*LIVE, Stage.ENDING))
+            self._tools.room.keep_only(Kind.LAUNCH, self._instances_in(Stage.PREPARING))
             self._enforce_limits()
         except EngineError as error:
             log.warning("disk not measured", error=str(error))
+
+    def _instances_in(self, *stages: Stage) -> Callable[[], list[str]]:
+        return lambda: [row.instance for row in self._tools.instances.held() if row.state in stages]
 
     def _enforce_limits(self) -> None:
         if self._tools.engine.limits_disk():

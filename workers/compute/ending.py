@@ -100,6 +100,7 @@ class Ending:
         self._tools.step(row, "unmount", since)
         self._tools.networks.detach(row)
         over = self._tools.instances.ended(row)
+        self._tools.room.release(row.instance)
         if over is not None:
             self.tell(over)
         return True

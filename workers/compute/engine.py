@@ -58,7 +58,6 @@ class ContainerFacts:
     exit_code: int | None = None
     out_of_memory: bool = False
     ended_at: float | None = None
-    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

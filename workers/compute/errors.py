@@ -15,6 +15,8 @@ class ComputeError(OpenRaaSError):
 class EngineError(ComputeError):
     """The container engine refused or failed."""
 
+    usual_remedy = "The log of the container engine on that box says more."
+
 
 class EngineUnavailable(Unavailable):
     """No container engine answers."""
@@ -30,12 +32,14 @@ class BadImage(EngineError):
     """The image is there, but no container can be made of it."""
 
     reason: Reason = "bad-image"
+    usual_remedy = "Correct the image and push it again, or the command in the manifest."
 
 
 class PullFailed(EngineError):
     """The engine could not get an image."""
 
     reason: Reason = "no-source"
+    usual_remedy = "See that the boxes with its layers are up (openraas box list), or push the image again."
 
 
 class PullCancelled(EngineError):
@@ -48,6 +52,8 @@ class NetworkTaken(EngineError):
 
 class NoNetwork(EngineError):
     """No addresses are left for another network or another container."""
+
+    usual_remedy = "Stop an instance there, or give the box a larger network_range."
 
 
 class FirewallError(ComputeError):

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.logs import get_logger
+from workers.box.config import BoxConfig
 from workers.compute.errors import FirewallError
 
 log = get_logger(__name__)
 
+# How the names of all bridges of all boxes start.
+BRIDGES = "ors"
 TIMEOUT_S = 20.0
 # How long to wait for another program that changes rules at this moment.
 LOCK_WAIT_S = "10"
@@ -51,9 +54,13 @@ class Bridge:
     private: bool = False
 
 
-def bridge_prefix(box: str) -> str:
-    """How the names of this box's bridges start: two boxes on one machine keep apart."""
-    return f"ors{hashlib.sha256(box.encode()).hexdigest()[:4]}"
+def bridge_prefix(config: BoxConfig) -> str:
+    """How the names of this box's bridges start: two boxes on one machine keep apart, whatever their names.
+
+    A name of an interface has 15 characters at most; six are left for the bridge's own mark.
+    """
+    state = f"{config.box} {config.state_dir.resolve()}"
+    return f"{BRIDGES}{hashlib.sha256(state.encode()).hexdigest()[:6]}"
 
 
 def resolvers(file: Path = Path("/etc/resolv.conf")) -> list[str]:
@@ -77,11 +84,11 @@ def resolvers(file: Path = Path("/etc/resolv.conf")) -> list[str]:
 
 
 class Rules:
-    """The rules of one box, as text for iptables-restore. Pure."""
+    """The rules of one box, as text for iptables-restore. Pure. `prefix` is that of its bridges."""
 
-    def __init__(self, box: str) -> None:
-        self.bridges = f"{bridge_prefix(box)}+"
-        suffix = bridge_prefix(box).removeprefix("ors")
+    def __init__(self, prefix: str) -> None:
+        self.bridges = f"{prefix}+"
+        suffix = prefix.removeprefix(BRIDGES)
         self.input = f"OPENRAAS-INPUT-{suffix}"
         self.forward = f"OPENRAAS-FORWARD-{suffix}"
         self.hooks = (
@@ -120,7 +127,7 @@ class Rules:
         lines = [f"{chain} {_RETURN_TRAFFIC}"]
         lines += [f"{chain} -i {bridge.name} -o {bridge.name} -j ACCEPT" for bridge in bridges]
         # Other deployments, of this box or another on this machine; and nobody outside opens a connection in.
-        lines += [f"{chain} -o ors+ -j DROP"]
+        lines += [f"{chain} -o {BRIDGES}+ -j DROP"]
         lines += [f"{chain} {rule}" for server in dns for rule in _dns(server)]
         lines += [f"{chain} -d {network} -j DROP" for network in NEVER]
         lines += [
@@ -140,8 +147,8 @@ def _dns(server: str) -> list[str]:
 class Firewall:
     """Sets and removes the rules of one box in the network namespace of this process."""
 
-    def __init__(self, box: str, *, gateway_resolves: bool) -> None:
-        self._rules = Rules(box)
+    def __init__(self, prefix: str, *, gateway_resolves: bool) -> None:
+        self._rules = Rules(prefix)
         self._gateway_resolves = gateway_resolves
         self._has_ipv6 = Path("/proc/net/if_inet6").exists()
 

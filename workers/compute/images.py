@@ -7,15 +7,19 @@ import time
 from dataclasses import dataclass, field
 
 from common.errors import OpenRaaSError
+from common.images import UNPACKED_FACTOR
 from common.logs import get_logger
+from common.oci.digest import hex_of
 from common.wishes import ComputeWish, ImageSource
 from workers.box.jobs import Lane
+from workers.box.room import Kind, Share
 from workers.compute.engine import Pull
-from workers.compute.errors import ComputeError, PullCancelled
+from workers.compute.errors import ComputeError, EngineError, PullCancelled
 from workers.compute.instances import InstanceRow
 from workers.compute.launch import image_reference
 from workers.compute.tools import Tools
 from workers.compute.unpacked import UnpackedImages
+from workers.depository.holdings import Holdings
 
 log = get_logger(__name__)
 
@@ -33,8 +37,9 @@ class _Fetch:
 class Images:
     """Which images the engine has, and those on their way."""
 
-    def __init__(self, tools: Tools, unpacked: UnpackedImages) -> None:
+    def __init__(self, tools: Tools, holdings: Holdings, unpacked: UnpackedImages) -> None:
         self._tools = tools
+        self._holdings = holdings
         self._unpacked = unpacked
         unpacked.on_removed = self.lost
         self._lock = threading.Lock()
@@ -45,20 +50,40 @@ class Images:
         """What the engine calls the image."""
         return image_reference(image, self._tools.context.config.loopback_port)
 
+    def shares(self, image: ImageSource) -> list[Share]:
+        """The room that the layers take which are missing here: as blobs, and unpacked in the engine."""
+        sizes = {blob.digest: blob.size_bytes for blob in image.blobs}
+        missing = self._holdings.missing(sizes)
+        if not missing or self._may_be_present(image):
+            return []
+        packed = [Share(hex_of(digest), sizes[digest], Kind.LAUNCH) for digest in missing]
+        unpacked_bytes = [(item.what, round(item.size_bytes * UNPACKED_FACTOR)) for item in packed]
+        return packed + [Share(f"unpacked-{what}", size, Kind.LAUNCH) for what, size in unpacked_bytes]
+
+    def _may_be_present(self, image: ImageSource) -> bool:
+        try:
+            return self._is_present(image)
+        except EngineError:
+            return False  # it has to be asked again before the launch; that failure is the one to tell
+
     def have(self, wish: ComputeWish, row: InstanceRow) -> bool:
         """Whether the image is there; if not, it is fetched and the instance woken. Raises EngineError."""
-        digest = wish.image.manifest
         self._unpacked.used(wish.image)
-        with self._lock:
-            if digest in self._present:
-                return True
-            under_way = self._under_way.get(digest)
-        if under_way is None and self._tools.engine.has_image(self.reference(wish.image)):
-            with self._lock:
-                self._present.add(digest)
+        if self._is_present(wish.image):
             return True
         self._join(wish.image, row)
         return False
+
+    def _is_present(self, image: ImageSource) -> bool:
+        with self._lock:
+            if image.manifest in self._present:
+                return True
+            under_way = self._under_way.get(image.manifest)
+        if under_way is not None or not self._tools.engine.has_image(self.reference(image)):
+            return False
+        with self._lock:
+            self._present.add(image.manifest)
+        return True
 
     def lost(self, digest: str) -> None:
         """The engine does not have it after all: somebody removed it."""
@@ -109,9 +134,21 @@ class Images:
                 self._tools.wake(row.instance)
         else:
             # The bytes count once, for whoever asked first.
-            for position, (row, since) in enumerate(self._finish(fetch, present=True)):
+            rows = self._finish(fetch, present=True)
+            for position, (row, since) in enumerate(rows):
                 self._tools.step(row, "fetch", since, transfer if position == 0 else None)
                 self._tools.wake(row.instance)
+            self._settle([row for row, _ in rows])
+
+    def _settle(self, rows: list[InstanceRow]) -> None:
+        """What the engine really takes counts from now on, and no more what was promised for it."""
+        try:
+            self._unpacked.measure({})
+        except EngineError as error:
+            log.warning("engine's images not measured", error=str(error))
+            return  # the promise stands until they are
+        for row in rows:
+            self._tools.room.release(row.instance, Kind.LAUNCH)
 
     def _tell(self, image: ImageSource) -> None:
         """Let the transfer know of boxes that have begun to fetch the same image."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from common.reports import Reason
 from common.units import show_size
 from common.words import Resources
+from workers.box.room import NoRoom
 from workers.box.table import Table
 
 _SCHEMA = """CREATE TABLE IF NOT EXISTS instances (
@@ -84,9 +86,18 @@ class Instances:
         return [row for row in self.all() if not row.state.is_over]
 
     def admit(
-        self, instance: str, generation: int, deployment: str, wanted: Resources, room: Resources
+        self,
+        instance: str,
+        generation: int,
+        deployment: str,
+        wanted: Resources,
+        room: Resources,
+        *,
+        take_disk: Callable[[], None] = lambda: None,
     ) -> InstanceRow:
         """Take an instance in if it fits beside what is held, else note that it failed with `no-room`.
+
+        `take_disk` is called last, within the transaction, and raises NoRoom if the disk has no place for it.
 
         The sum of what is held never exceeds `room`. A refusal stands, also when there is room later: the
         master gives this generation up and places another.
@@ -97,7 +108,7 @@ class Instances:
                 (Stage.STOPPED, Stage.FAILED, instance),
             ).fetchall()
             used = sum((Resources.model_validate_json(row["resources"]) for row in rows), Resources())
-            fits = (used + wanted).fits(room)
+            refusal = _refusal(used, wanted, room, take_disk)
             connection.execute(
                 "INSERT OR REPLACE INTO instances "
                 "(instance, generation, deployment, state, resources, changed_at, reason, message) "
@@ -106,11 +117,11 @@ class Instances:
                     instance,
                     generation,
                     deployment,
-                    Stage.PREPARING if fits else Stage.FAILED,
+                    Stage.FAILED if refusal else Stage.PREPARING,
                     wanted.model_dump_json(),
                     time.time(),
-                    None if fits else "no-room",
-                    None if fits else f"The box has no room for {_show(wanted)} beside what runs here.",
+                    "no-room" if refusal else None,
+                    refusal,
                 ),
             )
             row = connection.execute("SELECT * FROM instances WHERE instance = ?", (instance,)).fetchone()
@@ -204,6 +215,18 @@ class Instances:
         sql = f"UPDATE instances SET {sets} WHERE instance = ? AND generation = ? AND state IN ({marks})"  # noqa: S608
         changed = self._table.write(sql, (after, time.time(), *values, row.instance, row.generation, *before))
         return changed == 1
+
+
+def _refusal(
+    used: Resources, wanted: Resources, room: Resources, take_disk: Callable[[], None]
+) -> str | None:
+    if not (used + wanted).fits(room):
+        return f"The box has no room for {_show(wanted)} beside what runs here."
+    try:
+        take_disk()
+    except NoRoom as error:
+        return str(error)
+    return None
 
 
 def _show(wanted: Resources) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.wishes import ComputeWish, ImageSource, MountWish
 from common.words import Access, MountMode
+from workers.box.room import Kind, Share
 from workers.compute.engine import Bind, ContainerSpec
 from workers.compute.labels import LABEL_BOX, LABEL_DEPLOYMENT, LABEL_GENERATION, LABEL_INSTANCE
 from workers.compute.networks import Attachment
@@ -28,6 +29,11 @@ def image_reference(image: ImageSource, loopback_port: int) -> str:
 def registry(loopback_port: int) -> str:
     """Where the engine believes that its images come from."""
     return f"127.0.0.1:{loopback_port}"
+
+
+def disk_share(wish: ComputeWish) -> Share:
+    """The room that the container may fill with what it writes."""
+    return Share(f"disk-{wish.instance}", wish.service.resources.disk_bytes, Kind.DISK)
 
 
 def container_spec(

@@ -9,18 +9,17 @@ from collections.abc import Iterator
 
 from common.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
 from common.hangup import HangUp
+from common.output import DEFAULT_LINES, MOST_LINES
 from common.signing import Verifier
 from common.tickets import BadTicket, LogsTicket, TicketChecker
 from workers.box.config import BoxConfig, BoxPaths
 from workers.box.front import Exchange
 from workers.box.table import Table
 from workers.compute.instances import LIVE, Instances
-from workers.compute.log_files import last_lines, log_path
+from workers.compute.log_files import KEPT_FILES, last_lines, log_path
 from workers.compute.log_source import LiveOutput, open_output
 from workers.compute.sockets import usual_sockets
 
-DEFAULT_LINES = 1000
-MOST_LINES = 10_000
 HEADERS = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
 
 
@@ -82,7 +81,8 @@ class LogRoute:
                     f"Instance {ticket.instance} has no container yet.", remedy="Wait until it runs."
                 ) from error
             raise NotFound(
-                f"Nothing that instance {ticket.instance} printed was kept on this box."
+                f"Nothing that instance {ticket.instance} printed was kept on this box.",
+                remedy=f"The last {KEPT_FILES} starts are kept: start it again to see what it prints.",
             ) from error
         exchange.answer(http.client.OK, last_lines(kept, lines), headers=HEADERS)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from common.output import MOST_LINES
 from workers.compute.engine import Engine
 from workers.compute.log_files import keep, log_path
 
-KEPT_LINES = 10_000
 # How much of the output stands in the report of a failure.
 SHOWN_LINES = 5
 SHOWN_CHARACTERS = 600
@@ -26,7 +26,7 @@ class LogKeeper:
 
     def save(self, instance: str, generation: int, container: str) -> None:
         """Keep the last of the output; a container that is not there leaves what was kept before."""
-        output = self._engine.logs(container, lines=KEPT_LINES)
+        output = self._engine.logs(container, lines=MOST_LINES)
         path = log_path(self._directory, instance, generation)
         # An empty file says that it ran and printed nothing.
         if output or not path.exists():

@@ -163,8 +163,8 @@ class NetworkPool:
         """One more network in the pool. Not under the lock: whoever finds one ready does not wait."""
         with self._making:
             for subnet in self._free_subnets():
-                mark = secrets.token_hex(4)
-                bridge = f"{bridge_prefix(self._config.box)}{mark}"
+                mark = secrets.token_hex(3)
+                bridge = f"{bridge_prefix(self._config)}{mark}"
                 network = Network(f"openraas-{self._config.box}-{mark}", "", bridge, subnet)
                 spec = NetworkSpec(network.name, bridge, subnet, network.gateway, self._labels)
                 try:

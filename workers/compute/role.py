@@ -11,11 +11,12 @@ from workers.box import capacity
 from workers.box.jobs import Lane
 from workers.box.owner import Switch
 from workers.box.role import BoxContext, RoleFacts
+from workers.box.room import Room
 from workers.compute.caretaking import Caretaking
 from workers.compute.ending import Ending
 from workers.compute.engine import Engine
 from workers.compute.engines import find_engine
-from workers.compute.firewall import Firewall
+from workers.compute.firewall import Firewall, bridge_prefix
 from workers.compute.images import Images
 from workers.compute.instances import InstanceRow, Instances, Stage
 from workers.compute.labels import LABEL_BOX
@@ -71,7 +72,7 @@ class Compute:
 
     def _assemble(self, engine: Engine) -> None:
         context, config = self._context, self._context.config
-        firewall = Firewall(config.box, gateway_resolves=engine.gateway_resolves_names)
+        firewall = Firewall(bridge_prefix(config), gateway_resolves=engine.gateway_resolves_names)
         self._tools = Tools(
             context=context,
             engine=engine,
@@ -80,6 +81,7 @@ class Compute:
             mounter=self._mounter,
             layers=self._layers,
             logs=LogKeeper(context.paths.logs / "instances", engine),
+            room=Room(config, context.paths, context.table),
             outbox=Outbox(context.reporter),
             wake=self._wake,
         )
@@ -90,11 +92,12 @@ class Compute:
             self._keeper.space,
             registry=registry(config.loopback_port),
         )
-        images, mounting = Images(self._tools, unpacked), Mounting(self._tools)
+        images, mounting = Images(self._tools, self._holdings, unpacked), Mounting(self._tools)
         self._watching = Watching(config.box, engine, self._instances, self._wake)
         self._ending = Ending(self._tools, images, mounting)
         self._starting = Starting(self._tools, images, mounting, self._ending, capacity.detect(config))
-        self._caretaking = Caretaking(self._tools, self._ending, self._watching, self._keeper, unpacked)
+        self._keeper.know(unpacked)
+        self._caretaking = Caretaking(self._tools, self._ending, self._watching, self._keeper)
 
     def converge(self, wish: Wish) -> None:
         """Take one instance a step towards its wish, or report the fact again."""

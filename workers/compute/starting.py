@@ -21,7 +21,7 @@ from workers.compute.ending import Ending
 from workers.compute.errors import ComputeError, ImageMissing
 from workers.compute.images import Images
 from workers.compute.instances import InstanceRow, Stage
-from workers.compute.launch import container_spec
+from workers.compute.launch import container_spec, disk_share
 from workers.compute.mounting import Mounting
 from workers.compute.networks import Attachment
 from workers.compute.readiness import wait_until_ready
@@ -57,8 +57,15 @@ class Starting:
             self._tools.outbox.repeat(Running(subject=row.instance, generation=row.generation))
 
     def _admit(self, wish: ComputeWish) -> InstanceRow:
+        # The master decided by the last status: this box knows best what it has place for now.
+        shares = [*self._images.shares(wish.image), disk_share(wish)]
         row = self._tools.instances.admit(
-            wish.instance, wish.generation, wish.deployment, wish.service.resources, self._room
+            wish.instance,
+            wish.generation,
+            wish.deployment,
+            wish.service.resources,
+            self._room,
+            take_disk=lambda: self._tools.room.promise(wish.instance, shares),
         )
         if row.state is Stage.FAILED:
             self._ending.tell(row)

@@ -13,6 +13,7 @@ from common.reports import KeyMade, Lied, StepDone, StepName
 from common.wishes import ComputeWish, ImageSource, MountWish
 from common.words import Role
 from workers.box.role import BoxContext
+from workers.box.room import Room
 from workers.compute.engine import Engine
 from workers.compute.instances import InstanceRow, Instances
 from workers.compute.logs import LogKeeper
@@ -64,6 +65,7 @@ class Tools:
     mounter: Mounter
     layers: Layers
     logs: LogKeeper
+    room: Room
     outbox: Outbox
     wake: Callable[[str], None]
 

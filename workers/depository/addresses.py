@@ -6,12 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from common.words import is_digest
+from common.words import REPOSITORY, TAG, is_digest
 from workers.depository.errors import RegistryError
 
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"^{_PART}(?:/{_PART})*$")
-_TAG = re.compile(r"^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$")
+_REPOSITORY = re.compile(REPOSITORY)
+_TAG = re.compile(TAG)
 _UPLOAD = re.compile(r"^[0-9a-f]{32}$")
 
 Kind = Literal["base", "catalogue", "manifests", "blobs", "uploads", "tags", "referrers"]

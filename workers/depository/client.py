@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 from collections.abc import Callable
-from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from common.errors import Unavailable
+from common.transfers import Transfer
+from common.unix_http import UnixConnection
 from common.wishes import ImageSource
 from workers.box.config import BoxPaths
 from workers.depository.control import PREFIX
@@ -19,6 +21,7 @@ SOCKET = "layers.sock"
 # A question is answered within milliseconds, or within the time that it says it waits.
 ANSWER_S = 10.0
 POLL_S = 1.0
+_TRANSFERS = TypeAdapter(list[Transfer])
 
 
 class LayersClient:
@@ -58,6 +61,12 @@ class LayersClient:
         body = self._ask("GET", f"transfers/{manifest}?wait_s={wait_s}", answer_s=ANSWER_S + wait_s)
         return TransferFacts.model_validate_json(body)
 
+    def running(self, *, wait_s: float = 0.0) -> list[Transfer]:
+        """All transfers that run, waiting up to `wait_s` for one to begin."""
+        return _TRANSFERS.validate_json(
+            self._ask("GET", f"running?wait_s={wait_s}", answer_s=ANSWER_S + wait_s)
+        )
+
     def cancel(self, manifest: str, user: str = "") -> None:
         """`user` does not want the image any more."""
         self._ask("POST", f"cancel/{manifest}?user={user}")
@@ -67,7 +76,7 @@ class LayersClient:
         self._ask("POST", action, body.encode())
 
     def _ask(self, method: str, path: str, body: bytes = b"", *, answer_s: float = ANSWER_S) -> bytes:
-        connection = _UnixConnection(self._socket, timeout=answer_s)
+        connection = UnixConnection(self._socket, timeout_s=answer_s)
         try:
             connection.request(method, PREFIX + path, body=body)
             answer = connection.getresponse()
@@ -89,14 +98,3 @@ def _message(content: bytes, status: int) -> str:
         return str(json.loads(content)["message"])
     except (ValueError, KeyError, TypeError):
         return f"The box's front process answered {status}."
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, *, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))

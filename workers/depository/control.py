@@ -29,7 +29,7 @@ class WantedImage(BaseModel):
 
 
 class Control:
-    """plan, hold, cancel and how a transfer stands."""
+    """plan, hold, cancel, how a transfer stands, and all that run."""
 
     prefix = PREFIX
 
@@ -51,6 +51,10 @@ class Control:
             case "POST", "cancel":
                 self._fetcher.cancel(_digest(digest), exchange.query.get("user", ""))
                 exchange.answer(204)
+            case "GET", "running":
+                wait_s = _seconds(exchange.query.get("wait_s", "0"))
+                found = [item.model_dump(mode="json") for item in self._fetcher.running.look(wait_s)]
+                exchange.answer_json(200, found)
             case "GET", "transfers":
                 wait_s = _seconds(exchange.query.get("wait_s", "0"))
                 facts = self._fetcher.wait(_digest(digest), wait_s)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-from common.images import MANIFEST_LIMIT, BlobRef, DescribedImage, PlatformImage
-from common.oci.digest import digest_of
+from common.images import (
+    CONFIG_LIMIT,
+    MANIFEST_LIMIT,
+    BlobRef,
+    DescribedImage,
+    PlatformImage,
+    architecture_of,
+)
+from common.oci.digest import BadDigest, digest_of
 from common.oci.manifests import LIMIT_BYTES, BadManifest, Descriptor, Manifest, parse
 from common.oci.store import BlobUnknown
 from workers.depository.holdings import Holdings
-
-_CONFIG_LIMIT_BYTES = 8 * 2**20
 
 
 def describe(holdings: Holdings, data: bytes, manifest: Manifest, repository: str) -> DescribedImage:
@@ -24,7 +26,7 @@ def describe(holdings: Holdings, data: bytes, manifest: Manifest, repository: st
             f"A manifest under a tag may have {MANIFEST_LIMIT} bytes, this one has {len(data)}."
         )
     if not manifest.is_index:
-        return DescribedImage(**_platform(holdings, data, manifest, "").model_dump())
+        return DescribedImage(**platform_image(holdings, data, manifest, "").model_dump())
     own = BlobRef(digest=digest_of(data), size_bytes=len(data), media_type=manifest.media_type)
     return DescribedImage(
         digest=own.digest,
@@ -42,7 +44,7 @@ def _variants(holdings: Holdings, index: Manifest, repository: str) -> list[Plat
         if item.digest in variants or not (found := _whole(holdings, item, repository)):
             continue
         data, manifest = found
-        variants[item.digest] = _platform(holdings, data, manifest, item.architecture)
+        variants[item.digest] = platform_image(holdings, data, manifest, item.architecture)
     return list(variants.values())
 
 
@@ -58,27 +60,29 @@ def _whole(holdings: Holdings, item: Descriptor, repository: str) -> tuple[bytes
     return None if missing else (data, manifest)
 
 
-def _platform(holdings: Holdings, data: bytes, manifest: Manifest, architecture: str) -> PlatformImage:
+def platform_image(holdings: Holdings, data: bytes, manifest: Manifest, architecture: str) -> PlatformImage:
+    """The image of a manifest that is no index; `architecture` is what an index says of it, or empty."""
     own = BlobRef(digest=digest_of(data), size_bytes=len(data), media_type=manifest.media_type)
     named = [
         BlobRef(digest=item.digest, size_bytes=item.size_bytes, media_type=item.media_type)
         for item in manifest.references
     ]
+    config = "" if architecture else _config(holdings, manifest)
     return PlatformImage(
         digest=own.digest,
         media_type=manifest.media_type,
         manifest=data.decode(),
         blobs=[own, *named],
-        architecture=architecture or _architecture(holdings, manifest),
+        config=config,
+        architecture=architecture or architecture_of(config),
     )
 
 
-def _architecture(holdings: Holdings, manifest: Manifest) -> str:
-    """By the config; empty for an artifact that is no image, of which the master says so when it is deployed."""
+def _config(holdings: Holdings, manifest: Manifest) -> str:
+    """The config's text, from which the master reads the architecture; empty for an artifact that is no image."""
     if manifest.config is None:
         return ""
     try:
-        config: Any = json.loads(holdings.store.read(manifest.config.digest, _CONFIG_LIMIT_BYTES))
-        return str(config.get("architecture", ""))[:32]
-    except (ValueError, AttributeError, BlobUnknown):
+        return holdings.store.read(manifest.config.digest, CONFIG_LIMIT).decode()
+    except (BadDigest, BlobUnknown, UnicodeDecodeError):
         return ""

@@ -26,6 +26,8 @@ class RegistryError(OpenRaaSError):
 class TransferError(OpenRaaSError):
     """An image could not be fetched."""
 
+    usual_remedy = "See that the boxes with its layers are up (openraas box list), or push the image again."
+
 
 class NoSource(TransferError, Unavailable):
     """Every depository of the image was tried and none is left."""

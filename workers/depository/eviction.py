@@ -12,6 +12,11 @@ from dataclasses import dataclass, field
 
 from common.units import show_size
 
+# By so much later than its subject what refers to it counts as used.
+AFTER_S = 0.001
+# So deep may referrers refer to referrers; what is deeper, or in a circle, is cleaned up in any order.
+MOST_DEPTH = 4
+
 
 @dataclass(frozen=True)
 class Blob:
@@ -95,6 +100,19 @@ def _kept(blobs: list[Blob], images: list[Unpacked]) -> dict[str, int]:
         if keeper:
             kept[keeper] += size
     return dict(kept)
+
+
+def outlive(used_at: Mapping[str, float], kept_with: Mapping[str, Iterable[str]]) -> dict[str, float]:
+    """When each blob counts as used last; what is kept with another goes after that one, and never before.
+
+    `kept_with` gives the blobs that are kept as long as one is.
+    """
+    found = dict(used_at)
+    for _ in range(MOST_DEPTH):
+        for subject in kept_with.keys() & found.keys():
+            for blob in found.keys() & set(kept_with[subject]) - {subject}:
+                found[blob] = max(found[blob], found[subject] + AFTER_S)
+    return found
 
 
 def explain(decision: Plan, *, lent_bytes: int, wanted_bytes: int, filesets_bytes: int) -> str:

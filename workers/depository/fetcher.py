@@ -20,8 +20,9 @@ from workers.depository.facts import TransferFacts
 from workers.depository.holdings import Holdings
 from workers.depository.partial import Partial
 from workers.depository.plan import bits
-from workers.depository.pull import Job, Pull
+from workers.depository.pull import FIRST_LAYER, Job, Pull
 from workers.depository.ranges import BlobRanges
+from workers.depository.showing import Running
 from workers.depository.swarm import Swarm
 
 _SCHEMA = (
@@ -70,12 +71,21 @@ class Fetcher:
         )
         self._swarm.on_end = self._write_down
         self._lock = self._swarm.lock
+        self.running = Running(self._swarm, holdings)
         table.create(*_SCHEMA)
         for row in table.all("SELECT manifest, source FROM plans"):
             self._swarm.pulls[row["manifest"]] = Pull(ImageSource.model_validate_json(row["source"]))
 
     def plan(self, source: ImageSource, user: str = "") -> None:
-        """Let the engine pull this image; nothing is fetched before it asks. `user` may cancel it."""
+        """Let the engine pull this image; `user` may cancel it.
+
+        What every pull begins with is fetched at once, and with it all depositories are reached, so that layers come
+        as soon as the engine asks for the first one that it misses: which that is, only the engine knows.
+        """
+        pull = self._plan(source, user)
+        self._want(pull, source.blobs[:FIRST_LAYER])
+
+    def _plan(self, source: ImageSource, user: str) -> Pull:
         now = time.time()
         with self._table.transaction() as connection:
             connection.execute("DELETE FROM plans WHERE at < ?", (now - self._config.layer_timer_s,))
@@ -97,12 +107,11 @@ class Fetcher:
             running.users.add(user)
         self._holdings.link(running.repository, [blob.digest for blob in source.blobs])
         self._holdings.touch(blob.digest for blob in source.blobs)
+        return running
 
     def hold(self, source: ImageSource, user: str = "") -> None:
         """Start to fetch all that is missing of an image; `wait` tells how it goes."""
-        self.plan(source, user)
-        pull = self._find(source.manifest)
-        self._want(pull, source.blobs)
+        self._want(self._plan(source, user), source.blobs)
 
     def cancel(self, manifest: str, user: str = "") -> None:
         """`user` does not want the image any more; when nobody does, its transfer ends at once."""
@@ -142,10 +151,6 @@ class Fetcher:
             "INSERT OR REPLACE INTO transfers VALUES (?, ?, ?)",
             (pull.source.manifest, pull.facts().model_dump_json(), time.time()),
         )
-
-    def _find(self, manifest: str) -> Pull:
-        with self._lock:
-            return self._swarm.pulls[manifest]
 
     def planned(self, repository: str, digest: str) -> tuple[Pull, BlobSource]:
         """The plan of `repository` that has this blob; raises NotFound, so that nothing else is served."""
@@ -217,6 +222,7 @@ class Fetcher:
                 pull.jobs.update((job.digest, job) for job in jobs)
                 self._swarm.jobs.update((job.digest, job) for job in jobs if not job.is_over)
                 self._swarm.start(pull)
+                self._lock.notify_all()
         for job in jobs:
             self._commit_if_whole(job)
         return {job.digest: job for job in jobs}

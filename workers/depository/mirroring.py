@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ from common.oci.digest import BadDigest, digest_of
 from common.oci.manifests import Descriptor, Manifest, parse
 from common.oci.remote import parse_remote
 from common.reports import Failed, Mirrored, MirrorProgress, Report
-from common.units import show_size
 from common.wishes import MirrorWish
 from common.words import is_digest
 from workers.box.jobs import Lane
@@ -28,6 +28,7 @@ from workers.box.role import BoxContext
 from workers.depository.described import describe
 from workers.depository.errors import Cancelled, TransferError
 from workers.depository.holdings import Holdings
+from workers.depository.living import living
 from workers.depository.upload import PUSH_PIN_S
 
 if TYPE_CHECKING:
@@ -40,17 +41,22 @@ TRIES = 5
 PAUSE_S = 1.0
 # How often the master is told how far it is, and the wish is looked at.
 TELL_EVERY_S = 2.0
+# What is here already is pinned anew so often, long before its pin ends.
+PIN_AGAIN_S = PUSH_PIN_S / 2
 # What has ended is told again after this, until the wish is gone.
 REPEAT_S = 10.0
 
 
-class Mirroring:
-    """The MirrorWishes of one box. `make_room` gives how many of so many bytes do not fit."""
+TakeRoom = Callable[[str, Mapping[str, int]], AbstractContextManager[None]]
 
-    def __init__(self, context: BoxContext, holdings: Holdings, make_room: Callable[[int], int]) -> None:
+
+class Mirroring:
+    """The MirrorWishes of one box. `take_room` keeps room for blobs (digest → bytes) while they are fetched."""
+
+    def __init__(self, context: BoxContext, holdings: Holdings, take_room: TakeRoom) -> None:
         self._context = context
         self._holdings = holdings
-        self._make_room = make_room
+        self._take_room = take_room
         self._lock = threading.Lock()
         self._ended: dict[str, tuple[Report, float]] = {}
 
@@ -62,10 +68,18 @@ class Mirroring:
             ended = self._ended.get(wish.subject)
             if ended is not None and ended[1] <= time.monotonic():
                 self._ended[wish.subject] = (ended[0], time.monotonic() + REPEAT_S)
+                self._keep(ended[0])
                 self._context.reporter.send(ended[0])
         key = ("mirror", wish.subject)
         if ended is None and not self._context.jobs.is_running(key):
             self._context.jobs.submit(Lane.LONG, key, lambda: self._run(wish))
+
+    def _keep(self, report: Report) -> None:
+        """Nothing of a mirrored image goes before the master has given it its name."""
+        if isinstance(report, Mirrored):
+            image = report.image
+            blobs = {blob.digest for item in (image, *image.variants) for blob in item.blobs}
+            self._holdings.pin(blobs, time.time() + PUSH_PIN_S)
 
     def forget(self, subject: str) -> None:
         """Nobody asks for it any more."""
@@ -78,7 +92,7 @@ class Mirroring:
         about = {"subject": wish.subject, "generation": wish.generation}
         try:
             report: Report = Mirrored(
-                **about, image=_Fetch(self._context, self._holdings, wish, self._make_room).run()
+                **about, image=_Fetch(self._context, self._holdings, wish, self._take_room).run()
             )
         except Cancelled:
             log.info("mirroring stopped", source=wish.source)
@@ -100,21 +114,23 @@ class _Fetch:
     """One run of one wish."""
 
     def __init__(
-        self, context: BoxContext, holdings: Holdings, wish: MirrorWish, make_room: Callable[[int], int]
+        self, context: BoxContext, holdings: Holdings, wish: MirrorWish, take_room: TakeRoom
     ) -> None:
         self._context = context
         self._holdings = holdings
         self._wish = wish
-        self._make_room = make_room
+        self._take_room = take_room
         self._remote = parse_remote(wish.source)
         self._size_bytes = self._done_bytes = 0
         self._told_at = 0.0
+        self._pinned: set[str] = set()
+        self._pinned_at = time.monotonic()
 
     def run(self) -> DescribedImage:
         """Fetch all that is missing. Raises TransferError, Cancelled, BadManifest."""
         from workers.depository.upstream import Upstream
 
-        with Upstream(self._remote, self._credentials()) as upstream:
+        with Upstream(self._remote, self._credentials(), self._wish.ca) as upstream:
             top, manifest = self._manifest(upstream, self._remote.reference, None)
             images = self._images(upstream, manifest) if manifest.is_index else [(top, manifest)]
             self._fetch_blobs(upstream, [item for _, image in images for item in image.references])
@@ -159,28 +175,31 @@ class _Fetch:
         needed = sum(item.size_bytes for item in missing)
         self._done_bytes = self._size_bytes - needed
         self._pin([digest for digest in blobs if blobs[digest] not in missing])
-        if excess := self._make_room(needed):
-            raise TransferError(
-                f"{self._remote} needs {show_size(needed)} and the lent space of this box has {show_size(excess)} "
-                "too little. Lend more, or remove images."
-            )
-        for item in missing:
-            self._fetch_blob(upstream, item)
+        with self._take_room(self._wish.subject, {item.digest: item.size_bytes for item in missing}):
+            for item in missing:
+                self._fetch_blob(upstream, item)
 
     def _pin(self, digests: list[str]) -> None:
+        """Keep what is here already, while the rest comes: a mirror may take hours."""
         self._holdings.link(self._wish.repository, digests)
+        self._pinned.update(digests)
         self._holdings.pin(digests, time.time() + PUSH_PIN_S)
+
+    def _pin_again(self, now: float) -> None:
+        if now - self._pinned_at > PIN_AGAIN_S:
+            self._pinned_at = now
+            self._holdings.pin(self._pinned, time.time() + PUSH_PIN_S)
 
     def _fetch_blob(self, upstream: Upstream, item: Descriptor) -> None:
         path = self._holdings.store.ingest_path(f"{item.digest.removeprefix('sha256:')}.mirror")
-        path.touch()
-        self._done_bytes += min(path.stat().st_size, item.size_bytes)
-        self._receive_all(upstream, item, path)
-        try:
-            measured = self._holdings.store.commit(path, item.digest)
-        except BadDigest as error:
-            path.unlink(missing_ok=True)
-            raise TransferError(f"{self._remote.registry} gave a bad blob: {error}") from error
+        with living(path):
+            self._done_bytes += min(path.stat().st_size, item.size_bytes)
+            self._receive_all(upstream, item, path)
+            try:
+                measured = self._holdings.store.commit(path, item.digest)
+            except BadDigest as error:
+                path.unlink(missing_ok=True)
+                raise TransferError(f"{self._remote.registry} gave a bad blob: {error}") from error
         self._holdings.add(measured, "", self._wish.repository)
         self._pin([item.digest])
 
@@ -225,6 +244,7 @@ class _Fetch:
         if now - self._told_at < TELL_EVERY_S:
             return
         self._told_at = now
+        self._pin_again(now)
         wish = self._wish
         if self._context.wishes.is_stale(wish):
             raise Cancelled(f"Nobody wants {self._remote} any more.")

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from common.oci.digest import hex_of
 from common.oci.store import ContentStore
+from workers.depository.living import open_living
 
 THERE = 1
 
@@ -71,7 +72,6 @@ class Partial:
 
 
 def _open(path: Path, *, keep: bool) -> BinaryIO:
-    flags = os.O_RDWR | os.O_CREAT | (0 if keep else os.O_TRUNC)
     if not keep:
         path.unlink(missing_ok=True)
-    return os.fdopen(os.open(path, flags, 0o644), "r+b", buffering=0)
+    return open_living(path)

@@ -21,6 +21,8 @@ from workers.depository.plan import Giver
 from workers.depository.ranges import BlobRanges
 from workers.depository.source import Line
 
+# In an ImageSource come the manifest, then the config, then the layers.
+FIRST_LAYER = 2
 # A source that went away is asked again after a pause, which doubles up to the limit.
 FIRST_REST_S = 2.0
 LONGEST_REST_S = 60.0
@@ -239,10 +241,6 @@ class Pull:
         if self.error is not None:
             return "failed"
         return "running" if self.pending else "done"
-
-
-# In an ImageSource come the manifest, then the config, then the layers.
-FIRST_LAYER = 2
 
 
 def repository_of(source: ImageSource) -> str:

@@ -51,6 +51,7 @@ class PushedManifests:
     def _keep(self, data: bytes, digest: str, manifest: Manifest, repository: str) -> None:
         self._holdings.add(self._holdings.store.put(data, digest), manifest.media_type, repository)
         self._referrers.record(repository, digest, len(data), manifest)
+        self._referrers.pushed(repository, digest, manifest)
         kept = [digest, *(item.digest for item in manifest.references)]
         self._holdings.pin(kept, time.time() + PUSH_PIN_S)
 
@@ -86,6 +87,7 @@ class PushedManifests:
         image = describe(self._holdings, data, manifest, where.repository)
         facts = {"repository": where.repository, "tag": where.reference, "box": self._box}
         self._tags.put({**image.model_dump(mode="json"), **facts}, token)
+        self._referrers.tell_again(where.repository)
 
 
 def _body(exchange: Exchange) -> bytes:

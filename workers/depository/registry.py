@@ -14,6 +14,7 @@ from common.tickets import LayerTicket, RepositoryTicket
 from common.words import Role, is_digest
 from workers.box.config import BoxConfig, BoxPaths, Identity
 from workers.box.front import Exchange
+from workers.box.room import Room
 from workers.box.table import Table
 from workers.depository.access import Access, bearer
 from workers.depository.addresses import Where, parse_path
@@ -50,9 +51,8 @@ class Registry:
         self._holdings = Holdings(table, ContentStore(paths.store))
         self._access = Access(verifier, box=config.box, realm=f"{answer.master.url}/v2/token")
         self._tags = TagClient(answer.master, authority=paths.authority)
-        self._uploads = Uploads(
-            table, self._holdings, lent_bytes=config.lent_bytes, idle_s=config.upload_timer_s
-        )
+        room = Room(config, paths, table)
+        self._uploads = Uploads(table, self._holdings, room, idle_s=config.upload_timer_s)
         referrers = Referrers(table, self._holdings)
         self._pushed = PushedManifests(self._holdings, referrers, self._tags, box=config.box)
         self._listings = Listings(self._holdings, referrers, self._tags, self._access)

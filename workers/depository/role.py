@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from common.errors import OpenRaaSError, Unavailable
 from common.logs import get_logger
+from common.oci.digest import hex_of
+from common.oci.manifests import INDEX_TYPES, MANIFEST_TYPES
 from common.oci.store import ContentStore
-from common.reports import Ended, Failed, Held, StepDone
+from common.reports import Ended, Failed, Held, Lied, StepDone
 from common.units import show_size
 from common.wishes import HoldWish, MirrorWish, OfferWish, Wish
 from common.words import Role
 from workers.box.jobs import Lane
 from workers.box.role import BoxContext, RoleFacts
+from workers.box.room import MORE_ROOM, NoRoom, Room, Share
 from workers.depository.client import LayersClient
 from workers.depository.errors import Cancelled
 from workers.depository.holdings import Holdings
-from workers.depository.keeping import Keeper, needed
+from workers.depository.keeping import Keeper
 from workers.depository.mirroring import Mirroring
+from workers.depository.referrers import Referrers
 
 log = get_logger(__name__)
 
@@ -54,7 +60,9 @@ class Depository:
         self._keeper = Keeper(context, self._holdings)
         self._client = LayersClient(context.paths)
         self._computes = Role.COMPUTE in context.config.roles
-        self._mirroring = Mirroring(context, self._holdings, self._keeper.make_room)
+        self._room = Room(context.config, context.paths, context.table)
+        self._mirroring = Mirroring(context, self._holdings, self._take_room)
+        self._referrers = Referrers(context.table, self._holdings)
         self._echoes: dict[str, _Echo] = {}
         self._fetching: set[str] = set()
 
@@ -114,6 +122,11 @@ class Depository:
         digests = [blob.digest for blob in wish.image.blobs]
         if not self._holdings.missing(digests):
             if self._is_due(wish):
+                self._referrers.take_in(
+                    blob.digest
+                    for blob in wish.image.blobs
+                    if blob.media_type in MANIFEST_TYPES | INDEX_TYPES
+                )
                 held = self._holdings.held(dict.fromkeys(digests))
                 self._context.reporter.send(
                     Held(subject=wish.subject, generation=wish.generation, blobs=held)
@@ -127,25 +140,53 @@ class Depository:
 
     def _fetch(self, wish: HoldWish) -> None:
         try:
-            if not self._context.wishes.is_stale(wish) and self._has_room(wish):
-                self._fetch_all(wish)
+            if not self._context.wishes.is_stale(wish):
+                sizes = {blob.digest: blob.size_bytes for blob in wish.image.blobs}
+                missing = {digest: sizes[digest] for digest in self._holdings.missing(sizes)}
+                with self._take_room(wish.subject, missing):
+                    self._fetch_all(wish)
+        except NoRoom as error:
+            self._fail(wish, "no-room", f"{wish.image.name} is not fetched: {error}")
+        except OpenRaaSError as error:
+            # The engine does not answer, so no room can be made: the next try comes by itself.
+            log.warning("image not fetched", image=wish.image.name, error=str(error))
         finally:
             self._fetching.discard(wish.subject)
 
-    def _has_room(self, wish: HoldWish) -> bool:
-        sizes = {blob.digest: blob.size_bytes for blob in wish.image.blobs}
-        size = sum(sizes[digest] for digest in self._holdings.missing(sizes))
-        excess = self._keeper.make_room(size)
-        if excess:
-            self._fail(
-                wish,
-                "no-room",
-                f"{wish.image.name} needs {show_size(size)} and the lent space has {show_size(excess)} too "
-                "little. Lend more, or remove images.",
+    @contextmanager
+    def _take_room(self, holder: str, blobs: Mapping[str, int]) -> Iterator[None]:
+        """Drop unneeded layers until these blobs fit, and keep the room for them meanwhile. Raises NoRoom."""
+        shares = [Share(hex_of(digest), size_bytes) for digest, size_bytes in blobs.items()]
+        excess_bytes = self._keeper.make_room(self._room.promised_bytes(shares))
+        if excess_bytes:
+            raise NoRoom(
+                f"{show_size(sum(blobs.values()))} are needed, and the lent space of this box has "
+                f"{show_size(excess_bytes)} too little.",
+                remedy=MORE_ROOM,
             )
-        return not excess
+        self._room.promise(holder, shares)
+        try:
+            yield
+        finally:
+            self._room.release(holder)
 
     def _fetch_all(self, wish: HoldWish) -> None:
+        try:
+            self._fetch_image(wish)
+        finally:
+            self._accuse(wish)
+
+    def _accuse(self, wish: HoldWish) -> None:
+        """Tell of depositories that sent bad bytes, however the transfer ended."""
+        try:
+            banned = self._client.transfer(wish.image.manifest).banned
+        except OpenRaaSError as error:
+            log.debug("transfer not looked at", error=str(error))
+            return
+        if banned:
+            self._context.reporter.send(Lied(subject=wish.subject, generation=wish.generation, boxes=banned))
+
+    def _fetch_image(self, wish: HoldWish) -> None:
         context = self._context
         user = f"hold.{wish.subject}"
         try:
@@ -180,7 +221,7 @@ class Depository:
 
     def _remove(self, wish: HoldWish) -> None:
         own = {blob.digest for blob in wish.image.blobs}
-        unneeded = own & self._holdings.digests() - needed(self._context, without=wish.subject).keys()
+        unneeded = own & self._holdings.digests() - self._keeper.needed(without=wish.subject).keys()
         if unneeded:
             self._holdings.drop(unneeded)
         if self._is_due(wish):

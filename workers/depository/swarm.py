@@ -60,6 +60,7 @@ class Swarm:
             self._revive(pull)
         self._hire(pull, 0.0)
         self.give_up_if_hopeless(pull)
+        self.lock.notify_all()  # threads that had nothing left to ask
 
     def _hire(self, pull: Pull, pause_s: float) -> None:
         useful = sum(job.ranges.count for job in pull.pending)

@@ -6,8 +6,8 @@ how far it came is the length of the file.
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import threading
 import time
 import uuid
@@ -17,32 +17,29 @@ from http import HTTPStatus
 from pathlib import Path
 
 from common.oci.digest import BadDigest
-from common.units import show_size
 from common.words import is_digest
 from workers.box.front import Exchange
+from workers.box.room import NoRoom, Room
 from workers.box.table import Table
 from workers.depository.errors import RegistryError
 from workers.depository.holdings import Holdings
+from workers.depository.living import open_living
 
 _SCHEMA = """CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY, repository TEXT NOT NULL, changed_at REAL NOT NULL)"""
 _CONTENT_RANGE = re.compile(r"^(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/.*)?$")
-# How often an upload that goes on is checked against the room that is left.
-_CHECK_EVERY_BYTES = 16 * 2**20
 # What was pushed stays for so long whatever the room, until the master wishes it to be held.
 PUSH_PIN_S = 600.0
-# What stays free on the file system whatever was lent.
-_SPARE_BYTES = 256 * 2**20
 
 
 class Uploads:
     """The uploads of one box."""
 
-    def __init__(self, table: Table, holdings: Holdings, *, lent_bytes: int, idle_s: float) -> None:
+    def __init__(self, table: Table, holdings: Holdings, room: Room, *, idle_s: float) -> None:
         self._table = table
         self._holdings = holdings
         self._store = holdings.store
-        self._lent_bytes = lent_bytes
+        self._room = room
         self._idle_s = idle_s
         self._busy: set[str] = set()
         self._lock = threading.Lock()
@@ -102,8 +99,11 @@ class Uploads:
 
     def _forget_idle(self) -> None:
         before = time.time() - self._idle_s
-        for row in self._table.all("SELECT id FROM uploads WHERE changed_at < ?", (before,)):
-            self._discard(row["id"])
+        idle = self._table.all("SELECT id FROM uploads WHERE changed_at < ?", (before,))
+        with self._lock:
+            forgotten = {row["id"] for row in idle} - self._busy
+        for upload in forgotten:
+            self._discard(upload)
 
     def _path(self, upload: str) -> Path:
         return self._store.ingest_path(f"{upload}.upload")
@@ -112,8 +112,18 @@ class Uploads:
     def _open(self, upload: str, repository: str) -> Iterator[None]:
         """The upload for one request alone."""
         row = self._table.one("SELECT repository FROM uploads WHERE id = ?", (upload,))
-        if row is None or row["repository"] != repository or not self._path(upload).exists():
-            raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", f"There is no upload {upload}; begin again.")
+        unknown = RegistryError(404, "BLOB_UPLOAD_UNKNOWN", f"There is no upload {upload}; begin again.")
+        if row is None or row["repository"] != repository:
+            raise unknown
+        try:
+            kept = open_living(self._path(upload), os.O_RDWR)
+        except FileNotFoundError:
+            raise unknown from None
+        with kept, self._alone(upload):
+            yield
+
+    @contextmanager
+    def _alone(self, upload: str) -> Iterator[None]:
         with self._lock:
             if upload in self._busy:
                 raise RegistryError(409, "BLOB_UPLOAD_INVALID", f"Another request writes upload {upload}.")
@@ -128,22 +138,16 @@ class Uploads:
         path = self._path(upload)
         offset = path.stat().st_size
         self._check_range(exchange, repository, upload, offset)
-        room, unchecked = self._room(), 0
-        with path.open("ab") as file:
-            for piece in exchange.body():
-                unchecked += len(piece)
-                if unchecked > room:
-                    file.close()
-                    self._discard(upload)
-                    raise RegistryError(
-                        507, "SIZE_INVALID", f"This box has only {show_size(room)} of its lent space left."
-                    )
-                if unchecked >= _CHECK_EVERY_BYTES:
+        try:
+            # By the upload's name, so that what lies there of it already counts once.
+            with self._room.growing(upload) as room, path.open("ab") as file:
+                for piece in exchange.body():
+                    offset += len(piece)
+                    room.reach(offset)
                     file.write(piece)
-                    file.flush()
-                    room, unchecked = self._room(), 0
-                    continue
-                file.write(piece)
+        except NoRoom as error:
+            self._discard(upload)
+            raise RegistryError(error.http_status, "SIZE_INVALID", str(error)) from error
         self._table.write("UPDATE uploads SET changed_at = ? WHERE id = ?", (time.time(), upload))
 
     @staticmethod
@@ -164,13 +168,6 @@ class Uploads:
                 f"The upload has {offset} bytes; go on from there.",
                 headers={"Location": f"/v2/{repository}/blobs/uploads/{upload}", **_headers(upload, offset)},
             )
-
-    def _room(self) -> int:
-        """How many bytes may still come."""
-        arriving = sum(entry.stat().st_size for entry in self._path("x").parent.glob("*.upload"))
-        lent = self._lent_bytes - self._holdings.size_bytes() - arriving
-        free = shutil.disk_usage(self._store.root).free - _SPARE_BYTES
-        return max(0, min(lent, free))
 
     def _discard(self, upload: str) -> None:
         self._table.write("DELETE FROM uploads WHERE id = ?", (upload,))

@@ -28,21 +28,32 @@ _ACCEPT = ", ".join(sorted(MANIFEST_TYPES | INDEX_TYPES))
 class UpstreamError(TransferError):
     """The registry does not give it; trying again would not help."""
 
+    usual_remedy = "Check the image's name, and with --user the name and password there."
+
 
 class UpstreamBroke(UpstreamError):
     """The connection broke or the registry is overloaded; trying again may help."""
 
+    usual_remedy = "Try again later: what has come is kept."
+
 
 class Upstream:
-    """One repository; use as a context manager. `credentials` are name and password."""
+    """One repository; use as a context manager. `credentials` are name and password.
 
-    def __init__(self, remote: Remote, credentials: tuple[str, str] | None) -> None:
+    With `ca` (certificates in PEM) it is asked by TLS only, and trusted by them or by the usual authorities.
+    """
+
+    def __init__(self, remote: Remote, credentials: tuple[str, str] | None, ca: str | None = None) -> None:
+        trusted = httpx.create_ssl_context()
+        if ca is not None:
+            trusted.load_verify_locations(cadata=ca)
         self._remote = remote
         self._credentials = credentials
         self._authorization = ""
         # Redirects lead to other hosts (blobs lie at content networks); httpx takes no credentials there.
         self._http = httpx.Client(
-            base_url=remote.url,
+            base_url=remote.url(tls=ca is not None),
+            verify=trusted,
             timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S),
             follow_redirects=True,
         )
@@ -97,6 +108,11 @@ class Upstream:
 
     def _broke(self, host: str, error: httpx.HTTPError) -> UpstreamError:
         why = str(error) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in why:
+            return UpstreamError(
+                f"{host} shows a certificate that this box does not trust.",
+                remedy="Give the certificate of its authority with --ca.",
+            )
         if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
             return UpstreamError(
                 f"{host} cannot be reached from this box ({why}).",

@@ -11,15 +11,16 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from common.errors import BadInput
 from common.units import show_size
-from workers.filestore.errors import NoRoom
+from workers.filestore.errors import TooLarge
 
+MAKE_AGAIN = "Let openraas fileset put make it from a directory."
 BUFFER_BYTES = 256 * 1024
 # What an entry takes on a disk besides its content; so that a million empty files are not free.
 ENTRY_BYTES = 512
@@ -54,7 +55,7 @@ class _Member(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
         member = super().frombuf(buf, encoding, errors)
         if member.type in _EXTENSIONS and member.size > HEADER_BYTES:
-            raise BadInput("An entry of the archive has an endless name.", field="body")
+            raise BadInput("An entry of the archive has an endless name.", field="body", remedy=MAKE_AGAIN)
         return member
 
 
@@ -80,13 +81,21 @@ class _Pieces(io.RawIOBase):
         return count
 
 
-def unpack(pieces: Iterable[bytes], directory: int, *, uid: int, limit_bytes: int) -> Unpacked:
+def unpack(
+    pieces: Iterable[bytes],
+    directory: int,
+    *,
+    uid: int,
+    limit_bytes: int,
+    reach: Callable[[int], None] = lambda _: None,
+) -> Unpacked:
     """Write a tar stream below the directory that is open as `directory`; all files become `uid`'s.
 
-    Raises BadInput that names the entry for what may not be in a fileset (absolute names, `..`, devices), NoRoom as
-    soon as the content exceeds `limit_bytes`. What was written until then stays and is the caller's to remove.
+    Raises BadInput that names the entry for what may not be in a fileset (absolute names, `..`, devices), TooLarge as
+    soon as the content exceeds `limit_bytes`. `reach` is told how much there is to be room for in all before that is
+    written, and may raise an error of its own. What was written until then stays and is the caller's to remove.
     """
-    unpacker = _Unpacker(directory, uid, limit_bytes)
+    unpacker = _Unpacker(directory, uid, limit_bytes, reach)
     stream = io.BufferedReader(_Pieces(pieces), BUFFER_BYTES)
     try:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member, bufsize=BUFFER_BYTES) as archive:
@@ -103,10 +112,11 @@ def unpack(pieces: Iterable[bytes], directory: int, *, uid: int, limit_bytes: in
 
 
 class _Unpacker:
-    def __init__(self, directory: int, uid: int, limit_bytes: int) -> None:
+    def __init__(self, directory: int, uid: int, limit_bytes: int, reach: Callable[[int], None]) -> None:
         self._root = directory
         self._uid = uid
         self._limit = limit_bytes
+        self._reach = reach
         self._charged = 0
         self._directory_times: dict[tuple[str, ...], float] = {}
         self.size_bytes = 0
@@ -120,7 +130,7 @@ class _Unpacker:
         try:
             if not parts:
                 if not member.isdir():
-                    raise BadInput("An entry of the archive has no name.", field="body")
+                    raise BadInput("An entry of the archive has no name.", field="body", remedy=MAKE_AGAIN)
                 self._own(self._root, member)
                 return
             parent = self._enter(parts[:-1])
@@ -130,13 +140,17 @@ class _Unpacker:
                 os.close(parent)
         except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise BadInput(
-                f"The entry {member.name!r} of the archive contradicts an earlier one.", field="body"
+                f"The entry {member.name!r} of the archive contradicts an earlier one.",
+                field="body",
+                remedy=MAKE_AGAIN,
             ) from error
         except OSError as error:
             if isinstance(error, ConnectionError | TimeoutError):
                 raise
             raise BadInput(
-                f"The entry {member.name!r} cannot be written: {error.strerror}.", field="body"
+                f"The entry {member.name!r} cannot be written: {error.strerror}.",
+                field="body",
+                remedy="Give it a shorter name, or leave it out; if the disk of the box is full, make room there.",
             ) from error
 
     def finish(self) -> None:
@@ -199,7 +213,7 @@ class _Unpacker:
     def _make_link(self, member: tarfile.TarInfo, parent: int, name: str) -> None:
         parts = _parts(member.linkname)
         if not parts:
-            raise BadInput(f"The entry {member.name!r} links to nothing.", field="body")
+            raise BadInput(f"The entry {member.name!r} links to nothing.", field="body", remedy=MAKE_AGAIN)
         source = self._enter(parts[:-1], make=False)
         try:
             os.link(parts[-1], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
@@ -228,11 +242,12 @@ class _Unpacker:
     def _charge(self, size_bytes: int) -> None:
         self._charged += size_bytes
         if self._charged > self._limit:
-            raise NoRoom(
+            raise TooLarge(
                 f"The content exceeds {show_size(self._limit)}, which is what this fileset may take here.",
                 field="body",
                 remedy="Put less, or have the limit raised.",
             )
+        self._reach(self._charged)
 
 
 def _parts(name: str) -> list[str]:

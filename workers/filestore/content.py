@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from pathlib import Path
 
 from common.errors import BadInput, Forbidden, NotFound, OpenRaaSError
@@ -13,6 +14,8 @@ from common.tickets import BadTicket, FilesetTicket, TicketChecker
 from common.words import LABEL
 from workers.box.config import BoxConfig, BoxPaths
 from workers.box.front import Exchange
+from workers.box.lent_space import FILESETS, LentSpace
+from workers.box.room import Room
 from workers.box.table import Table
 from workers.filestore import archive
 from workers.filestore.errors import AlreadyHeld
@@ -22,6 +25,7 @@ log = get_logger(__name__)
 
 _PATH = re.compile(rf"/filesets/({LABEL[1:-1]})/([1-9][0-9]{{0,8}})")
 TAR = "application/x-tar"
+ASK = "Use openraas fileset put or get, which ask the portal for the right one."
 
 
 class Content:
@@ -32,6 +36,8 @@ class Content:
     def __init__(self, config: BoxConfig, paths: BoxPaths, table: Table, verifier: Verifier) -> None:
         self._config = config
         self._volumes = Volumes(paths, table)
+        self._space = LentSpace(config, table)
+        self._room = Room(config, paths, table)
         self._tickets = TicketChecker(verifier)
 
     def handle(self, exchange: Exchange) -> None:
@@ -53,14 +59,16 @@ class Content:
     def _checked(self, exchange: Exchange, fileset: str, version: int, action: str) -> FilesetTicket:
         kind, _, token = exchange.headers.get("Authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
-            raise BadTicket("This needs a ticket for the fileset as bearer token.")
+            raise BadTicket("This needs a ticket for the fileset as bearer token.", remedy=ASK)
         ticket = self._tickets.check(token.strip(), FilesetTicket)
         if ticket.box != self._config.box:
-            raise Forbidden(f"This ticket is for the box {ticket.box}, and this is {self._config.box}.")
+            raise Forbidden(
+                f"This ticket is for the box {ticket.box}, and this is {self._config.box}.", remedy=ASK
+            )
         if (ticket.fileset, ticket.version) != (fileset, version):
-            raise Forbidden("This ticket is for another fileset or version.")
+            raise Forbidden("This ticket is for another fileset or version.", remedy=ASK)
         if ticket.action != action:
-            raise Forbidden(f"This ticket allows to {ticket.action}, not to {action}.")
+            raise Forbidden(f"This ticket allows to {ticket.action}, not to {action}.", remedy=ASK)
         return ticket
 
     def _put(self, exchange: Exchange, ticket: FilesetTicket) -> None:
@@ -70,12 +78,16 @@ class Content:
                 f"Version {ticket.version} of this fileset is here already.",
                 remedy="Ask for a new version with: openraas fileset put.",
             )
-        room = max(0, self._config.lent_bytes - self._volumes.used_bytes())
-        limit = min(ticket.size_limit_bytes, room)
-        with self._volumes.preparing(ticket.fileset) as (path, handle):
-            uid = self._volumes.uid(ticket.fileset)
-            unpacked = archive.unpack(exchange.body(), handle, uid=uid, limit_bytes=limit)
+        volumes, limit = self._volumes, ticket.size_limit_bytes
+        with (
+            self._room.growing(f"put-{secrets.token_hex(6)}") as room,
+            volumes.preparing(ticket.fileset) as (path, handle),
+        ):
+            uid = volumes.uid(ticket.fileset)
+            unpacked = archive.unpack(exchange.body(), handle, uid=uid, limit_bytes=limit, reach=room.reach)
             self._appear(path, ticket, unpacked)
+            # Before the promise is taken back: from here on it counts among the filesets.
+            self._space.measure(FILESETS, volumes.used_bytes)
         log.info("fileset put", fileset=ticket.fileset, version=ticket.version, size=unpacked.size_bytes)
         answer = {
             "fileset": ticket.fileset,
@@ -91,7 +103,10 @@ class Content:
                 ticket.fileset, ticket.version, path, size_bytes=unpacked.size_bytes, files=unpacked.files
             )
         except OSError as error:
-            raise AlreadyHeld("Somebody else put this version at the same time.") from error
+            raise AlreadyHeld(
+                "Somebody else put this version at the same time.",
+                remedy="Put it again: that makes a new version.",
+            ) from error
 
     def _get(self, exchange: Exchange, ticket: FilesetTicket) -> None:
         with self._volumes.reading(ticket.fileset, ticket.version) as tree:
@@ -107,6 +122,9 @@ class Content:
             except OSError as error:
                 if isinstance(error, ConnectionError | TimeoutError):
                     raise
-                raise OpenRaaSError(f"The fileset could not be read: {error.strerror}.") from error
+                raise OpenRaaSError(
+                    f"The fileset could not be read: {error.strerror}.",
+                    remedy="Try again; if it goes on, look at the disk of this box.",
+                ) from error
             finally:
                 os.close(handle)

@@ -12,20 +12,19 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.errors import OpenRaaSError, Unavailable
 from common.logs import get_logger
-from common.oci.store import ContentStore
 from common.reports import Failed, FilesetHeld
 from common.wishes import FilesetWish
-from common.words import Role
+from common.words import MOST, Role
 from workers.box.jobs import Lane
-from workers.box.lent_space import LentSpace
+from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.role import BoxContext
-from workers.depository.holdings import Holdings
+from workers.box.room import NoRoom, Room
 from workers.filestore import archive, fetching, programs
-from workers.filestore.errors import NoRoom
+from workers.filestore.errors import TooLarge
 from workers.filestore.fetching import Unwanted
 from workers.filestore.volumes import Volumes
 
@@ -36,20 +35,28 @@ RETRY_S = 15.0
 REPEAT_S = 60.0
 # So that launches on this box always find a thread for their own fetches.
 MOST_COPIES = 1
-_SCHEMA = """CREATE TABLE IF NOT EXISTS fileset_followed (
+# A home that changed while it was read is read again at once, so often in all and up to this size; then its writer
+# goes on writing, and the copy is right again with a later round.
+MOST_READS = 3
+MOST_READ_AGAIN_BYTES = 256 * 2**20
+_SCHEMA = """CREATE TABLE IF NOT EXISTS followed_homes (
     fileset TEXT PRIMARY KEY, as_of REAL NOT NULL, mark TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL, files INTEGER NOT NULL)"""
+    size_bytes INTEGER NOT NULL, files INTEGER NOT NULL, settled INTEGER NOT NULL)"""
 
 
 @dataclass(frozen=True)
 class Followed:
-    """The copy of a home: as of when it is, what the writer's content was marked with, how large it is."""
+    """The copy of a home: as of when it is, what the writer's content was marked with, how large it is.
+
+    `settled`: the home was the same after it was read as before, so that the copy is the home of one moment.
+    """
 
     fileset: str
     as_of: float
     mark: str
     size_bytes: int
     files: int
+    settled: bool
 
 
 class Copies:
@@ -60,7 +67,7 @@ class Copies:
         self._volumes = volumes
         self._points = context.paths.exports / "copies"
         self._space = LentSpace(context.config, context.table)
-        self._holdings = Holdings(context.table, ContentStore(context.paths.store))
+        self._room = Room(context.config, context.paths, context.table)
         self._retry_at: dict[str, float] = {}
         self._told_at: dict[str, float] = {}
         self._busy: set[str] = set()
@@ -91,12 +98,12 @@ class Copies:
 
     def followed(self, fileset: str) -> Followed | None:
         """The copy of a home that lies here."""
-        row = self._context.table.one("SELECT * FROM fileset_followed WHERE fileset = ?", (fileset,))
-        return Followed(**dict(row)) if row else None
+        row = self._context.table.one("SELECT * FROM followed_homes WHERE fileset = ?", (fileset,))
+        return Followed(**{**dict(row), "settled": bool(row["settled"])}) if row else None
 
     def forget(self, fileset: str) -> None:
         """The fileset was removed here."""
-        self._context.table.write("DELETE FROM fileset_followed WHERE fileset = ?", (fileset,))
+        self._context.table.write("DELETE FROM followed_homes WHERE fileset = ?", (fileset,))
 
     def _is_unwanted(self, wish: FilesetWish) -> bool:
         """Whether the master wants something else; a copy that is asked for again is still wanted."""
@@ -131,7 +138,7 @@ class Copies:
             log.info("copy given up", fileset=wish.fileset)
         except OpenRaaSError as error:
             log.warning("fileset not copied", fileset=wish.fileset, error=str(error))
-            reason = "no-room" if isinstance(error, NoRoom) else "no-source"
+            reason = "no-room" if isinstance(error, NoRoom | TooLarge) else "no-source"
             self._context.reporter.send(
                 Failed(
                     subject=wish.subject, generation=wish.generation, reason=reason, message=str(error)[:1000]
@@ -141,7 +148,9 @@ class Copies:
     @contextmanager
     def _reading(self, wish: FilesetWish, mark: str = "") -> Iterator[fetching.Content]:
         if wish.source is None:
-            raise Unavailable(f"No box that is up can give the fileset {wish.fileset}.")
+            raise Unavailable(
+                f"No box that is up can give the fileset {wish.fileset}.", remedy=fetching.AGAIN
+            )
         config = self._context.config
         with fetching.reading(
             wish.source,
@@ -155,17 +164,25 @@ class Copies:
         ) as content:
             yield content
 
-    def _room_bytes(self) -> int:
-        return self._space.use(self._holdings.size_bytes()).free_bytes
+    @contextmanager
+    def _growing(self) -> Iterator[Callable[[int], None]]:
+        """Room for a copy; once it is here it counts among the filesets."""
+        with self._room.growing(f"copy-{secrets.token_hex(6)}") as room:
+            yield room.reach
+            self._space.measure(FILESETS, self._volumes.used_bytes)
 
     def _fetch(self, wish: FilesetWish) -> None:
         """A version of a fileset, beside the others; it appears whole or not at all."""
         began = time.monotonic()
-        with self._reading(wish) as content, self._volumes.preparing(wish.fileset) as (path, handle):
+        with (
+            self._reading(wish) as content,
+            self._growing() as reach,
+            self._volumes.preparing(wish.fileset) as (path, handle),
+        ):
             if content.pieces is None:
                 raise Unavailable("The source said that nothing has changed, and nothing is here.")
             uid = self._volumes.uid(wish.fileset)
-            unpacked = archive.unpack(content.pieces, handle, uid=uid, limit_bytes=self._room_bytes())
+            unpacked = archive.unpack(content.pieces, handle, uid=uid, limit_bytes=MOST, reach=reach)
             if self._is_unwanted(wish):
                 raise Unwanted("This copy is not wanted any more.")
             self._volumes.add(
@@ -185,33 +202,46 @@ class Copies:
         )
 
     def _follow(self, wish: FilesetWish) -> None:
-        """A home as it is now at its writer; nothing is sent if it is as it was."""
-        as_of = time.time()
-        known = self.followed(wish.fileset)
-        with self._reading(wish, known.mark if known else "") as content:
-            if content.pieces is None and known is not None:
-                now = Followed(wish.fileset, as_of, content.mark, known.size_bytes, known.files)
-            elif content.pieces is not None:
-                size_bytes, files = self._unpack_home(wish, content.pieces)
-                now = Followed(wish.fileset, as_of, content.mark, size_bytes, files)
-            else:
-                raise Unavailable("The source said that nothing has changed, and nothing is here.")
-        self._context.table.write(
-            "INSERT OR REPLACE INTO fileset_followed VALUES (?, ?, ?, ?, ?)",
-            (now.fileset, now.as_of, now.mark, now.size_bytes, now.files),
-        )
+        """A home as it is now at its writer; nothing is sent if it is as it was.
+
+        The writer is never stopped for it. What it marked before it read the files tells afterwards whether
+        anything changed meanwhile; then it is read again.
+        """
+        now = self._read_home(wish, self.followed(wish.fileset))
+        reads = 1
+        while not now.settled and now.size_bytes <= MOST_READ_AGAIN_BYTES and reads <= MOST_READS:
+            now = self._read_home(wish, now, last=reads == MOST_READS)
+            reads += 1
         self._retry_at.pop(wish.fileset, None)
         self._tell(wish, now)
+
+    def _read_home(self, wish: FilesetWish, known: Followed | None, *, last: bool = False) -> Followed:
+        """Read it if it changed; with `last` only see whether it did."""
+        as_of = time.time()
+        with self._reading(wish, known.mark if known else "") as content:
+            if content.pieces is None and known is not None:
+                now = replace(known, as_of=as_of, settled=True)
+            elif content.pieces is None:
+                raise Unavailable("The source said that nothing has changed, and nothing is here.")
+            elif last and known is not None:
+                now = known
+            else:
+                size_bytes, files = self._unpack_home(wish, content.pieces)
+                now = Followed(wish.fileset, as_of, content.mark, size_bytes, files, settled=False)
+        self._context.table.write(
+            "INSERT OR REPLACE INTO followed_homes VALUES (?, ?, ?, ?, ?, ?)",
+            (now.fileset, now.as_of, now.mark, now.size_bytes, now.files, now.settled),
+        )
+        return now
 
     def _unpack_home(self, wish: FilesetWish, pieces: Iterator[bytes]) -> tuple[int, int]:
         limit = wish.size_limit_bytes or 0
         point = self._points / f"{wish.fileset}-{secrets.token_hex(4)}"
-        with self._volumes.new_copy(wish.fileset, limit, point) as data:
+        with self._growing() as reach, self._volumes.new_copy(wish.fileset, limit, point) as data:
             handle = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                room = min(limit, self._room_bytes())
                 uid = self._volumes.uid(wish.fileset)
-                unpacked = archive.unpack(pieces, handle, uid=uid, limit_bytes=room)
+                unpacked = archive.unpack(pieces, handle, uid=uid, limit_bytes=limit, reach=reach)
             finally:
                 os.close(handle)
             if self._is_unwanted(wish):
@@ -233,5 +263,6 @@ class Copies:
                 size_bytes=known.size_bytes,
                 files=known.files,
                 as_of=known.as_of,
+                settled=known.settled,
             )
         )

@@ -12,6 +12,8 @@ class FilesError(OpenRaaSError):
 class ProgramFailed(FilesError):
     """A program that was needed ended with an error or did not end in time."""
 
+    usual_remedy = "The log of the box's worker says more; a full or broken disk is the usual cause."
+
 
 class MissingFileset(FilesError):
     """The version of a fileset that is asked for does not lie on this box."""
@@ -32,8 +34,10 @@ class Fenced(Refused):
 class StillThere(FilesError):
     """Sessions did not end in time; trying again may help."""
 
+    usual_remedy = "It is tried again by itself."
 
-class NoRoom(FilesError):
+
+class TooLarge(FilesError):
     """The content is larger than what it may take."""
 
     http_status = 413
@@ -49,3 +53,5 @@ class NotPossibleHere(Unavailable):
 
 class MountError(FilesError):
     """A fileset could not be mounted; the message names it and says why."""
+
+    usual_remedy = "See that its filestore is up (openraas box list) and reachable from the compute box."

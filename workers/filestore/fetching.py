@@ -15,6 +15,7 @@ from common.wishes import FilesetSource
 
 PIECE_BYTES = 128 * 1024
 NOT_MODIFIED = 304
+AGAIN = "It is tried again by itself; see which boxes are up: openraas box list."
 
 
 class Pace:
@@ -77,14 +78,15 @@ def reading(
         answer = line.getresponse()
         if answer.status not in (200, NOT_MODIFIED):
             raise Unavailable(
-                f"Box {source.box} answered {answer.status} when asked for the fileset {fileset}."
+                f"Box {source.box} answered {answer.status} when asked for the fileset {fileset}.",
+                remedy=AGAIN,
             )
         unchanged = answer.status == NOT_MODIFIED
         pieces = None if unchanged else _pieces(answer, Pace(rate_bps), unwanted)
         yield Content(answer.getheader("ETag", mark if unchanged else ""), pieces)
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable(
-            f"The fileset {fileset} could not be read from box {source.box}: {error}."
+            f"The fileset {fileset} could not be read from box {source.box}: {error}.", remedy=AGAIN
         ) from error
     finally:
         line.close()

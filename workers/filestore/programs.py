@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 from collections.abc import Sequence
 
-from common.needs import Need, find, require
+from common import needs
 from workers.filestore.errors import ProgramFailed
-
-# Programs that every Debian has; named so that their absence gives a message and not a traceback.
-FLOCK = Need("flock", "util-linux", "knowing when a file session has ended")
-SETPRIV = Need("setpriv", "util-linux", "dropping a file session to its own user id")
-MOUNT = Need("mount", "mount", "mounting homes")
-MKFS = Need("mkfs.ext4", "e2fsprogs", "making homes")
-FSCK = Need("e2fsck", "e2fsprogs", "checking homes before they are made larger")
-RESIZE = Need("resize2fs", "e2fsprogs", "making homes larger")
-SSH_KEYGEN = Need("ssh-keygen", "openssh-client", "making keys")
-SSH = Need("ssh", "openssh-client", "reaching filestores")
 
 # Everything here works on local files and devices, in milliseconds; a program that needs longer is stuck.
 LIMIT_S = 10.0
-
-
-def path_of(need: Need) -> str:
-    """The program's path; raises Unavailable that says what to install."""
-    require([need])
-    return str(find(need))
+# How often a directory is emptied again into which somebody has put something meanwhile.
+REMOVE_TRIES = 10
 
 
 def run(command: Sequence[str], *, limit_s: float = LIMIT_S, good: Sequence[int] = (0,)) -> str:
@@ -53,17 +40,24 @@ def run(command: Sequence[str], *, limit_s: float = LIMIT_S, good: Sequence[int]
 
 def make_key(path: str) -> None:
     """Write a fresh ed25519 key pair in OpenSSH's format to `path` (0600) and `path`.pub."""
-    run([path_of(SSH_KEYGEN), "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path])
+    run([needs.path_of(needs.SSH_KEYGEN), "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path])
 
 
 def public_half(path: str) -> str:
     """The public half of a private key, in OpenSSH's format without a comment."""
-    return " ".join(run([path_of(SSH_KEYGEN), "-y", "-P", "", "-f", path]).split()[:2])
+    return " ".join(run([needs.path_of(needs.SSH_KEYGEN), "-y", "-P", "", "-f", path]).split()[:2])
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory and all in it; it may be gone already."""
-    shutil.rmtree(path, ignore_errors=False, onerror=_unless_gone)
+    """Remove a directory and all in it; it may be gone already, and what is put there meanwhile goes too."""
+    for tries_left in reversed(range(REMOVE_TRIES)):
+        try:
+            shutil.rmtree(path, ignore_errors=False, onerror=_unless_gone)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not tries_left:
+                raise
+        else:
+            return
 
 
 def _unless_gone(_: object, __: str, info: tuple[type[BaseException], BaseException, object]) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
+from common import needs
 from common.logs import get_logger
 from common.reports import Ended, Exported, Failed, FilesetHeld, StepDone
 from common.status import FilesetHolding
@@ -18,7 +19,7 @@ from common.wishes import ExportWish, FilesetWish, Wish
 from common.words import Endpoint, MountMode, Role
 from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.role import BoxContext, RoleFacts
-from workers.filestore import programs, protocols
+from workers.filestore import protocols
 from workers.filestore.copies import Copies
 from workers.filestore.errors import MissingFileset, NotPossibleHere, Refused
 from workers.filestore.exports import Exports, fileset_of
@@ -57,8 +58,8 @@ class Filestore:
                 "This machine has no loop devices, on which homes with a size limit lie.",
                 remedy="Run: modprobe loop. In a container, start it with --privileged and /dev of the host.",
             )
-        for need in (programs.MKFS, programs.RESIZE, programs.MOUNT, programs.FLOCK):
-            programs.path_of(need)
+        for need in (needs.MKFS, needs.RESIZE, needs.MOUNT, needs.FLOCK):
+            needs.path_of(need)
         self._server.prepare()
         self._host_key = self._server.host_key()
         self._copies.recover()
@@ -201,8 +202,7 @@ class Filestore:
         holdings = tuple(
             FilesetHolding(fileset=item.fileset, version=item.version) for item in self._volumes.versions()
         )
-        used = self._volumes.used_bytes()
-        self._space.note(FILESETS, used)
+        used = self._space.measure(FILESETS, self._volumes.used_bytes)
         self._facts = RoleFacts(filesets_bytes=used, filesets=holdings)
 
     def _send(self, report: StepDone | Exported | Ended | Failed | FilesetHeld) -> None:

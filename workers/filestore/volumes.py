@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common import needs
 from common.words import LABEL
 from workers.box.config import BoxPaths
 from workers.box.table import Table
@@ -185,8 +186,8 @@ class Volumes:
                 programs.remove_tree(str(path))
 
     def used_bytes(self) -> int:
-        """Disk space of all filesets."""
-        copies = sum(path.stat().st_blocks * 512 for path in self._root.glob("*/*copy*.img"))
+        """Disk space of all filesets that lie here whole; what is on its way in has a promise of room."""
+        copies = sum(path.stat().st_blocks * 512 for path in self._root.glob("*/copy.img"))
         return copies + sum(version.size_bytes for version in self.versions())
 
     def open_home(self, fileset: str, limit_bytes: int) -> Path:
@@ -328,7 +329,7 @@ def _make_file_system(image: Path, limit_bytes: int) -> None:
     with image.open("wb") as file:
         file.truncate(max(limit_bytes, LEAST_HOME_BYTES))
         image.chmod(0o600)
-    command = [programs.path_of(programs.MKFS), "-q", "-F", "-m", "0", "-L", "openraas-home"]
+    command = [needs.path_of(needs.MKFS), "-q", "-F", "-m", "0", "-L", "openraas-home"]
     programs.run([*command, "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", str(image)])
 
 
@@ -355,6 +356,6 @@ def _backs(device: Path, image: Path) -> bool:
 
 def _grow(image: Path, limit_bytes: int) -> None:
     """Enlarge an image that is not mounted; resize2fs wants it checked first."""
-    programs.run([programs.path_of(programs.FSCK), "-f", "-p", str(image)], limit_s=GROW_LIMIT_S, good=(0, 1))
+    programs.run([needs.path_of(needs.FSCK), "-f", "-p", str(image)], limit_s=GROW_LIMIT_S, good=(0, 1))
     size = f"{limit_bytes // 1024}K"
-    programs.run([programs.path_of(programs.RESIZE), str(image), size], limit_s=GROW_LIMIT_S)
+    programs.run([needs.path_of(needs.RESIZE), str(image), size], limit_s=GROW_LIMIT_S)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from common import needs
 from common.errors import Unavailable
 from common.files import write_atomically
 from common.redis_client import is_loopback
-from workers.box.config import BoxConfig, BoxPaths, Identity
+from workers.box.config import NICENESS, BoxConfig, BoxPaths, Identity
 
 TEMPLATE = Path(__file__).with_name("nginx.conf.template")
 CONFIG_FILE = "nginx.conf"
+# nginx sets its own priority only where it has a master process. `nice` says so in nginx's log when it may not.
+NICE = ("nice", "-n", str(NICENESS))
 LOCAL_NAMES = "localhost"
 # A browser opens six connections and some WebSockets per instance; a classroom may share one address.
 CONNECTIONS_PER_CLIENT = 512
@@ -67,16 +70,14 @@ def server_command(config: BoxConfig, paths: BoxPaths) -> list[str]:
 
     Raises Unavailable if nginx is not installed, NotFound if the box has not joined.
     """
-    program = needs.find(needs.NGINX)
-    if program is None:
-        needs.require([needs.NGINX])
-        raise Unavailable("nginx is not installed.")
+    program = needs.path_of(needs.NGINX)
     domain = Identity.load(config.state_dir).answer.applications_domain
     file = paths.gateway / CONFIG_FILE
     for directory in (paths.run, paths.gateway / "temp"):
         directory.mkdir(parents=True, exist_ok=True)
     write_atomically(file, render(config, paths, domain))
-    return [program, "-p", str(paths.gateway), "-c", str(file), "-e", "stderr", "-g", "daemon off;"]
+    first = NICE if os.geteuid() == 0 and shutil.which(NICE[0]) else ()
+    return [*first, program, "-p", str(paths.gateway), "-c", str(file), "-e", "stderr", "-g", "daemon off;"]
 
 
 def _quoted(path: Path) -> str:

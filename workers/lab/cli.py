@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from common.cli import print_json
+from common.cli import json_option, print_json
 from common.settings import settings
 from common.units import parse_rate
 from common.words import Role
@@ -54,8 +54,7 @@ def _lab_id(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     return value
 
 
-_lab = click.option("--lab", callback=_lab_id, help="Which lab; not needed if there is one.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_lab = click.option("--lab", callback=_lab_id, help="Which lab; not needed if one alone is meant.")
 
 
 @click.group()
@@ -84,6 +83,7 @@ def lab() -> None:
 )
 @click.option("--subnet", help="Addresses of the lab; default: a free /24 of 10.231.0.0/16.")
 @click.option("--lab", "name", callback=_lab_id, help="Name of the lab: up to six letters and digits.")
+@json_option
 @click.argument("box_options", nargs=-1, type=click.UNPROCESSED)
 def up(
     boxes: int,
@@ -94,6 +94,7 @@ def up(
     state_dir: Path | None,
     subnet: str | None,
     name: str | None,
+    as_json: bool,
     box_options: tuple[str, ...],
 ) -> None:
     """Make a lab. What follows `--` are further options of `openraas box join` for every box."""
@@ -109,13 +110,17 @@ def up(
     )
     # Asked to end in the middle, it undoes what it made, as for Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    made = build.up(wanted, settings(), say=click.echo)
+    made = build.up(wanted, settings(), say=lambda text: click.echo(text, err=as_json))
+    lab = made.state.lab
+    if as_json:
+        print_json({"lab": lab, "boxes": [_row(row) for row in made.status()]})
+        return
     _show(made.status())
-    click.echo(f"Lab {made.state.lab} is up. Remove it with: openraas lab down --lab {made.state.lab}")
+    click.echo(f"Lab {lab} is up. Remove it with: openraas lab down --lab {lab}")
 
 
 @lab.command("list")
-@_json
+@json_option
 def list_labs(as_json: bool) -> None:
     """All labs of this machine, whole or not."""
     labs = build.all_labs()
@@ -128,7 +133,7 @@ def list_labs(as_json: bool) -> None:
 
 @lab.command()
 @_lab
-@_json
+@json_option
 def status(lab: str | None, as_json: bool) -> None:
     """The boxes of a lab: address, roles, whether they run, are cut or killed."""
     require_root()
@@ -159,31 +164,39 @@ def _show(rows: Sequence[NodeStatus]) -> None:
         click.echo(f"{row.node.name:12} {row.address:16} {row.word:7} {roles:30} {engine_word}".rstrip())
 
 
+def _change(box: str, lab: str | None, change: Callable[[Lab, str], None], *, as_json: bool) -> None:
+    require_root()
+    there = Lab(plan.choose(lab, box))
+    change(there, box)
+    if as_json:
+        print_json(next(_row(row) for row in there.status() if row.node.name == box))
+
+
 @lab.command()
 @click.argument("box")
 @_lab
-def cut(box: str, lab: str | None) -> None:
+@json_option
+def cut(box: str, lab: str | None, as_json: bool) -> None:
     """Break the link of BOX: it runs on, and every packet is swallowed."""
-    require_root()
-    Lab(plan.choose(lab)).cut(box)
+    _change(box, lab, Lab.cut, as_json=as_json)
 
 
 @lab.command()
 @click.argument("box")
 @_lab
-def kill(box: str, lab: str | None) -> None:
+@json_option
+def kill(box: str, lab: str | None, as_json: bool) -> None:
     """End BOX as if it lost power: all processes and containers at once; its disk stays."""
-    require_root()
-    Lab(plan.choose(lab)).kill(box)
+    _change(box, lab, Lab.kill, as_json=as_json)
 
 
 @lab.command()
 @click.argument("box")
 @_lab
-def heal(box: str, lab: str | None) -> None:
+@json_option
+def heal(box: str, lab: str | None, as_json: bool) -> None:
     """Mend the link of BOX, and start it again if it was killed."""
-    require_root()
-    Lab(plan.choose(lab)).heal(box)
+    _change(box, lab, Lab.heal, as_json=as_json)
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True})
@@ -193,7 +206,7 @@ def heal(box: str, lab: str | None) -> None:
 def execute(box: str, command: tuple[str, ...], lab: str | None) -> None:
     """Run COMMAND on BOX, such as `openraas lab exec lab1-1 docker ps`."""
     require_root()
-    there = Lab(plan.choose(lab))
+    there = Lab(plan.choose(lab, box))
     node = there.state.find(box)
     argv = there.inside(node, command)
     host = {"DOCKER_HOST": f"unix://{engine.socket_path(there.state, node)}"}
@@ -203,10 +216,14 @@ def execute(box: str, command: tuple[str, ...], lab: str | None) -> None:
 @lab.command()
 @_lab
 @click.option("--all", "everything", is_flag=True, help="Every lab, and what is left of former ones.")
-def down(lab: str | None, everything: bool) -> None:
+@json_option
+def down(lab: str | None, everything: bool, as_json: bool) -> None:
     """Remove a lab: processes, containers, mounts, links, addresses and files."""
     require_root()
     names = build.all_labs() if everything else [lab or plan.choose(None).lab]
     for name in names:
         build.down(name, say=lambda text: click.echo(text, err=True))
-        click.echo(f"Lab {name} is gone.")
+        if not as_json:
+            click.echo(f"Lab {name} is gone.")
+    if as_json:
+        print_json({"removed": names})

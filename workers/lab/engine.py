@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
+from common import unix_http
 from workers.lab.commands import tail
 from workers.lab.errors import LabError
 from workers.lab.plan import LabState, Node, ProcessMark
 from workers.lab.processes import start_inside, wait_for
 
 READY_S = 60.0
-ANSWER_S = 2.0
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("engine", timeout=ANSWER_S)
-        self._path = str(path)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 def socket_path(state: LabState, node: Node) -> Path:
@@ -35,14 +22,7 @@ def socket_path(state: LabState, node: Node) -> Path:
 
 def answers(state: LabState, node: Node) -> bool:
     """Whether the box's engine answers now."""
-    connection = _UnixConnection(socket_path(state, node))
-    try:
-        connection.request("GET", "/_ping")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    return unix_http.answers(socket_path(state, node), "/_ping")
 
 
 def require() -> None:

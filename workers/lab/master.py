@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from common.addresses import is_everywhere
 from common.errors import BadInput
 from common.redis_client import is_loopback
 from common.settings import Settings
@@ -25,7 +26,6 @@ WEB_PORT = 8080
 READY_S = 120.0
 COMMAND_S = 60.0
 ANSWER_S = 2.0
-UNSPECIFIED = ("0.0.0.0", "::")
 
 
 def running(settings: Settings, host_address: str) -> MasterRef:
@@ -36,7 +36,7 @@ def running(settings: Settings, host_address: str) -> MasterRef:
             field="listen",
             remedy="Start it with openraas up --listen ADDRESS, or let the lab have one: lab up --own-master.",
         )
-    host = host_address if settings.listen in UNSPECIFIED else settings.listen
+    host = host_address if is_everywhere(settings.listen) else settings.listen
     variables = {
         "OPENRAAS_STATE_DIR": str(settings.state_dir),
         "OPENRAAS_LISTEN": settings.listen,

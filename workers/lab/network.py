@@ -41,12 +41,18 @@ def check_subnet(text: str) -> ipaddress.IPv4Network:
     try:
         subnet = ipaddress.IPv4Network(text)
     except ValueError as error:
-        raise BadInput(f"{text} is not a subnet: {error}.", field="subnet") from error
+        raise BadInput(
+            f"{text} is not a subnet: {error}.", field="subnet", remedy="Write it like 10.231.7.0/24."
+        ) from error
     if subnet.prefixlen > 24:
         raise BadInput(f"{subnet} is too small for a lab.", field="subnet", remedy="Use a /24.")
     for other in _taken():
         if subnet.overlaps(other):
-            raise BadInput(f"{subnet} overlaps {other}, which is in use.", field="subnet")
+            raise BadInput(
+                f"{subnet} overlaps {other}, which is in use.",
+                field="subnet",
+                remedy="Take another, or none: then a free one is found.",
+            )
     return subnet
 
 
@@ -145,11 +151,6 @@ class Network:
             return False
         rules = ask("ip", "-netns", self._router, "-json", "rule", "show")
         return any(rule.get("iif") == f"n{number}" for rule in rules)
-
-    def destroy(self) -> None:
-        """Remove the router and with it all links of the lab."""
-        remove_link(self._host_link)
-        remove_namespace(self._router)
 
 
 def shape(namespace: str, interface: str, rate_bps: int | None) -> None:

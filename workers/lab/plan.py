@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from common.errors import BadInput, NotFound
+from common.errors import BadInput, NotFound, OpenRaaSError
 from common.files import write_atomically
 from common.words import BoxId, Frozen, Role
 from workers.lab.errors import LabError
@@ -153,15 +155,27 @@ def known() -> list[str]:
     return sorted(path.name for path in RUN.iterdir() if path.is_symlink())
 
 
-def choose(lab: str | None) -> LabState:
-    """The lab that was named, or the only one there is. Raises NotFound or BadInput."""
+def choose(lab: str | None, box: str | None = None) -> LabState:
+    """The lab that was named, else the only one there is, or the only one with that box.
+
+    Raises NotFound or BadInput.
+    """
     if lab is not None:
         return load(lab)
     labs = known()
     if not labs:
         raise NotFound("There is no lab on this machine.", remedy="Make one: openraas lab up --boxes 4.")
     if len(labs) > 1:
+        with_box = [state for state in _readable(labs) if box in state.nodes]
+        if len(with_box) == 1:
+            return with_box[0]
         raise BadInput(
             f"There are several labs: {', '.join(labs)}.", field="lab", remedy="Name one with --lab."
         )
     return load(labs[0])
+
+
+def _readable(labs: Iterable[str]) -> Iterator[LabState]:
+    for name in labs:
+        with suppress(OpenRaaSError):  # one that is half made or half removed has no box to be meant
+            yield load(name)

@@ -108,6 +108,8 @@ def test_what_a_killed_worker_left_is_taken_up_again_under_the_boxs_user(
 
 def test_a_box_reaches_its_own_keys(box: redis.Redis, admin: redis.Redis) -> None:
     box.set(names.status_key(BOX), "{}", ex=15)
+    box.set(names.transfers_key(BOX), "{}", ex=15)
+    box.delete(names.transfers_key(BOX))
     with box.pipeline() as pipeline:
         pipeline.delete(names.layers_key(BOX))
         pipeline.sadd(names.layers_key(BOX), "sha256:1")
@@ -125,6 +127,7 @@ def test_a_box_reaches_its_own_keys(box: redis.Redis, admin: redis.Redis) -> Non
 FOREIGN = [
     names.status_key(OTHER),
     names.layers_key(OTHER),
+    names.transfers_key(OTHER),
     names.wish_key(OTHER),
     names.reserved_key(OTHER),
     names.reserved_key(BOX),
@@ -196,6 +199,7 @@ def test_a_box_may_write_reports_but_not_read_or_take_them_back(box: redis.Redis
         f"LPUSH {names.layers_key(BOX)} x",
         f"SET {names.report_queue(BOX)} x",
         f"DEL {names.report_queue(BOX)}",
+        f"LPUSH {names.transfers_key(BOX)} x",
         f"SET {names.role_queue(Role.COMPUTE, BOX)} x",
         f"RENAME unacked.{BOX} {names.status_key(BOX)}",
         f"COPY {names.status_key(BOX)} {names.layers_key(BOX)}",

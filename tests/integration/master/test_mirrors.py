@@ -10,13 +10,14 @@ import pytest
 
 from common.images import DescribedImage
 from common.reports import Failed, Mirrored, MirrorProgress, Report
-from common.wishes import MirrorWish
+from common.wishes import HoldWish, MirrorWish
 from common.words import Role
 from master.context import MasterContext
 from master.images.services import list_tags
 from master.lifecycle.reconcile import Reconciler
 from master.lifecycle.reports import Reports
 from master.mirrors.models import Mirror
+from tests.support.certificates import CertificateAuthority
 from tests.support.master import FakeBox, make_master
 from tests.support.platforms import new_index, platform_image
 from tests.support.portal import Person, Portal
@@ -154,6 +155,42 @@ def test_a_mirror_can_be_stopped(master: MasterContext, olga: Person) -> None:
     assert look(olga, mirror)["error"] == "It was stopped."
     assert box.wishes() == {}
     assert [item["id"] for item in olga.call("GET", "/api/v1/mirrors").json["mirrors"]] == [mirror["id"]]
+
+
+def test_a_mirror_that_is_over_can_be_forgotten_and_its_image_stays(
+    master: MasterContext, olga: Person
+) -> None:
+    FakeBox(master, "attic")
+    mirror = ask(olga)
+    assert tell(master, "attic", Mirrored(**about(mirror), image=described()))
+    assert olga.call("DELETE", f"/api/v1/mirrors/{mirror['id']}").status_code == 204
+    assert olga.call("GET", "/api/v1/mirrors").json["mirrors"] == []
+    assert olga.call("DELETE", f"/api/v1/mirrors/{mirror['id']}").status_code == 404
+    with master.database.read() as session:
+        assert [row.tag.repository for row in list_tags(session)] == ["nginx"]
+
+
+def test_a_second_depository_fetches_a_mirrored_image_at_once(master: MasterContext, olga: Person) -> None:
+    attic = FakeBox(master, "attic")
+    mirror = ask(olga, box="attic")
+    assert tell(master, "attic", Mirrored(**about(mirror), image=described()))
+    cellar = FakeBox(master, "cellar")
+    attic.hold({blob.digest for item in (described(), AMD, ARM) for blob in item.blobs})
+    assert Reconciler(master).run()
+    (wish,) = cellar.wishes().values()
+    assert isinstance(wish, HoldWish)
+    assert (wish.wanted, wish.image.manifest) == ("held", described().digest)
+    assert all(blob.boxes == ["attic"] for blob in wish.image.blobs)
+
+
+def test_the_authority_of_a_private_registry_goes_to_the_box_and_must_be_one(
+    master: MasterContext, olga: Person
+) -> None:
+    box = FakeBox(master, "attic")
+    authority = CertificateAuthority("private").certificate.decode()
+    assert wish_of(box, ask(olga, ca=authority)).ca == authority
+    answer = olga.call("POST", "/api/v1/mirrors", json={"source": "nginx", "ca": "no certificate"})
+    assert (answer.status_code, answer.json["field"]) == (422, "ca")
 
 
 def test_a_removed_box_fails_the_mirror_and_a_full_one_is_chosen_last(

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from common import names
 from common.errors import Conflict
-from common.reports import Ended, FilesetHeld, Report
+from common.reports import Ended, FilesetHeld, Lied, Report
 from common.signing import Verifier
 from common.spares import read_spares
 from common.tickets import FilesetTicket, TicketChecker
@@ -18,6 +18,7 @@ from common.wishes import FilesetWish, HoldWish, LayersWish
 from common.words import BoxKind, Coordinate, InstanceState, Role
 from master.boxes import services as boxes
 from master.boxes.models import Box
+from master.boxes.standing import ACCUSERS, accusers
 from master.context import MasterContext
 from master.deployments.models import Deployment, Instance, Mount
 from master.filesets.models import Fileset, FilesetCopy
@@ -27,6 +28,7 @@ from master.images.services import blobs_of, set_tag
 from master.layers import services as layers
 from master.lifecycle.reconcile import Reconciler
 from master.lifecycle.reports import Reports
+from master.lifecycle.subjects import image_subject
 from tests.support.master import (
     FakeBox,
     add_application,
@@ -114,6 +116,37 @@ def test_one_copy_lies_on_a_server_and_the_nearest_sources_come_first(master: Ma
     reconcile(master)
     (wish,) = holds(server)
     assert all(blob.boxes == ["near", "far"] for blob in wish.image.blobs)
+
+
+def test_who_lies_to_depositories_is_known_and_asked_only_when_nobody_else_can_be(
+    master: MasterContext,
+) -> None:
+    liar, good = FakeBox(master, "a-liar"), FakeBox(master, "b-good")
+    image = old_image(master, liar, good)
+    fetching = [FakeBox(master, f"new-{number}") for number in range(ACCUSERS)]
+    with master.database.write() as session:
+        session.add_all(ImageHolding(digest=image.digest, box_id=box.name) for box in fetching)
+    stranger = FakeBox(master, "stranger", roles=frozenset({Role.COMPUTE}))
+
+    def sources() -> list[str]:
+        reconcile(master)
+        (wish,) = holds(fetching[0])
+        (boxes,) = {tuple(blob.boxes) for blob in wish.image.blobs}
+        return list(boxes)
+
+    def accuses(box: FakeBox, accused: str) -> bool:
+        fact = Lied(subject=image_subject(image.digest), generation=0, boxes=[accused])
+        return Reports(master).take(box.name, fact.model_dump_json())
+
+    assert sources() == ["a-liar", "b-good"]
+    assert all(accuses(box, "a-liar") for box in fetching)
+    # Nobody is believed about a box that it was not told to ask, nor one that is to hold nothing.
+    assert not accuses(fetching[0], "stranger")
+    assert not accuses(stranger, "a-liar")
+    assert accusers(master.redis, "a-liar") == ["new-0", "new-1"]
+    assert sources() == ["b-good"]
+    good.go_silent()
+    assert sources() == ["a-liar"]
 
 
 def test_an_image_that_was_just_pushed_is_not_copied_yet(tmp_path: Path, redis_server: RedisServer) -> None:
@@ -204,10 +237,12 @@ def home(master: MasterContext, box: FakeBox) -> Fileset:
     return made
 
 
-def copied(master: MasterContext, box: FakeBox, fileset: Fileset, as_of: float) -> None:
+def copied(
+    master: MasterContext, box: FakeBox, fileset: Fileset, as_of: float, *, settled: bool = True
+) -> None:
     fact = FilesetHeld(
         subject=f"fileset.{fileset.id}", generation=0, fileset=fileset.id, fileset_version=1, size_bytes=5,
-        files=1, as_of=as_of,
+        files=1, as_of=as_of, settled=settled,
     )  # fmt: skip
     report(master, box, fact)
 
@@ -224,6 +259,7 @@ def test_a_home_has_a_copy_that_follows_and_is_never_mounted_while_its_filestore
     assert wish.source is not None
     assert wish.source.box == "first"
     copied(master, second, made, 1234.0)
+    copied(master, second, made, 1233.0, settled=False)  # late: it is older than what is known
     first.go_silent()
     reconcile(master)
     with master.database.read() as session:
@@ -231,6 +267,10 @@ def test_a_home_has_a_copy_that_follows_and_is_never_mounted_while_its_filestore
         assert holders(found) == ["first"]
         (row,) = home_copies(session)
         assert (row.owner, row.boxes, row.copies) == ("ada", ["first"], [("second", 1234.0)])
+        assert row.unsettled == frozenset()
+    copied(master, second, made, 1235.0, settled=False)
+    with master.database.read() as session:
+        assert home_copies(session)[0].unsettled == {"second"}
 
 
 def test_a_home_opens_from_its_newest_copy_once_its_filestore_is_removed_behind_a_higher_fence(

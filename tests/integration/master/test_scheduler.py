@@ -16,11 +16,14 @@ from common.words import Resources
 from master.boxes.models import Box
 from master.boxes.services import cordon
 from master.context import MasterContext
+from master.deployments.events import add_row
+from master.deployments.messages import ENOUGH_WAKES
 from master.deployments.models import Deployment, Instance
 from master.deployments.services import request_deployment, stop_deployment
 from master.lifecycle.herald import Herald
 from master.lifecycle.reconcile import Reconciler
 from master.scheduler.changes import position, read_since
+from master.scheduler.outlook import holding_times
 from master.scheduler.queue import Claims
 from master.scheduler.reservations import SUMS, Reservation, Reservations
 from master.scheduler.service import Scheduler
@@ -86,6 +89,12 @@ def test_two_schedulers_and_fifty_producers_never_overcommit(master: MasterConte
     assert set(standings(master.redis, asked)) == {
         instance for instance in asked if instance not in {item.id for item in placed}
     }
+
+
+def test_where_enough_wake_ups_lie_unread_no_more_are_sent(master: MasterContext) -> None:
+    make_boxes(master, 1, cores=1)
+    produce(master, ask(master, ENOUGH_WAKES + 8, people=1), producers=1)
+    assert master.redis.llen(names.SCHEDULER_QUEUE) == ENOUGH_WAKES
 
 
 def test_a_lost_race_lands_on_the_next_candidate(
@@ -329,3 +338,55 @@ def test_without_redis_a_round_is_put_off(master: MasterContext, monkeypatch: py
     assert states(master, [deployment]) == ["requested"]
     scheduler.place_waiting()
     assert states(master, [deployment]) == ["placed"]
+
+
+def test_of_several_heralds_one_is_at_work_and_another_takes_over(master: MasterContext) -> None:
+    (box,) = site(master, ("box-1", 1))
+    heralds = [Herald(master.redis, every_s=0.05) for _ in range(2)]
+    for herald in heralds:
+        herald.start()
+    try:
+        wait_until(lambda: bool(master.redis.xlen(names.CHANGES)), what="a first word")
+        entries = master.redis.xlen(names.CHANGES)
+        box.beat(open=False)
+        wait_until(lambda: master.redis.xlen(names.CHANGES) > entries, what="word of the change")
+        assert master.redis.xlen(names.CHANGES) == entries + 1, "one tells it, not both"
+        heralds[0].stop()
+        entries = master.redis.xlen(names.CHANGES)
+        wait_until(lambda: master.redis.xlen(names.CHANGES) > entries or _told(master, box), what="the other")
+    finally:
+        for herald in heralds:
+            herald.stop()
+    assert master.redis.get(names.WATCH_LOCK) is None
+
+
+def _told(master: MasterContext, box: FakeBox) -> bool:
+    """Change something and see whether anybody says so."""
+    before = master.redis.xlen(names.CHANGES)
+    box.beat(open=not box.status.open)
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        if master.redis.xlen(names.CHANGES) > before:
+            return True
+    return False
+
+
+def test_how_long_people_kept_an_application_says_when_one_ends(master: MasterContext) -> None:
+    site(master, ("box-1", 1))
+    user = add_user(master)
+    deployments = [request_deployment(master, user, "site", {}) for _ in range(4)]
+    now = time.time()
+    with master.database.write() as session:
+        for number, item in enumerate(deployments[:3]):
+            deployment = session.get_one(Deployment, item.id)
+            instance = deployment.instances[0]
+            instance.state, deployment.wanted = "stopped", "stopped"
+            deployment.ended_at = now
+            add_row(session, master.redis, instance, "running", at=now - 600 * (number + 1))
+        assert holding_times(session) == {"site": pytest.approx(1200.0)}
+    scheduler = Scheduler(master)
+    scheduler.run()
+    waiting = request_deployment(master, user, "site", {})
+    Scheduler(master).run()
+    told = standings(master.redis, [waiting.instances[0].id])[waiting.instances[0].id]
+    assert told.start == pytest.approx(now + 1200, abs=30), "long before the lease ends"

@@ -48,7 +48,7 @@ def test_every_address_is_closed_to_strangers_unless_it_is_meant_to_be_open(app:
     client = app.test_client()
     open_to_all = {
         "/", "/sign-in", "/healthz", "/readyz", "/metrics", "/api/docs", "/api/v1/openapi.json",
-        "/api/v1/manifest-schema", "/ca.crt",
+        "/api/v1/manifest-schema", "/ca.crt", "/favicon.ico",
     }  # fmt: skip
     for rule in app.url_map.iter_rules():
         if "GET" not in (rule.methods or ()) or rule.rule.endswith("<path:filename>"):
@@ -133,6 +133,19 @@ def test_guessing_is_slowed_down_for_the_name_and_not_for_others(context: Master
         assert sign_in(client, "ada", "wrong").status_code == 401
     assert sign_in(client, "ada", password).status_code == 429
     assert sign_in(client, "bob", other).status_code == 303
+
+
+def test_guessing_the_password_that_is_to_be_changed_is_slowed_down_too(context: MasterContext) -> None:
+    client = create_app(context).test_client()
+    _, password, token = add_person(context, "ada")
+
+    def change(current: str) -> int:
+        body = {"current": current, "new": "something quite new"}
+        return client.post("/api/v1/me/password", json=body, headers=bearer(token)).status_code
+
+    for _ in range(throttle.PER_NAME):
+        assert change("wrong") == 422
+    assert change(password) == 429
 
 
 def test_guesses_at_once_are_no_more_than_guesses_in_turn(context: MasterContext) -> None:

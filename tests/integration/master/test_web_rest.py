@@ -176,7 +176,8 @@ def test_a_deployment_is_its_owners_alone(
         ("GET", "/logs"),
     ):
         bob(method, f"/deployments/{made['id']}{part}", status=404)
-    assert bob("GET", "/deployments?everybody=true")["deployments"] == []
+    refused = bob("GET", "/deployments?everybody=true", status=403)
+    assert refused["field"] == "everybody"
     assert len(operator("GET", "/deployments?everybody=true")["deployments"]) == 1
 
 
@@ -313,3 +314,18 @@ def test_a_higher_class_is_served_first_and_is_for_operators(
     Scheduler(context).run()
     assert operator("GET", f"/deployments/{high}")["state"] == "placed"
     assert ada("GET", f"/deployments/{low}")["state"] == "queued"
+
+
+def test_publishing_says_what_an_application_needs_and_is_not_there_yet(
+    operator: Caller, context: MasterContext
+) -> None:
+    service = {**MANIFEST["services"]["lab"], "filesets": [{"name": "corpus", "mount": "/corpus"}]}
+    manifest = {**MANIFEST, "services": {"lab": service}}
+    image, fileset = operator("POST", "/applications", json={"manifest": manifest}, status=201)["warnings"]
+    assert "demo/notebook:1" in image
+    assert "openraas image push" in image
+    assert "corpus" in fileset
+    assert "openraas fileset put" in fileset
+    box_with_image(context)
+    answer = operator("POST", "/applications", json={"manifest": MANIFEST}, status=201)
+    assert (answer["warnings"], answer["published_by"]) == ([], "olga")

@@ -7,8 +7,11 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from common.errors import Unauthorized
 from common.reports import read_report
+from common.signing import Signer, Verifier
 from common.status import BoxStatus
+from common.wishes import PURPOSE, OfferWish, read_wish, sign_wish
 from common.words import BoxKind, Endpoint, Resources, Role
 
 
@@ -61,9 +64,9 @@ def status(**changes: object) -> str:
     ],
 )
 def test_a_status_has_numbers_that_can_be_counted_with(changes: dict[str, object]) -> None:
-    BoxStatus.model_validate_json(status())
+    BoxStatus.read(status())
     with pytest.raises(ValidationError):
-        BoxStatus.model_validate_json(status(**changes))
+        BoxStatus.read(status(**changes))
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,42 @@ def test_a_report_has_numbers_that_fit_into_a_row(changes: dict[str, object]) ->
     read_report(json.dumps(good))
     with pytest.raises(ValidationError):
         read_report(json.dumps({**good, **changes}))
+
+
+NEWER = {"of_a_newer_version": {"any": ["thing"]}}
+
+
+def test_what_a_newer_box_says_besides_in_its_status_is_left_aside() -> None:
+    plain = json.loads(
+        status(filestore={"host": "box-1", "port": 22}, filesets=[{"fileset": "f", "version": 1}])
+    )
+    newer = {**plain, **NEWER}
+    for nested in ("capacity", "used", "disk", "coordinate", "filestore"):
+        newer[nested] = {**plain[nested], **NEWER}
+    newer["filesets"] = [{**plain["filesets"][0], **NEWER}]
+    assert BoxStatus.read(json.dumps(newer)) == BoxStatus.read(json.dumps(plain))
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"kind": "stopped", "subject": "i-1", "generation": 1, "at": 1.0},
+        {"kind": "exported", "subject": "i-1.f", "generation": 1, "at": 1.0, "fileset": "f", "host_key": "k",
+         "public_keys": [], "endpoint": {"host": "box-1", "port": 22, **NEWER}},
+    ],
+)  # fmt: skip
+def test_what_a_newer_box_says_besides_in_a_report_is_left_aside(report: dict[str, object]) -> None:
+    assert read_report(json.dumps({**report, **NEWER})).subject == report["subject"]
+
+
+def test_a_wish_with_what_this_version_does_not_know_is_refused() -> None:
+    wish = OfferWish(subject="i-1", generation=1, version=1, wanted="offered", blobs=[])
+    signer = Signer(bytes(32))
+    verifier = Verifier(signer.public_key)
+    assert read_wish(verifier, "b", sign_wish(signer, "b", wish)) == wish
+    newer = json.dumps({**wish.model_dump(mode="json"), **NEWER}).encode()
+    with pytest.raises(Unauthorized, match="unknown form"):
+        read_wish(verifier, "b", signer.sign(f"{PURPOSE}:b", newer))
 
 
 def test_an_ipv6_address_stands_in_brackets_in_a_url() -> None:

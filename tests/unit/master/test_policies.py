@@ -76,7 +76,7 @@ def test_a_policy_that_breaks_the_rules_is_found_out(bad: type[Policy], what: st
 
 
 @pytest.mark.parametrize("name", PLAIN)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 30))
 def test_choices_are_those_of_a_plain_program(name: str, seed: int, count: int) -> None:
     """Whatever is reserved, fetched, given up, gone and come back in between."""
@@ -135,9 +135,10 @@ def _shake(fleet: Fleet, world: PlainWorld, rng: np.random.Generator) -> None:
         fleet.lose(row, gone)
     elif what == 2:
         other = int(rng.integers(len(fleet)))
-        fleet.begin_fetch(row, 10**8, np.array([other]))
-        box.inbound += 10**8
-        world.boxes[fleet.names[other]].outbound += 10**8
+        size_bytes = 10 ** int(rng.integers(7, 11))
+        fleet.begin_fetch(row, size_bytes, np.array([other]))
+        box.inbound += size_bytes
+        world.boxes[fleet.names[other]].outbound += size_bytes
     else:
         fleet.set_reserved(row, amounts_of(Resources(cpu=0.5)))
         capacity = amounts_of(box.facts.capacity)

@@ -149,6 +149,20 @@ def test_the_prediction_of_a_start_has_its_parts() -> None:
     assert decided.predicted == said
 
 
+def test_layers_come_after_what_their_depositories_still_have_to_send() -> None:
+    fleet = Fleet.build(
+        [
+            BoxFacts("a", capacity=Resources(cpu=4, disk_bytes=10**12, bandwidth_bps=10**9)),
+            BoxFacts("b", capacity=ROOM, open=False, layers=frozenset({LAYER.digest})),
+        ]
+    )
+    assert predict(ASK, fleet, 0).fetch_s == pytest.approx(4.0)  # 50 MB at 100 Mbit/s
+    fleet.outbound_bytes[1] = 25_000_000
+    assert predict(ASK, fleet, 0).fetch_s == pytest.approx(6.0)
+    fleet.put(BoxFacts("c", capacity=ROOM, open=False, layers=frozenset({LAYER.digest})))
+    assert predict(ASK, fleet, 0).fetch_s == pytest.approx(2.0)  # from the free one at once, then from both
+
+
 def test_a_depository_that_failed_too_often_is_asked_only_where_there_is_nobody_else() -> None:
     history = History()
     fleet = Fleet.build([BoxFacts(name, open=False, layers=frozenset({LAYER.digest})) for name in ("a", "b")])

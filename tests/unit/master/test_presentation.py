@@ -60,6 +60,12 @@ def test_steps_lie_in_the_waterfall_where_they_lay_in_time() -> None:
     ]
 
 
+def test_the_time_in_which_an_instance_waited_for_room_is_not_in_the_waterfall() -> None:
+    rows = [row("placed", 3700), row("fetch", 3701, 1.0), row("ready", 3702, 1.0)]
+    bars = waterfall(instance(*rows), 100.0)
+    assert [(bar.step, bar.left, bar.width) for bar in bars] == [("fetch", 0.0, 50.0), ("ready", 50.0, 50.0)]
+
+
 def test_the_waterfall_ends_when_the_instance_runs() -> None:
     rows = [row("ready", 101, 0.5, state=S.RUNNING), row("stop", 900, 3.0, state=S.STOPPED)]
     assert [bar.step for bar in waterfall(instance(*rows), 100.0)] == ["ready"]

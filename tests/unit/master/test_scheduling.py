@@ -342,3 +342,17 @@ def test_the_baselines_of_the_simulator_share_nothing_between_boxes() -> None:
     assert load_policy("edge-with-cache").keeps_layers
     # The policies of the edge itself never use the centre.
     assert "no filestore" in decide(fleet, request, "nearest").waits_for
+
+
+def test_a_new_home_lies_elsewhere_where_the_box_has_no_room_for_it_beside_the_instance() -> None:
+    need = FilesetNeed("f-home", 1, MountMode.READ_WRITE, held_by=(), room_bytes=6 * GIB)
+    small, roomy = DiskUse(lent_bytes=10 * GIB), DiskUse(lent_bytes=100 * GIB)
+    request = ask(resources=Resources(cpu=1, disk_bytes=5 * GIB), filesets=(need,))
+    alone = Fleet.build([box("a", disk=small)])
+    decision = decide(alone, request)
+    assert decision.placements == ()
+    assert "no filestore that is up holds the home, or has room for it" in decision.waits_for
+    fleet = Fleet.build([box("a", disk=small), box("b", disk=roomy, coordinate=Coordinate(x_ms=9))])
+    near, far = decide(fleet, request).placements
+    assert (near.compute, near.filestores) == ("a", {"f-home": "b"})
+    assert (far.compute, far.filestores) == ("b", {"f-home": "b"})

@@ -370,7 +370,6 @@ def _layer(line: Mapping[str, Any]) -> ImageLayer:
 
 def _facts(answer: Mapping[str, Any]) -> ContainerFacts:
     state = answer["State"]
-    networks = answer["NetworkSettings"]["Networks"] or {}
     return ContainerFacts(
         id=answer["Id"],
         labels=answer["Config"]["Labels"] or {},
@@ -378,5 +377,4 @@ def _facts(answer: Mapping[str, Any]) -> ContainerFacts:
         exit_code=None if state["Running"] else int(state["ExitCode"]),
         out_of_memory=bool(state.get("OOMKilled")),
         ended_at=None if state["Running"] else datetime.fromisoformat(state["FinishedAt"]).timestamp(),
-        addresses={name: entry.get("IPAddress", "") for name, entry in networks.items()},
     )

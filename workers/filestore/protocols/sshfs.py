@@ -14,15 +14,15 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from common import needs
 from common.files import write_atomically, write_secret
-from common.needs import BUBBLEWRAP, SSHD
 from workers.box.config import BoxConfig, BoxPaths
 from workers.filestore import programs
 from workers.filestore.errors import NotPossibleHere, StillThere
@@ -39,6 +39,9 @@ SFTP_SERVERS = (
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 CLOSE_LIMIT_S = 5.0
 CLOSE_POLL_S = 0.005
+# What holds the lock for so long after its session was killed does not end with it: bwrap's second process, if the
+# first was killed before the second had asked the kernel to die with it.
+ORPHANS_AFTER_S = 0.5
 LOGIN_LIMIT_S = 10
 # A client that sends nothing for 45 s is gone: its sessions end.
 ALIVE_EVERY_S, ALIVE_COUNT = 15, 3
@@ -174,7 +177,7 @@ class SshServer:
 
     def command(self) -> list[str]:
         """sshd starts itself anew for each connection, so its path has to be absolute."""
-        return [programs.path_of(SSHD), "-D", "-e", "-f", str(self._config_file)]
+        return [needs.path_of(needs.SSHD), "-D", "-e", "-f", str(self._config_file)]
 
     def keep(self) -> None:
         """Another sshd on this machine takes the directory along when it ends; sessions that ended by themselves
@@ -209,17 +212,20 @@ class SshServer:
         session = self._sessions / grant
         if not session.is_dir():
             return
-        limit = time.monotonic() + CLOSE_LIMIT_S
+        began = time.monotonic()
         while True:
             _kill_registered(session)
             if _is_unused(session / "lock"):
                 break
-            if time.monotonic() > limit:
+            waited_s = time.monotonic() - began
+            if waited_s > ORPHANS_AFTER_S:
+                _kill_holders(session / "lock")
+            if waited_s > CLOSE_LIMIT_S:
                 raise StillThere(f"Sessions of a fileset did not end within {CLOSE_LIMIT_S:g} s.")
             time.sleep(CLOSE_POLL_S)
         gone = self._sessions / f".{grant}"
-        session.rename(gone)  # where no session that comes too late finds it
-        shutil.rmtree(gone)
+        session.rename(gone)  # where no session that comes too late finds it, but one that was on its way in
+        programs.remove_tree(str(gone))
 
     def _make_host_key(self) -> None:
         if self._host_key.exists():
@@ -247,9 +253,9 @@ class SshServer:
         return _ENTER.format(
             root=self._root,
             limit=LOGIN_LIMIT_S,
-            flock=programs.path_of(programs.FLOCK),
-            bwrap=programs.path_of(BUBBLEWRAP),
-            setpriv=programs.path_of(programs.SETPRIV),
+            flock=needs.path_of(needs.FLOCK),
+            bwrap=needs.path_of(needs.BUBBLEWRAP),
+            setpriv=needs.path_of(needs.SETPRIV),
             sftp_server=_sftp_server(),
         )
 
@@ -259,6 +265,19 @@ def _kill_registered(session: Path) -> None:
     for entry in session.glob("[0-9]*"):
         for process in _registered(entry):
             kill(process, signal.SIGKILL)
+
+
+def _kill_holders(lock: Path) -> None:
+    """End every other process that has the lock open: only sessions of this grant ever open it."""
+    wanted = lock.stat()
+    for handle in Path("/proc").glob("[0-9]*/fd/9"):
+        process = Process.find(int(handle.parts[2]))
+        if process is None or process.pid == os.getpid():
+            continue
+        with suppress(OSError):  # it ended just now
+            facts = handle.stat()
+            if (facts.st_dev, facts.st_ino) == (wanted.st_dev, wanted.st_ino):
+                kill(process, signal.SIGKILL)
 
 
 def _registered(entry: Path) -> list[Process]:
@@ -300,6 +319,6 @@ def _root_is_locked() -> bool:
 
 def _version() -> tuple[int, int]:
     """OpenSSH's version; (0, 0) if the program does not say."""
-    text = programs.run([programs.path_of(programs.SSH), "-V"])
+    text = programs.run([needs.path_of(needs.SSH), "-V"])
     match = re.search(r"OpenSSH_(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else (0, 0)

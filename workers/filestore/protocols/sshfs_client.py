@@ -14,10 +14,10 @@ import time
 from functools import cache
 from pathlib import Path
 
+from common import needs
 from common.errors import Unavailable
 from common.files import write_atomically
 from common.logs import get_logger
-from common.needs import SSHFS
 from common.words import MountMode
 from workers.filestore import programs
 from workers.filestore.errors import MountError, ProgramFailed
@@ -87,8 +87,8 @@ class SshClient:
                 "This machine has no /dev/fuse, without which no fileset can be mounted.",
                 remedy="Run: modprobe fuse. In a container, start it with --device /dev/fuse and --privileged.",
             )
-        for need in (SSHFS, programs.SSH, programs.SSH_KEYGEN, programs.MOUNT):
-            programs.path_of(need)
+        for need in (needs.SSHFS, needs.SSH, needs.SSH_KEYGEN, needs.MOUNT):
+            needs.path_of(need)
 
     def configure(self, remote: Remote, directory: Path) -> None:
         """Any of the keys will do: while one is renewed the server may know the old one only."""
@@ -110,7 +110,13 @@ class SshClient:
         """A server that is just being restarted is tried again until the limit."""
         end = time.monotonic() + limit_s
         self.configure(remote, directory)
-        command = [programs.path_of(SSHFS), "-F", str(directory / "ssh_config"), "fileset:/data", str(target)]
+        command = [
+            needs.path_of(needs.SSHFS),
+            "-F",
+            str(directory / "ssh_config"),
+            "fileset:/data",
+            str(target),
+        ]
         command += ["-o", ",".join(_options(remote))]
         while True:
             complaint = _start(command, max(0.1, end - time.monotonic()))
@@ -162,7 +168,7 @@ def _symlinks() -> list[str]:
     against its own root.
     """
     option = "no_contain_symlinks"
-    return [option] if option in programs.run([programs.path_of(SSHFS), "--help"]) else []
+    return [option] if option in programs.run([needs.path_of(needs.SSHFS), "--help"]) else []
 
 
 def _start(command: list[str], limit_s: float) -> str | None:
@@ -186,7 +192,7 @@ def _ask_ssh(directory: Path, limit_s: float) -> str:
     """Why ssh does not get through, which sshfs keeps to itself; empty if it does."""
     try:
         programs.run(
-            [programs.path_of(programs.SSH), "-F", str(directory / "ssh_config"), "fileset"],
+            [needs.path_of(needs.SSH), "-F", str(directory / "ssh_config"), "fileset"],
             limit_s=max(0.5, limit_s),
         )
     except ProgramFailed as error:

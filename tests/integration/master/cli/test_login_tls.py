@@ -61,15 +61,25 @@ def test_an_own_authority_is_trusted_by_its_fingerprint_from_then_on(world: Worl
 
 def test_a_person_is_shown_the_fingerprint_and_asked(world: World, server: Server) -> None:
     shell = world.shell()
-    code, said = login(shell, server, world, text=f"y\n{world.password}\n")
-    assert code == 0, said
-    assert server.authority.fingerprint in said
+    done = shell.run("login", server.url, "--name", "olga", text=f"y\n{world.password}\n")
+    assert done.returncode == 0, done.stderr
+    assert server.authority.fingerprint in done.stderr
     assert "Nothing runs" in shell.ok("ps")
     server.asked.clear()
     other = world.shell()
-    code, _ = login(other, server, world, text=f"n\n{world.password}\n")
-    assert code == 1
+    assert other.run("login", server.url, "--name", "olga", text=f"n\n{world.password}\n").returncode == 1
     assert server.asked == ["/ca.crt"], "no password was sent"
+
+
+def test_where_nobody_can_be_asked_an_authority_without_its_fingerprint_is_refused(
+    world: World, server: Server
+) -> None:
+    shell = world.shell()
+    code, said = login(shell, server, world, text=f"y\n{world.password}\n")
+    assert code == 1
+    assert f"--fingerprint {server.authority.fingerprint}" in said
+    assert server.asked == ["/ca.crt"], "no password was sent"
+    assert not (shell.home / ".config" / "openraas").exists()
 
 
 def test_another_authority_gets_no_password(world: World, server: Server) -> None:

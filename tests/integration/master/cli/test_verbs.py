@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import select
 
-from common.names import wish_key
+from common.names import layers_key, wish_key
 from common.oci.archive import OCI_LAYERS
 from common.oci.layers import Packing
 from common.reports import Failed
@@ -25,6 +25,7 @@ from common.words import InstanceState
 from master.accounts.models import UserRole
 from master.accounts.services import create_user, issue_api_token
 from master.cli import users
+from master.cli.layers import LISTED
 from master.deployments.models import Instance
 from master.images.models import ImageHolding
 from master.lifecycle.reports import Reports
@@ -77,6 +78,20 @@ def test_bad_input_exits_with_2_and_everything_else_with_1(world: World) -> None
     assert "does not answer" in shell.fails(1, "ps")
     shell.server = "http://192.0.2.1:8080"
     assert "only reached with TLS" in shell.fails(2, "ps")
+
+
+def test_of_thousands_of_layers_a_hundred_are_listed_and_all_if_somebody_asks(world: World) -> None:
+    shell, count = world.operator, 2500
+    many = [f"sha256:{number:064x}" for number in range(count)]
+    world.context.redis.sadd(layers_key("attic"), *many)
+    listed = shell.run("layer", "list")
+    assert len(listed.stdout.splitlines()) == 1 + LISTED
+    assert f"{LISTED} of {count}. All of them: --all" in listed.stderr
+    assert len(shell.ok("layer", "list", "--all").splitlines()) == 1 + count
+    assert sorted(item["digest"] for item in shell.json("layer", "list")) == many
+    assert len(shell.json("layer", "list", "--limit", "7")) == 7
+    assert "No box that is up" in shell.ok("layer", "list", "--box", "cellar")
+    shell.fails(2, "layer", "list", "--limit", "0")
 
 
 def test_layers_are_listed_pinned_and_evicted(world: World) -> None:
@@ -227,6 +242,9 @@ def test_boxes_are_listed_shown_cordoned_and_removed(world: World) -> None:
     assert isinstance(token, dict)
     assert (token["expires_in_s"], token["master"]) == (900.0, world.url)
     assert token["token"].startswith(token["fingerprint"])
+    warned = shell.run("box", "token").stderr
+    assert "No other machine can reach" in warned
+    assert "openraas up --listen ADDRESS" in warned
     shell.ok("box", "remove", "cellar")
     assert "There is no box cellar" in shell.fails(2, "box", "show", "cellar")
 
@@ -238,7 +256,9 @@ def test_the_catalogue_is_filled_and_emptied(world: World) -> None:
         "openraas: 1\nname: site\ntitle: A site\nservices:\n  main: {image: 'demo/site:1', port: 80}\n"
         "options:\n- {name: colour, default: red}\n"
     )
-    assert "openraas run site" in shell.ok("app", "add", str(manifest))
+    added = shell.run("app", "add", str(manifest))
+    assert (added.returncode, "openraas run site" in added.stdout) == (0, True)
+    assert "not there yet: There is no image demo/site:1." in added.stderr
     assert "A site" in shell.ok("app", "list")
     assert "--option colour" in shell.ok("app", "show", "site")
     shell.ok("app", "remove", "site")
@@ -359,3 +379,10 @@ def test_a_mirror_is_asked_for_and_tells_what_the_depository_said(world: World) 
         assert "cannot be reached" in shell.fails(1, "image", "mirror", "nginx:1.27", "--to", "attic")
     finally:
         thread.join(30)
+    assert "cannot be reached" in shell.ok("image", "mirrors")
+    shell.ok("image", "forget", asked["id"])
+    shell.ok("image", "forget", asked["id"])
+    assert asked["id"] not in [item["id"] for item in shell.json("image", "mirrors")]
+    assert "no mirror" in shell.fails(2, "image", "forget", asked["id"])
+    (shell.home / "ca.der").write_bytes(b"\x30\x82\xff")
+    assert "no certificates" in shell.fails(2, "image", "mirror", "nginx", "--ca", str(shell.home / "ca.der"))

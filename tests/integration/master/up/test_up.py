@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from tests.support.redis import RedisServer, free_port, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the box beside the master needs root")
 
+LIMIT_S = 120.0
 ONLY_LAYERS = 'roles = ["depository"]\n'
 
 
@@ -107,14 +109,27 @@ def test_a_second_platform_in_the_same_directory_is_refused(platform: RunningPla
 
 
 def test_a_program_that_dies_is_started_again(platform: RunningPlatform) -> None:
-    def scheduler() -> psutil.Process:
-        found = [p for p in processes_of(platform.state_dir) if "master.scheduler.main" in p.cmdline()]
-        return found[0] if found else psutil.Process()
+    def scheduler() -> psutil.Process | None:
+        named = [p for p in processes_of(platform.state_dir) if p.is_running()]
+        return next((p for p in named if "master.scheduler.main" in p.cmdline()), None)
 
     first = scheduler()
+    assert first is not None
     first.kill()
-    wait_until(lambda: "master.scheduler.main" in (now := scheduler()).cmdline() and now != first)
-    wait_until(lambda: '"good": true' in _status(platform), limit_s=30, what="good health")
+    wait_until(lambda: (now := scheduler()) is not None and now != first, LIMIT_S, "another scheduler")
+    wait_until(lambda: '"good": true' in _status(platform), LIMIT_S, "good health")
+
+
+def test_a_box_that_joined_and_is_silent_counts_as_down(platform: RunningPlatform) -> None:
+    client = connect((platform.state_dir / "secrets" / "redis.url").read_text().strip())
+    client.sadd("boxes", "box-of-yesterday")
+    try:
+        told = json.loads(_status(platform))
+    finally:
+        client.srem("boxes", "box-of-yesterday")
+    parts = {part["name"]: part for part in told["parts"]}
+    assert (told["good"], parts["box-1"]["good"], parts["box-of-yesterday"]["good"]) == (False, True, False)
+    assert "silent" in parts["box-of-yesterday"]["state"]
 
 
 def _status(platform: RunningPlatform) -> str:
@@ -123,34 +138,28 @@ def _status(platform: RunningPlatform) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_end_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
-    with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False) as running:
-        assert processes_of(running.state_dir)
-        running.process.send_signal(number)
-        assert running.process.wait(60) == 0
-        assert processes_of(running.state_dir) == []
+def test_each_end_leaves_no_process_and_a_second_start_knows_its_box_and_people(tmp_path: Path) -> None:
+    passwords = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False) as running:
+            assert processes_of(running.state_dir)
+            passwords.append((running.state_dir / "secrets" / "admin.password").read_text())
+            assert [box["id"] for box in running.call("GET", "/boxes")["boxes"]] == ["box-1"]
+            running.process.send_signal(number)
+            assert running.process.wait(60) == 0
+            assert processes_of(running.state_dir) == []
+    assert passwords[0] == passwords[1]
 
 
-def test_killing_it_leaves_no_process_either(tmp_path: Path) -> None:
-    with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False) as running:
-        running.process.kill()
-        wait_until(lambda: not processes_of(running.state_dir), limit_s=60, what="the end of all programs")
-
-
-def test_a_second_start_knows_its_box_and_people(tmp_path: Path) -> None:
-    with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False) as running:
-        password = (running.state_dir / "secrets" / "admin.password").read_text()
-    with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False) as running:
-        assert (running.state_dir / "secrets" / "admin.password").read_text() == password
-        assert [box["id"] for box in running.call("GET", "/boxes")["boxes"]] == ["box-1"]
-
-
-def test_a_redis_of_ones_own_is_used_and_left_alone(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_a_redis_of_ones_own_is_used_and_left_alone_and_killing_the_platform_leaves_no_process(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
     given = {"redis_url": redis_server.url}
     with running_platform(tmp_path, box=ONLY_LAYERS, with_engine=False, **given) as running:
         assert [box["up"] for box in running.call("GET", "/boxes")["boxes"]] == [True]
         assert '"name": "redis", "good": true' in " ".join(running.verb("status", "--json").split())
+        running.process.kill()
+        wait_until(lambda: not processes_of(running.state_dir), limit_s=60, what="the end of all programs")
     assert redis_server.process.poll() is None
 
 
@@ -193,6 +202,7 @@ def test_a_database_that_is_absent_is_named_and_what_was_started_ends(tmp_path: 
     assert done.returncode == 1
     assert "OPENRAAS_DATABASE_URL" in done.stderr
     assert processes_of(tmp_path / "state") == []
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from common.status import BoxStatus, FilesetHolding
 from common.words import Resources
 from tests.support.redis import RedisServer, wait_until
 from workers.box.config import BoxConfig
+from workers.box.pulse import Pulse
 from workers.box.role import RoleFacts
 from workers.box.status import Heartbeat
+from workers.box.table import Table
 from workers.depository.holdings import Timer
 
 BOX = "b1"
@@ -57,11 +59,13 @@ def client(redis_server: RedisServer) -> redis.Redis:
     return redis.Redis.from_url(redis_server.url, decode_responses=True)
 
 
-def make_heartbeat(client: redis.Redis, folder: Path, layers: Layers, *facts: RoleFacts) -> Heartbeat:
-    config = BoxConfig(box=BOX, state_dir=folder, status_every_s=0.05, status_ttl_s=2.0, front_port=9123)
+def make_heartbeat(
+    client: redis.Redis, folder: Path, layers: Layers, *facts: RoleFacts, every_s: float = 0.05
+) -> Heartbeat:
+    config = BoxConfig(box=BOX, state_dir=folder, status_every_s=every_s, status_ttl_s=2.0, front_port=9123)
     context: Any = SimpleNamespace(config=config, redis=client)
     roles: Any = [Role(item) for item in facts]
-    return Heartbeat(context, roles, layers)
+    return Heartbeat(context, roles, layers, Pulse(Table(folder / "box.db")))
 
 
 def read(client: redis.Redis) -> BoxStatus:
@@ -104,6 +108,21 @@ def test_layers_follow_what_comes_and_goes(client: redis.Redis, tmp_path: Path) 
     heartbeat.beat()
     assert client.smembers(layers_key(BOX)) == {"sha256:b"}
     assert read(client).layers_sequence == layers.count
+
+
+def test_a_layer_that_came_is_told_before_the_next_regular_record(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    layers = Layers()
+    heartbeat = make_heartbeat(client, tmp_path, layers, every_s=3600.0)
+    heartbeat.start()
+    try:
+        wait_until(lambda: client.get(status_key(BOX)) is not None, what="the first record")
+        layers.change(came="sha256:a")
+        wait_until(lambda: read(client).layers_sequence == layers.count, what="a record of the layer")
+        assert client.smembers(layers_key(BOX)) == {"sha256:a"}
+    finally:
+        heartbeat.stop()
 
 
 def test_a_redis_that_lost_everything_gets_everything_again(client: redis.Redis, tmp_path: Path) -> None:

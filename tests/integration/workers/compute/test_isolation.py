@@ -24,7 +24,7 @@ from workers.box.leftovers import clean
 from workers.box.table import Table
 from workers.compute.engine import ContainerSpec, Engine
 from workers.compute.engines import find_engine
-from workers.compute.firewall import Firewall, Rules
+from workers.compute.firewall import Firewall, Rules, bridge_prefix
 from workers.compute.instances import InstanceRow, Instances
 from workers.compute.networks import NetworkPool
 
@@ -119,7 +119,7 @@ def inside_world(box: str, engine: Engine, engine_url: str, state: Path) -> Iter
     )
     table = Table(state / "box.db")
     instances = Instances(table)
-    firewall = Firewall(BOX, gateway_resolves=engine.gateway_resolves_names)
+    firewall = Firewall(bridge_prefix(config), gateway_resolves=engine.gateway_resolves_names)
     pool = NetworkPool(config, table, instances, engine, firewall)
 
     def prepare() -> str:
@@ -208,7 +208,7 @@ def test_a_deployment_without_internet_reaches_only_itself(world: World) -> None
 def test_rules_are_the_same_after_they_were_set_twice_and_gone_when_the_box_is_cleaned(world: World) -> None:
     def rules() -> list[str]:
         saved = subprocess.run(["iptables-save", "-t", "mangle"], capture_output=True, text=True, check=True)
-        chains = Rules(BOX)
+        chains = Rules(bridge_prefix(world.config))
         return [line for line in saved.stdout.splitlines() if line.startswith("-A") and (
             chains.input in line or chains.forward in line)]  # fmt: skip
 

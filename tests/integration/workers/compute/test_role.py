@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from common.service import Readiness, ServiceSpec
+from common.service import Readiness
 from common.signing import seal
-from common.wishes import ComputeWish, MountWish
-from common.words import Access, Endpoint, MountMode, Resources, Role
+from common.wishes import MountWish
+from common.words import Access, MountMode, Resources, Role
 from tests.integration.workers.compute.fakes import FakeLayers, FakeMounter
-from tests.support.box import TestBox, make_box
+from tests.support.box import make_box
+from tests.support.compute_role import BOX, HERE, LABELS, Running
 from tests.support.engine import EngineServer
 from tests.support.redis import RedisServer, wait_until
 from tests.support.registry import Registry, make_image, run_registry
@@ -24,8 +22,6 @@ from workers.box.config import BoxConfig
 from workers.box.leftovers import clean
 from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.owner import Switch
-from workers.box.worker import BoxWorker
-from workers.compute.engine import Engine
 from workers.compute.engines import find_engine
 from workers.compute.instances import Stage
 from workers.compute.launch import image_reference
@@ -33,67 +29,7 @@ from workers.compute.role import Compute
 
 pytestmark = pytest.mark.engine
 
-BOX = "compute-test"
-LABELS = {"openraas.box": BOX}
-SERVE = ["httpd", "-f", "-p", "8000", "-h", "/www"]
-HERE = Endpoint(host="127.0.0.1", port=9)
-
-
-@dataclass
-class Running:
-    """A compute role on a box, and everything around it."""
-
-    box: TestBox
-    role: Compute
-    driver: BoxWorker
-    engine: Engine
-    mounter: FakeMounter
-    layers: FakeLayers
-    registry: Registry
-
-    def wish(self, instance: str = "i-1", **changes: Any) -> ComputeWish:
-        """A wish for a small web server."""
-        service: dict[str, Any] = {
-            "name": "web", "image": "sample:1", "command": SERVE, "port": 8000,
-            "resources": Resources(cpu=0.1, memory_bytes=32 * 2**20), "readiness": Readiness(http="/"),
-        }  # fmt: skip
-        service.update(changes.pop("service", {}))
-        values: dict[str, Any] = {
-            "subject": instance, "instance": instance, "deployment": f"d-{instance}", "generation": 1, "version": 1,
-            "wanted": "running", "service": ServiceSpec(**service), "image": make_image().source(),
-        }  # fmt: skip
-        return ComputeWish(**{**values, **changes})
-
-    def want(self, wish: ComputeWish) -> ComputeWish:
-        """Put a wish on the list and wake the box."""
-        self.box.wish(wish)
-        self.driver.wake(Role.COMPUTE, wish.subject)
-        return wish
-
-    def stop(self, wish: ComputeWish) -> None:
-        """Want it stopped, and wait until the box says so."""
-        self.want(wish.model_copy(update={"wanted": "stopped", "version": wish.version + 1}))
-        self.box.reports.wait_for(wish.instance, "stopped")
-
-    def address(self, instance: str) -> str:
-        row = self.role._instances.get(instance)
-        assert row is not None
-        assert row.upstream is not None
-        return row.upstream
-
-    def page(self, instance: str, path: str = "/") -> str:
-        with urllib.request.urlopen(f"http://{self.address(instance)}{path}", timeout=5) as answer:
-            return str(answer.read().decode())
-
-    def is_clean(self, instance: str) -> bool:
-        """Whether nothing of an instance is left."""
-        names = [facts.labels.get("openraas.instance") for facts in self.engine.containers(LABELS)]
-        row = self.role._instances.get(instance)
-        return (
-            instance not in names
-            and not [key for key in self.mounter.mounted if key[0] == instance]
-            and (row is None or (row.state.is_over and row.address is None))
-        )
+GIB = 2**30
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +76,11 @@ def running(
     finally:
         registry.frozen.clear()
         mounter.go.set()
-        box.context.jobs.close()
+        jobs = box.context.jobs
+        wait_until(
+            lambda: not jobs.is_running(("compute", "networks")), 30, "the last change of the firewall"
+        )
+        jobs.close()
         clean(config)
 
 
@@ -163,7 +103,8 @@ def test_an_image_that_nothing_runs_goes_from_the_engine_after_a_stop_when_room_
     running.box.reports.wait_for("i-1", "running")
     reference = image_reference(wish.image, running.registry.port)
     lent = running.box.context.config.lent_bytes
-    LentSpace(running.box.context.config, running.box.context.table).note(FILESETS, lent)
+    space = LentSpace(running.box.context.config, running.box.context.table)
+    space.note(FILESETS, lent)
     running.role.tidy()
     running.role._caretaking._measure_disk()
     assert "for instances" in running.role.facts().alert
@@ -174,8 +115,38 @@ def test_an_image_that_nothing_runs_goes_from_the_engine_after_a_stop_when_room_
     wait_until(lambda: not running.driver.roles[Role.COMPUTE]._instances.held(), what="nothing running")  # type: ignore[attr-defined]
     running.role.tidy()
     wait_until(lambda: not running.engine.has_image(reference), what="the image's end")
+    space.note(FILESETS, 0)
     running.want(running.wish("i-2", image=image.source()))  # it comes again when it is wanted again
     running.box.reports.wait_for("i-2", "running")
+
+
+def test_a_launch_whose_layers_do_not_fit_is_refused_so_that_it_is_placed_elsewhere(running: Running) -> None:
+    large = make_image("large")
+    missing_bytes = sum(blob.size_bytes for blob in large.source().blobs)
+    lent = running.box.context.config.lent_bytes
+    space = LentSpace(running.box.context.config, running.box.context.table)
+    space.note(FILESETS, lent - 3 * missing_bytes)  # packed they would fit
+    running.want(running.wish(image=large.source()))
+    failed = running.box.reports.wait_for("i-1", "failed")
+    assert (failed.reason, "lent space" in failed.message) == ("no-room", True)  # type: ignore[union-attr]
+    assert running.is_clean("i-1")
+    assert running.layers.planned == []
+
+
+def test_a_launch_is_refused_the_disk_that_another_may_still_fill(running: Running) -> None:
+    space = LentSpace(running.box.context.config, running.box.context.table)
+    space.note(FILESETS, running.box.context.config.lent_bytes - 2 * GIB)
+    room = running.role._tools.room
+    wanted = {"resources": Resources(cpu=0.1, memory_bytes=32 * 2**20, disk_bytes=GIB)}
+    first = running.want(running.wish(service=wanted))
+    running.box.reports.wait_for("i-1", "running")
+    wait_until(lambda: GIB - 2**26 < room.left_bytes() <= GIB, what="the end of the promise for the layers")
+    space.note(FILESETS, running.box.context.config.lent_bytes - 2 * GIB + 2**26)
+    running.want(running.wish("i-2", service=wanted))
+    assert running.box.reports.wait_for("i-2", "failed").reason == "no-room"  # type: ignore[union-attr]
+    running.stop(first)
+    running.want(running.wish("i-3", service=wanted))
+    running.box.reports.wait_for("i-3", "running")
 
 
 def test_the_bytes_of_a_fetch_are_reported_with_where_they_came_from(running: Running) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,13 +10,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 from common.errors import OpenRaaSError
 from common.wishes import ImageSource
 from tests.support.depository import FakeBox, FakeMaster, Image
 from tests.support.redis import free_port, wait_until
-from workers.box.config import BoxConfig, BoxPaths
+from workers.box.config import NICENESS, BoxConfig, BoxPaths
 from workers.depository.client import SOCKET, LayersClient
 
+START_S = 60.0
 MakeBox = Callable[..., FakeBox]
 
 
@@ -29,11 +33,21 @@ def front(box: FakeBox, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "common", "box", "front", "--state-dir", str(box.config.state_dir)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        wait_until((box.paths.run / SOCKET).exists, what="the front process")
+        # The socket's file is there a moment before anybody listens.
+        wait_until(lambda: answers(LayersClient(box.paths)), START_S, "the front process")
         yield process
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait(10)
+
+
+def answers(client: LayersClient) -> bool:
+    """Whether somebody listens."""
+    try:
+        client.running()
+    except OpenRaaSError:
+        return False
+    return True
 
 
 def hold_until_the_end_of_the_front(client: LayersClient, source: ImageSource) -> None:
@@ -63,7 +77,9 @@ def test_no_verified_chunk_is_fetched_again_after_the_front_was_killed(
     holding = threading.Thread(target=hold_until_the_end_of_the_front, args=(client, source))
     with front(reader, port):
         holding.start()
-        wait_until(lambda: arrived_bytes(reader.paths, image.digest) > image.size_bytes // 3, what="a third")
+        wait_until(
+            lambda: arrived_bytes(reader.paths, image.digest) > image.size_bytes // 3, START_S, "a third"
+        )
         before = arrived_bytes(reader.paths, image.digest)
     holding.join(20)
     with front(reader, port):
@@ -73,3 +89,13 @@ def test_no_verified_chunk_is_fetched_again_after_the_front_was_killed(
     # Of what came between the last look and the end nothing is known, but it was not fetched again either.
     assert facts.size_bytes <= image.size_bytes - before
     assert facts.size_bytes > 0
+
+
+def test_the_front_goes_before_what_was_started_with_the_same_priority(make_box: MakeBox) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may take a priority")
+    box = make_box("reader")
+    box.stop()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    with front(box, free_port()) as process:
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == max(-20, own + NICENESS)

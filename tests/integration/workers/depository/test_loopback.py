@@ -51,16 +51,18 @@ def test_a_planned_image_is_pulled_blob_by_blob(reader: FakeBox, image: Image) -
     assert (facts.state, facts.size_bytes) == ("done", image.size_bytes)
 
 
-def test_nothing_is_fetched_before_the_engine_asks_and_layers_before_the_first_asked_never(
+def test_before_the_engine_asks_only_manifest_and_config_come_and_layers_before_the_first_asked_never(
     reader: FakeBox, image: Image
 ) -> None:
     answer, _ = get(reader, f"/v2/site/manifests/{image.digest}", "HEAD")
     assert answer.headers["Docker-Content-Digest"] == image.digest
-    assert reader.holdings.digests() == set()
+    reader.client.transfer(image.digest, wait_s=10)
+    head = {image.digest, digest_of(image.config)}
+    assert reader.holdings.digests() == head
     last = digest_of(image.layers[1])
     assert get(reader, f"/v2/site/blobs/{last}")[1] == image.layers[1]
     reader.client.transfer(image.digest, wait_s=10)
-    assert reader.holdings.digests() == {last}
+    assert reader.holdings.digests() == {*head, last}
 
 
 def test_an_engine_that_goes_on_in_the_middle_gets_the_rest(reader: FakeBox, image: Image) -> None:
@@ -169,6 +171,9 @@ def test_a_pull_that_is_cancelled_ends_at_once(make_box: MakeBox, master: FakeMa
 def test_a_plan_survives_a_restart_of_the_front_process(
     reader: FakeBox, master: FakeMaster, image: Image
 ) -> None:
+    assert reader.client.transfer(image.digest, wait_s=10).state == "done"
+    reader.holdings.drop(reader.holdings.digests())
+    reader.stop()
     again = FakeBox(reader.name, reader.config.state_dir, master)
     try:
         assert get(again, f"/v2/site/manifests/{image.digest}")[1] == image.manifest

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
 from common import names
+from common.oci.digest import digest_of
 from common.reports import Failed, Mirrored, MirrorProgress, Report
 from common.signing import SealKey, seal
 from common.wishes import MirrorWish, sign_wish, wish_field
 from common.words import Role
-from tests.support.depository import PASSWORD, USER, FakeBox, Image, identity
+from tests.support.certificates import CertificateAuthority
+from tests.support.depository import PASSWORD, USER, FakeBox, Image
 from tests.support.redis import RedisServer, wait_until
 from tests.support.upstream import Upstream, faulty_of, run_docker_registry, run_faulty
 from workers.box.jobs import Jobs
@@ -40,7 +44,6 @@ class Worker:
         self.role = Depository(
             BoxContext(
                 config=box.config,
-                identity=identity(box.name, box.master),
                 paths=box.paths,
                 table=box.table,
                 redis=self.redis,
@@ -111,6 +114,53 @@ def test_an_image_is_fetched_with_name_and_password_and_described(
         assert box.holdings.find(digest, "here") is not None
         assert box.holdings.store.read(digest, 10**7) == data
     assert list((box.paths.store / "ingest").iterdir()) == []
+
+
+def test_a_private_registry_is_trusted_by_the_authority_that_is_named(
+    worker: Worker, box: FakeBox, tmp_path: Path
+) -> None:
+    private, stranger = CertificateAuthority("private"), CertificateAuthority("stranger")
+    image = Image(300_000)
+    with run_docker_registry(tmp_path / "registry", private) as upstream:
+        upstream.push(image, "1")
+        about: dict[str, Any] = {"source": f"{upstream.host}/site:1", "secret": (USER, PASSWORD)}
+        refused = worker.mirror(**about, ca=stranger.certificate.decode())
+        assert isinstance(refused, Failed)
+        assert "shows a certificate that this box does not trust" in refused.message
+        assert "--ca" in refused.message
+        report = worker.mirror(**about, ca=private.certificate.decode())
+        assert isinstance(report, Mirrored), report
+    assert box.holdings.missing(image.by_digest) == []
+
+
+def test_what_came_of_a_long_mirror_stays_until_it_has_its_name(
+    worker: Worker, box: FakeBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirroring, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(mirroring, "REPEAT_S", 0.0)
+    monkeypatch.setattr(mirroring, "PIN_AGAIN_S", 0.0)
+    image = Image(400_000)
+    with run_faulty(faulty_of(image, "1", break_after=50_000)) as elsewhere:
+        worker.wish("mirror.m-long", f"{elsewhere.host}/site:1", (USER, PASSWORD))
+        config = digest_of(image.config)
+
+        def let_pins_end() -> None:
+            box.table.write("UPDATE blobs SET pinned_until = 1, used_at = 1")
+
+        def is_pinned() -> bool:
+            pins = {timer.digest: timer.pinned_until for timer in box.holdings.timers()}
+            return pins.get(config, 0.0) > time.time()
+
+        wait_until(is_pinned, what="the first blob")
+        let_pins_end()
+        wait_until(is_pinned, what="its next pin")
+        assert box.holdings.missing(image.by_digest), "the mirror goes on"
+        wait_until(lambda: any(isinstance(item, Mirrored) for item in worker.sent), 30, "the end")
+    let_pins_end()
+    wish = worker.wishes.current(Role.DEPOSITORY, "mirror.m-long")
+    assert wish is not None
+    worker.role.converge(wish)
+    assert all(timer.pinned_until > time.time() for timer in box.holdings.timers())
 
 
 def test_of_an_index_only_the_wanted_architectures_are_fetched(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from common.words import Role
 from tests.support.depository import CONFIG_TYPE, MANIFEST_TYPE, FakeBox, FakeMaster, Image
 from tests.support.redis import wait_until
 from tests.support.registry_client import Client
+from workers.box.lent_space import FILESETS, LentSpace
 
 MakeBox = Callable[..., FakeBox]
 DATA = b"0123456789" * 1000
@@ -179,6 +183,39 @@ def test_what_does_not_fit_into_the_lent_space_is_refused(make_box: MakeBox, mas
     assert (answer.status, answer.code) == (507, "SIZE_INVALID")
     assert "lent space" in answer.body.decode()
     assert list((small.paths.store / "ingest").iterdir()) == []
+
+
+def test_a_push_leaves_the_room_to_filesets_engine_and_other_pushes(
+    make_box: MakeBox, master: FakeMaster
+) -> None:
+    small = make_box("small", lent_bytes=25_000)
+    LentSpace(small.config, small.table).note(FILESETS, 5_000)
+    client = Client(small, master.token("site"))
+    place = client("POST", "/v2/site/blobs/uploads/").headers["Location"]
+    assert client("PATCH", place, DATA).status == 202
+    refused = client("POST", f"/v2/site/blobs/uploads/?digest={digest_of(2 * DATA)}", 2 * DATA)
+    assert (refused.status, refused.code) == (507, "SIZE_INVALID")
+    assert client("PATCH", place, b"more").status == 202
+    assert client("DELETE", place).status == 204
+    client.push_blob(2 * DATA)
+
+
+def test_no_more_is_taken_than_the_file_system_has_whatever_was_lent(
+    make_box: MakeBox, master: FakeMaster, tmp_path: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    disk = tmp_path / "small"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=257m", "tmpfs", disk], check=True)
+    try:
+        client = Client(make_box("small", lent_bytes=10**15), master.token("site"))
+        large = b"x" * 2 * 2**20
+        answer = client("POST", f"/v2/site/blobs/uploads/?digest={digest_of(large)}", large)
+        assert (answer.status, answer.code) == (507, "SIZE_INVALID")
+        client.push_blob(DATA)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_ranges_are_served(client: Client) -> None:

@@ -2,109 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import pytest
-import redis
+from collections.abc import Callable
 
 from common import names
-from common.reports import Ended, Failed, Held, Report, StepDone
-from common.signing import SealKey, Signer
+from common.reports import Ended, Failed, Held, Lied, StepDone
+from common.signing import Signer
 from common.spares import sign_spares
-from common.wishes import HoldWish, LayersWish, OfferWish, Wish, sign_wish, wish_field
+from common.wishes import HoldWish, LayersWish, OfferWish
 from common.words import Role
-from tests.support.bad_sources import bad_source, silent
-from tests.support.depository import FakeBox, Image, identity
-from tests.support.redis import RedisServer, wait_until
-from workers.box.jobs import Jobs, Lane
-from workers.box.role import BoxContext
-from workers.box.wishes import WishList
-from workers.depository.keeping import BLOBS_SUBJECT
-from workers.depository.role import Depository
+from tests.support.bad_sources import bad_source, liar, silent
+from tests.support.depository import FakeBox, Image
+from tests.support.depository_role import MakeWorker, Worker, hold
+from tests.support.redis import wait_until
+from workers.depository.eviction import Unpacked
+from workers.depository.keeping import BLOBS_SUBJECT, Keeper
+from workers.depository.living import living
 
 MakeBox = Callable[..., FakeBox]
-
-
-class Reports:
-    """Stands in for the reporter."""
-
-    def __init__(self) -> None:
-        self.sent: list[Report] = []
-
-    def send(self, report: Report) -> bool:
-        self.sent.append(report)
-        return True
-
-    def of(self, kind: type[Any], subject: str) -> list[Any]:
-        return [item for item in self.sent if isinstance(item, kind) and item.subject == subject]
-
-
-class Worker:
-    """The role on one box, with its wish list in Redis."""
-
-    def __init__(self, box: FakeBox, url: str) -> None:
-        self.box = box
-        self.redis = redis.Redis.from_url(url, decode_responses=True)
-        self.redis.mset({names.EPOCH: "e1", names.EPOCH_READY: "e1"})
-        self.reports = Reports()
-        self.jobs = Jobs()
-        self.wishes = WishList(box.name, box.table, self.redis, box.verifier)
-        context = BoxContext(
-            config=box.config,
-            identity=identity(box.name, box.master),
-            paths=box.paths,
-            table=box.table,
-            redis=self.redis,
-            wishes=self.wishes,
-            reporter=self.reports,  # type: ignore[arg-type]
-            jobs=self.jobs,
-            verifier=box.verifier,
-            seal_key=SealKey(SealKey.generate()),
-        )
-        self.role = Depository(context)
-
-    def wish(self, wish: Wish) -> None:
-        """As the master does it: the wish into Redis, then wake."""
-        token = sign_wish(self.box.master.signer, self.box.name, wish)
-        self.redis.hset(names.wish_key(self.box.name), wish_field(wish.role, wish.subject), token)
-        self.wake(wish.subject)
-
-    def may_drop(self, *images: Image) -> None:
-        """As the master says it of what enough others keep."""
-        blobs = frozenset(digest for image in images for digest in image.by_digest)
-        token = sign_spares(self.box.master.signer, self.box.name, blobs)
-        self.redis.set(names.spare_key(self.box.name), token)
-
-    def wake(self, subject: str) -> None:
-        current = self.wishes.current(Role.DEPOSITORY, subject)
-        assert current is not None
-        self.jobs.submit(Lane.SHORT, (Role.DEPOSITORY, subject), lambda: self.role.converge(current))
-
-
-@pytest.fixture
-def make_worker(redis_server: RedisServer) -> Iterator[Callable[[FakeBox], Worker]]:
-    made: list[Worker] = []
-
-    def make(box: FakeBox) -> Worker:
-        made.append(Worker(box, redis_server.url))
-        return made[-1]
-
-    yield make
-    for worker in made:
-        worker.jobs.close()
-
-
-MakeWorker = Callable[[FakeBox], Worker]
-
-
-def hold(box: FakeBox, source_of: FakeBox, image: Image, wanted: str = "held", version: int = 1) -> HoldWish:
-    source = image.source(box.master, {source_of.name: source_of.endpoint})
-    subject = f"image.{image.digest[7:19]}"
-    return HoldWish.model_validate(
-        {"subject": subject, "generation": 0, "version": version, "wanted": wanted, "image": source}
-    )
 
 
 def test_an_offer_is_reported_with_what_is_there_and_keeps_it(
@@ -174,6 +90,86 @@ def test_an_image_that_cannot_be_had_is_reported_with_the_boxes_that_were_tried(
     (failed,) = worker.reports.of(Failed, wish.subject)
     assert failed.reason == "no-source"
     assert "dep-empty" in failed.message
+
+
+def test_a_depository_that_lies_is_reported_whether_or_not_the_image_comes(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    seed, image = make_box("seed"), Image(300_000, 2000)
+    seed.hold(image)
+    sizes = {digest: len(data) for digest, data in image.by_digest.items()}
+    with bad_source(liar(sizes)) as lying:
+        for name, others in (("lucky", {"seed": seed.endpoint}), ("unlucky", {})):
+            worker = make_worker(make_box(name))
+            source = image.source(worker.box.master, {"liar": lying, **others})
+            wish = HoldWish(subject="image.x", generation=0, version=1, wanted="held", image=source)
+            worker.wish(wish)
+            wait_until(lambda worker=worker: worker.reports.of(Lied, "image.x"), what="the accusation")
+            assert worker.reports.of(Lied, "image.x")[0].boxes == ["liar"]
+            assert bool(worker.reports.of(Failed, "image.x")) == (not others)
+
+
+def test_room_for_a_copy_is_made_of_unused_images_of_the_engine_before_layers(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    seed, image, unused = make_box("seed"), Image(40_000), Image(10_000, seed=2)
+    seed.hold(image)
+    box = make_box("dep-1", lent_bytes=100_000, free_bytes=10_000)
+    box.hold(unused)
+    worker = make_worker(box)
+    worker.may_drop(unused)
+    engine = EngineWithOneImage(worker, 60_000)
+    engine.keeper.know(engine)
+    worker.wish(wish := hold(box, seed, image))
+    wait_until(lambda: worker.reports.of(Held, wish.subject), what="the report")
+    assert engine.removed == ["unused"]
+    assert box.holdings.digests() == {*image.by_digest, *unused.by_digest}
+
+
+class EngineWithOneImage:
+    """Stands in for the engine's images: one that nothing runs."""
+
+    def __init__(self, worker: Worker, size_bytes: int) -> None:
+        self.keeper = Keeper(worker.context, worker.box.holdings)
+        self.removed: list[str] = []
+        self._size_bytes = size_bytes
+
+    def measure(self, keepers: dict[str, str]) -> list[Unpacked]:
+        left = [] if self.removed else [Unpacked("unused", {"layer": self._size_bytes}, time.time())]
+        self.keeper.space.note("engine", sum(sum(item.layers.values()) for item in left))
+        return left
+
+    def remove(self, name: str) -> None:
+        self.removed.append(name)
+
+
+def test_half_files_go_by_their_age_unless_somebody_still_writes_to_them(
+    make_box: MakeBox, make_worker: MakeWorker
+) -> None:
+    seed, image = make_box("seed", layers_out_bps=1_000_000), Image(300_000, 2_000_000)
+    seed.hold(image)
+    box = make_box("dep-1", layer_timer_s=3600, upload_timer_s=1800)
+    worker = make_worker(box)
+    ingest = box.holdings.store.root / "ingest"
+
+    def left() -> set[str]:
+        """What is there an hour later."""
+        for path in ingest.iterdir():
+            os.utime(path, (time.time() - 7200,) * 2)
+        worker.role.tidy()
+        return {path.name for path in ingest.iterdir()}
+
+    (ingest / "crashed.part").touch()
+    (ingest / "crashed.upload").touch()
+    assert left() == set()
+    box.fetcher.hold(image.source(box.master, {"seed": seed.endpoint}), "test")
+    with living(ingest / "slow.upload"):
+        found = left()
+        assert "slow.upload" in found
+        assert any(name.endswith(".part") for name in found)
+        assert any(name.endswith(".map") for name in found)
+        box.fetcher.cancel(image.digest, "test")
+    assert "slow.upload" not in left()
 
 
 def test_an_image_that_is_larger_than_the_lent_space_is_refused(

@@ -20,6 +20,7 @@ from common.wishes import FilesetWish
 from tests.support.files import MIB, RW, Computer, Store, Use, names, need_files, running_store
 from tests.support.redis import RedisServer, wait_until
 from workers.box.front import make_server
+from workers.box.room import Room
 from workers.filestore.content import Content
 
 
@@ -29,6 +30,7 @@ class Front:
     def __init__(self, store: Store) -> None:
         self.store = store
         context = store.box.context
+        self.room = Room(context.config, context.paths, context.table)
         route = Content(context.config, context.paths, context.table, context.verifier)
         self.server = make_server(("127.0.0.1", 0), [route])
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -241,8 +243,37 @@ def test_the_lent_space_is_a_limit_too(tmp_path: Path, redis_server: RedisServer
             status, _ = front.call(
                 "PUT", tar({"b": bytes(700_000)}), path="/filesets/fs-site/2", ticket=front.ticket(version=2)
             )
-            assert status == 413
+            assert status == 507
         finally:
+            front.server.shutdown()
+            front.server.server_close()
+
+
+def test_two_puts_at_once_do_not_exceed_the_lent_space_together(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    need_files()
+    data = tar({"a": bytes(800_000)})
+    with running_store(tmp_path / "small", redis_server, lent_bytes=MIB) as small:
+        front = Front(small)
+        connection = http.client.HTTPConnection("127.0.0.1", front.server.server_address[1], timeout=20)
+        try:
+            connection.putrequest("PUT", "/filesets/fs-site/1")
+            connection.putheader("Authorization", f"Bearer {front.ticket()}")
+            connection.putheader("Content-Length", str(len(data)))
+            connection.endheaders()
+            connection.send(data[:600_000])
+            wait_until(lambda: front.room.left_bytes() < MIB - 200_000, what="the first put's promise")
+            status, answer = front.call(
+                "PUT", data, path="/filesets/fs-other/1", ticket=front.ticket(fileset="fs-other")
+            )
+            assert status == 507
+            assert "lent space" in json.loads(answer)["message"]
+            connection.send(data[600_000:])
+            assert connection.getresponse().status == 201
+            assert 800_000 <= MIB - front.room.left_bytes() < 900_000
+        finally:
+            connection.close()
             front.server.shutdown()
             front.server.server_close()
 

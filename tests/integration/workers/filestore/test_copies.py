@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from common.words import Endpoint, Role
 from tests.support.files import MIB, RW, Computer, Store, Use, names, need_files, running_store
 from tests.support.redis import RedisServer, wait_until
 from workers.box.front import make_server
+from workers.filestore import archive, copies
 from workers.filestore.content import Content
 from workers.filestore.fetching import Pace
 
@@ -191,6 +193,52 @@ def test_the_copy_of_a_home_follows_it_and_opens_only_when_the_master_says_so(
     assert (heir / "diary").read_text() == "tuesday"
     (heir / "diary").write_text("wednesday")
     assert list(second.paths.filesets.glob("*/*copy*")) == []
+
+
+def test_a_home_that_changes_while_it_is_read_is_read_again_until_the_copy_is_of_one_moment(
+    store: Store, source: Endpoint, second: Store, computer: Computer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Use(store, computer, HOME, mode=RW, limit_bytes=64 * MIB).begin()
+    for name in ("one", "two"):
+        (root / name).write_text("0")
+    changes = iter(("1", "2"))
+    real = archive.pack
+
+    def pack(handle: int) -> Iterator[bytes]:
+        """The first two times the writer goes on as soon as the first file was read."""
+        for number, piece in enumerate(real(handle)):
+            yield piece
+            if number == 3 and (text := next(changes, None)) is not None:
+                for name in ("one", "two"):
+                    (root / name).write_text(text)
+
+    monkeypatch.setattr(archive, "pack", pack)
+    obey(second, follow(store, source))
+    wait_until(lambda: len(told(second, HOME)) == 1, what="the copy")
+    idle(second, HOME)
+    assert told(second, HOME)[-1].settled
+    obey(second, follow(store, source, version=3, follows=False, source=None))
+    heir = Use(second, computer, HOME, mode=RW, limit_bytes=64 * MIB, instance="i-2", fence=2).begin()
+    assert [(heir / name).read_text() for name in ("one", "two")] == ["2", "2"]
+
+
+def test_a_home_that_is_never_at_rest_is_copied_all_the_same_and_that_is_said(
+    store: Store, source: Endpoint, second: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = store.volumes.open_home(HOME, 64 * MIB)
+    count, real = itertools.count(), archive.pack
+
+    def pack(handle: int) -> Iterator[bytes]:
+        (root / "log").write_text(str(next(count)))
+        yield from real(handle)
+
+    monkeypatch.setattr(archive, "pack", pack)
+    obey(second, follow(store, source))
+    wait_until(lambda: len(told(second, HOME)) == 1, what="the copy")
+    idle(second, HOME)
+    assert not told(second, HOME)[-1].settled
+    assert (second.paths.filesets / HOME / "copy.img").exists()
+    assert copies.MOST_READS <= next(count) <= copies.MOST_READS + 1
 
 
 def test_a_home_that_did_not_change_is_not_sent_again(store: Store, source: Endpoint, second: Store) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
 from contextlib import suppress
 from typing import Any
 
+import pytest
+
 from common.redis_client import is_loopback
 from common.signing import Signer
 from common.tickets import OpenTicket, issue
 from tests.integration.workers.gateway.conftest import Gateway
 from tests.support.redis import wait_until
-from workers.box.config import BoxConfig, BoxPaths
+from workers.box.config import NICENESS, BoxConfig, BoxPaths
 from workers.gateway.nginx import instance_suffix, render, server_command
 
 
@@ -32,6 +35,13 @@ def test_a_ticket_becomes_a_cookie_that_opens_the_application(gateway: Gateway) 
     status, _, body = gateway.ask("GET", "/some/page?x=1", Cookie=cookie.split(";")[0])
     assert status == 200
     assert seen(body)["path"] == "/some/page?x=1"
+
+
+def test_nginx_goes_before_what_was_started_with_the_same_priority(gateway: Gateway) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may take a priority")
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, gateway.nginx.pid) == max(-20, own + NICENESS)
 
 
 def test_without_a_ticket_there_is_a_page_with_a_link_to_the_portal(gateway: Gateway) -> None:

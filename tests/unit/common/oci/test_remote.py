@@ -26,7 +26,7 @@ DIGEST = "sha256:" + "a" * 64
 )
 def test_a_name_is_completed(text: str, full: str, url: str, short: str) -> None:
     remote = parse_remote(text)
-    assert (str(remote), remote.url, remote.short_name) == (full, url, short)
+    assert (str(remote), remote.url(), remote.short_name) == (full, url, short)
     assert parse_remote(str(remote)) == remote
 
 

@@ -64,6 +64,17 @@ def test_programs_see_the_settings_that_were_given(tmp_path: Path) -> None:
     assert load_settings(state_dir=tmp_path, session_s=given["OPENRAAS_SESSION_S"]).session_s == 7200
 
 
+def test_as_many_schedulers_are_kept_running_as_are_set(tmp_path: Path) -> None:
+    found = {
+        program.name: program.command
+        for program in master_programs(
+            load_settings(state_dir=tmp_path, scheduler_processes=3), Layout(tmp_path)
+        )
+    }
+    schedulers = {name: command[3:] for name, command in found.items() if name.startswith("scheduler")}
+    assert schedulers == {"scheduler": (), "scheduler-2": ("2",), "scheduler-3": ("3",)}
+
+
 def test_no_password_stands_on_a_command_line(tmp_path: Path) -> None:
     conf = load_settings(
         state_dir=tmp_path,
@@ -137,3 +148,15 @@ def test_an_engine_of_our_own_that_was_used_before_is_used_again(conf: Settings)
     layout = Layout(conf.state_dir)
     (layout.engine / "data").mkdir(parents=True)
     assert engine.choose(layout) == f"unix://{layout.engine_socket}"
+
+
+@pytest.mark.parametrize("version", ["7.0.15", "7.2.4", "8.0.0", "10.1"])
+def test_a_redis_of_ones_own_that_is_new_enough_is_taken(version: str) -> None:
+    redis_server.check_version(version, "there")
+
+
+@pytest.mark.parametrize("version", ["6.2.14", "5.0", "", "unknown"])
+def test_a_redis_of_ones_own_that_is_too_old_is_named_with_what_is_needed(version: str) -> None:
+    with pytest.raises(Unavailable, match=r"Redis at there has the version .*7\.0 is the oldest") as caught:
+        redis_server.check_version(version, "there")
+    assert "unset OPENRAAS_REDIS_URL" in str(caught.value)

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[4]
 
 _BLOCKER = """
@@ -30,26 +28,17 @@ def run_without(blocked: set[str], code: str) -> subprocess.CompletedProcess[str
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "workers.box.cli",
-        "workers.box.join",
-        "workers.box.programs",
-        "workers.box.worker_main",
-        "workers.box.front_main",
-        "workers.filestore.role",
-        "workers.depository.role",
-    ],
-)
-def test_a_box_without_compute_needs_neither_a_container_engine_nor_the_master(module: str) -> None:
-    done = run_without({"docker", *MASTER_ONLY}, f"import {module}")
+def test_a_box_without_compute_needs_neither_a_container_engine_nor_the_master() -> None:
+    modules = (
+        "workers.box.cli, workers.box.join, workers.box.programs, workers.box.worker_main, "
+        "workers.box.front_main, workers.filestore.role, workers.depository.role"
+    )
+    done = run_without({"docker", *MASTER_ONLY}, f"import {modules}")
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("module", ["workers.compute.role", "workers.box.leftovers"])
-def test_a_compute_box_needs_no_master(module: str) -> None:
-    done = run_without(MASTER_ONLY, f"import {module}")
+def test_a_compute_box_needs_no_master() -> None:
+    done = run_without(MASTER_ONLY, "import workers.compute.role, workers.box.leftovers")
     assert done.returncode == 0, done.stderr
 
 

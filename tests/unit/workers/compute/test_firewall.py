@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from workers.box.config import BoxConfig
 from workers.compute.firewall import NEVER, PRIVATE, Bridge, Rules, bridge_prefix, resolvers
 
-RULES = Rules("near")
+RULES = Rules("ors0a1b2c")
 USUAL = Bridge("orsa", "10.213.0.1")
 TRUSTED = Bridge("orsb", "10.213.0.17", private=True)
 OFFLINE = Bridge("orsc", "10.213.0.33", internet=False)
@@ -20,8 +21,10 @@ def forward(*bridges: Bridge, dns: tuple[str, ...] = ()) -> list[str]:
 
 
 def test_bridges_of_two_boxes_have_different_names_that_the_kernel_takes() -> None:
-    assert bridge_prefix("near") != bridge_prefix("far")
-    assert len(bridge_prefix("a-box-with-a-very-long-name-indeed") + "01234567") <= 15
+    near = BoxConfig(box="near", state_dir=Path("/one"))
+    others = [BoxConfig(box="far", state_dir=Path("/one")), BoxConfig(box="near", state_dir=Path("/two"))]
+    assert bridge_prefix(near) not in {bridge_prefix(other) for other in others}
+    assert len(bridge_prefix(near) + "012345") <= 15
 
 
 def test_chains_fit_the_kernels_limit_of_names() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from common.errors import BadInput
 from workers.filestore import archive
 from workers.filestore.archive import Unpacked
-from workers.filestore.errors import NoRoom
+from workers.filestore.errors import TooLarge
 
 UID = os.getuid()
 MIB = 2**20
@@ -138,13 +138,13 @@ def test_a_time_out_of_range_does_no_harm(tmp_path: Path, when: float) -> None:
 
 
 def test_the_limit_holds_while_content_comes_in(tmp_path: Path) -> None:
-    with pytest.raises(NoRoom, match=r"exceeds 1\.0 MiB"):
+    with pytest.raises(TooLarge, match=r"exceeds 1\.0 MiB"):
         unpack(tar(entry("a", bytes(600_000)), entry("b", bytes(600_000))), tmp_path / "t")
     assert sum(file.stat().st_size for file in (tmp_path / "t").iterdir()) <= MIB
 
 
 def test_empty_files_are_not_free(tmp_path: Path) -> None:
-    with pytest.raises(NoRoom):
+    with pytest.raises(TooLarge):
         unpack(tar(*(entry(str(number)) for number in range(100))), tmp_path / "t", limit=20_000)
 
 

@@ -115,7 +115,8 @@ def test_the_scheduler_sees_the_places_that_are_believed(
     liar.beat(round_trips_ms=dict.fromkeys(PLACES, 0.2))
     survey(master)
     fleet = read_fleet(master)
-    away = dict(zip(fleet.names, fleet.distance_ms(Place.of(PLACES["a"])), strict=True))
+    there = fleet.distance_ms(Place.of(PLACES["a"]))
+    away = {box: there[row] for box, row in fleet.row_of.items()}
     assert away["a"] == min(away.values())
     assert away["liar"] > away["b"]
 

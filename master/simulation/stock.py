@@ -15,6 +15,7 @@ from master.simulation.world import CENTRE, Application, Layer, World
 from master.simulation.world import KINDS as WORLD_KINDS
 
 ARCHITECTURE = "amd64"
+AMPLE_BYTES = 2**60  # of memory, where a scenario says nothing of it: none would look like full
 VERSION = 1  # of an application's data; nobody changes it
 
 
@@ -60,7 +61,7 @@ def _facts(
         place=place_of(world, row),
         capacity=Resources(
             cpu=float(boxes.compute[row]),
-            memory_bytes=int(boxes.memory_bytes[row]),
+            memory_bytes=int(boxes.memory_bytes[row]) or AMPLE_BYTES,
             disk_bytes=max(0, int(boxes.disk_bytes[row]) - taken_bytes),
             bandwidth_bps=int(boxes.link_bps[row] * world.scenario.network.reservable),
         ),

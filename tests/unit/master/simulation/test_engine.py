@@ -382,3 +382,8 @@ def test_two_that_miss_the_same_layer_on_a_box_fetch_it_once() -> None:
     world = scenario({"layers": ["base"]}, servers={"count": 1}, people={"count": 2}, keeping={"copies": 1})
     result = run(world, "edge")
     assert result.tally.bytes["layers", "centre"] == 100 * MB
+
+
+def test_least_loaded_spreads_work_where_nothing_is_said_of_memory() -> None:
+    result = run(scenario({"compute": 5}, servers={"count": 4}, people={"count": 8}), "least-loaded")
+    assert sorted(column(result, "box").tolist()) == [1, 1, 2, 2, 3, 3, 4, 4]

@@ -40,6 +40,7 @@ from master.deployments.events import add_row, set_state
 from master.deployments.models import Instance, Mount, TimelineRow
 from master.filesets.models import Fileset
 from master.filesets.services import record_fileset_held, record_fileset_removed
+from master.history.predicted import PREDICTED
 from master.images.referrers import record_referrers
 from master.images.services import record_held
 from master.images.services import record_removed as record_image_removed
@@ -183,6 +184,7 @@ class Reports:
             TimelineRow.generation == report.generation,
             TimelineRow.box_id == box,
             TimelineRow.took_s.is_not(None),
+            TimelineRow.step != PREDICTED,
         )
         return {(step, detail) for step, detail in session.execute(rows)}
 

@@ -14,7 +14,6 @@ from common.status import BoxStatus
 from common.tickets import FilesetTicket, issue
 from common.wishes import FilesetSource, FilesetWish, HoldWish, LayersWish, wish_field
 from common.words import Coordinate, Role, distance_ms
-from master.boxes.services import statuses
 from master.boxes.standing import accused, trusted
 from master.context import MasterContext
 from master.deployments.models import Instance, Mount
@@ -39,6 +38,7 @@ from master.lifecycle.wishes import (
 )
 from master.mirrors.models import Mirror
 from master.mirrors.services import FETCHING
+from master.nearness.map import located_statuses
 
 Order = tuple[int, int]
 
@@ -118,7 +118,7 @@ def _obtainable(
     context: MasterContext, image: Image, every: HeldBlobs, target: str
 ) -> tuple[list[BlobRef], dict[str, list[str]]]:
     """The blobs that a box is to hold, and which others offer each now: the nearest first, liars only if alone."""
-    boxes = nearest_first(statuses(context.redis), target)
+    boxes = nearest_first(located_statuses(context.redis), target)
     found = blob_holders(context.redis, [target, *boxes], [blob.digest for blob in every.of(image)])
     good = set(trusted(boxes, accused(context.redis, boxes)))
     holders = {}
@@ -164,7 +164,7 @@ def _fileset(context: MasterContext, copy: FilesetCopy) -> Expected:
 
 def fileset_source(context: MasterContext, copy: FilesetCopy) -> FilesetSource | None:
     """The nearest box that is up from which a copy can be fetched; a home is read from where it is written."""
-    fileset, known = copy.fileset, statuses(context.redis)
+    fileset, known = copy.fileset, located_statuses(context.redis)
     here = known[copy.box_id].coordinate if copy.box_id in known else Coordinate()
     able = [
         status

@@ -13,6 +13,7 @@ from common.names import PLACES
 from common.status import BoxStatus
 from common.vivaldi import Position, locate
 from common.words import Coordinate
+from master.boxes.services import statuses
 from master.nearness.belief import remote
 
 NOWHERE = Coordinate()
@@ -69,3 +70,9 @@ def parse_map(fields: Mapping[Any, Any]) -> Map:
 def read_map(client: redis.Redis) -> Map:
     """The map now. Raises redis.RedisError."""
     return parse_map(client.hgetall(PLACES))
+
+
+def located_statuses(client: redis.Redis) -> dict[str, BoxStatus]:
+    """The last word of each box that is up, at the place that counts. Raises redis.RedisError."""
+    drawn = read_map(client)
+    return {box: drawn.located(status) for box, status in statuses(client).items()}

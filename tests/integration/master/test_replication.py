@@ -14,6 +14,7 @@ from common.reports import Ended, FilesetHeld, Lied, Report
 from common.signing import Verifier
 from common.spares import read_spares
 from common.tickets import FilesetTicket, TicketChecker
+from common.vivaldi import Position
 from common.wishes import FilesetWish, HoldWish, LayersWish
 from common.words import BoxKind, Coordinate, InstanceState, Role
 from master.boxes import services as boxes
@@ -26,9 +27,11 @@ from master.filesets.services import holders, home_copies, home_of
 from master.images.models import Image, ImageHolding
 from master.images.services import blobs_of, set_tag
 from master.layers import services as layers
+from master.lifecycle.expected import expected_wishes
 from master.lifecycle.reconcile import Reconciler
 from master.lifecycle.reports import Reports
 from master.lifecycle.subjects import image_subject
+from master.nearness.map import write_map
 from tests.support.master import (
     FakeBox,
     add_application,
@@ -116,6 +119,28 @@ def test_one_copy_lies_on_a_server_and_the_nearest_sources_come_first(master: Ma
     reconcile(master)
     (wish,) = holds(server)
     assert all(blob.boxes == ["near", "far"] for blob in wish.image.blobs)
+
+
+def test_sources_are_as_near_as_the_master_believes_not_as_they_claim(master: MasterContext) -> None:
+    honest = FakeBox(master, "honest", coordinate=Coordinate(x_ms=5))
+    boaster = FakeBox(master, "a-boaster", coordinate=Coordinate(), coordinate_error=0.1)
+    FakeBox(master, "server", kind=BoxKind.SERVER)
+    write_map(
+        master.redis,
+        {
+            "honest": Position(honest.status.coordinate, 0.1),
+            "a-boaster": Position(Coordinate(height_ms=50), 0.1),
+            "server": Position(Coordinate(), 0.1),
+        },
+    )
+    old_image(master, honest, boaster)
+    with master.database.write() as session:
+        session.add(ImageHolding(digest=session.scalars(select(Image.digest)).one(), box_id="server"))
+    with master.database.read() as session:
+        (hold,) = [item for item in expected_wishes(session, master) if item.box == "server"]
+        wish = hold.derive().wish
+    assert isinstance(wish, HoldWish)
+    assert all(blob.boxes == ["honest", "a-boaster"] for blob in wish.image.blobs)
 
 
 def test_who_lies_to_depositories_is_known_and_asked_only_when_nobody_else_can_be(

@@ -10,7 +10,6 @@ import sys
 from celery import Celery
 
 from common import names
-from common.logs import bind
 from master.context import MasterContext
 from master.process import run_process
 from master.scheduler.service import Scheduler
@@ -26,9 +25,8 @@ def register(app: Celery, context: MasterContext) -> Scheduler:
     wakes = Wakes(scheduler.place_waiting)
 
     @app.task(name=names.PLACE)  # type: ignore[untyped-decorator]
-    def place(instance: str, generation: int) -> None:
-        with bind(instance=instance, generation=generation):
-            wakes.wake()
+    def place(instance: str, generation: int) -> None:  # noqa: ARG001 - the wake is for all that wait
+        wakes.wake()
 
     @app.task(name=names.PLACE_WAITING)  # type: ignore[untyped-decorator]
     def place_waiting() -> None:

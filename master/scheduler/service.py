@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import redis
 
+from common.errors import Unavailable
 from common.logs import get_logger
 from common.metrics import PLACEMENTS
 from common.words import MountMode
@@ -74,7 +75,7 @@ class Scheduler:
         """Place what waits; what cannot be done now is left to the next round."""
         try:
             self.run()
-        except redis.RedisError as error:
+        except (redis.RedisError, Unavailable) as error:
             log.warning("placement put off", error=str(error))
 
     def run(self) -> dict[str, str]:

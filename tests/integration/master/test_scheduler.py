@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from common import names
 from common.words import Resources
@@ -113,6 +113,19 @@ def test_a_lost_race_lands_on_the_next_candidate(
     deployment = request_deployment(master, add_user(master), "site", {})
     assert Scheduler(master).place(deployment.instances[0].id, 1) == "placed"
     assert where(master, deployment) == "box-2"
+
+
+def test_while_the_database_is_away_placing_waits_for_the_next_round(master: MasterContext) -> None:
+    site(master, ("box-1", 1))
+    scheduler = Scheduler(master)
+    deployment = request_deployment(master, add_user(master), "site", {})
+    with master.database.write() as session:
+        session.execute(text("ALTER TABLE deployments RENAME TO away"))
+    scheduler.place_waiting()
+    with master.database.write() as session:
+        session.execute(text("ALTER TABLE away RENAME TO deployments"))
+    scheduler.place_waiting()
+    assert where(master, deployment) == "box-1"
 
 
 def test_who_loses_the_last_candidate_looks_at_the_fleet_again(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, Field
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from master.deployments.models import Instance, TimelineRow
@@ -59,7 +59,13 @@ def _starts(session: Session, most: int) -> Sequence[tuple[str, float, float]]:
         .limit(most)
         .subquery()
     )
-    ran = select(TimelineRow).where(TimelineRow.step == "running").subquery()
+    # A box that comes back may report that it runs a second time.
+    ran = (
+        select(TimelineRow.instance_id, TimelineRow.generation, func.min(TimelineRow.at).label("at"))
+        .where(TimelineRow.step == "running")
+        .group_by(TimelineRow.instance_id, TimelineRow.generation)
+        .subquery()
+    )
     statement = (
         select(Instance, said.c.took_s, ran.c.at - said.c.at)
         .join(said, said.c.instance_id == Instance.id)

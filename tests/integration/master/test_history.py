@@ -122,6 +122,16 @@ def test_predicted_and_actual_stand_side_by_side(master: MasterContext) -> None:
     assert [row["starts"] for row in answer.json["rows"]] == [2, 2]  # type: ignore[index]
 
 
+def test_a_box_that_says_twice_that_it_runs_started_once(master: MasterContext) -> None:
+    name = start(master, predicted_s=4.0, took_s=4.0)
+    with master.database.write() as session:
+        instance = session.get_one(Instance, name)
+        add_row(session, master.redis, instance, "running", at=time.time() + 3600)
+    with master.database.read() as session:
+        whole, _ = accuracy(session)
+    assert (whole.starts, whole.took_s) == (1, pytest.approx(4.0, abs=0.1))
+
+
 def test_a_prediction_names_only_the_parts_that_take_time() -> None:
     assert in_words(Prediction(fetch_s=1.23, launch_s=1.0)) == "layers 1.2 s, launch 1.0 s"
     assert in_words(Prediction(queue_s=3.0)) == "waiting for the line 3.0 s"

@@ -148,8 +148,7 @@ class HistoryReader:
 
     def _show_backlogs(self, fleet: Fleet) -> None:
         """What boxes still fetch, and from whom: of every start that is under way what its placement said."""
-        fleet.inbound_bytes[:] = 0.0
-        fleet.outbound_bytes[:] = 0.0
+        fleet.set_backlogs(0.0)
         for box, missing_bytes, sources in self._backlogs:
             if (row := fleet.row_of.get(box)) is not None:
                 rows = fleet.rows_of(sources)

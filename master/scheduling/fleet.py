@@ -207,6 +207,31 @@ class Fleet:
             self.doubted[row] = is_doubted
             self.layers.ask_others()
 
+    def set_distrust(self, row: int, distrust: float) -> None:
+        """How likely a box fails what it is given to compute, 0 to 1."""
+        self.distrust[row] = distrust
+
+    def set_store_distrust(self, row: int, distrust: float) -> None:
+        """How likely a box fails as a filestore, 0 to 1."""
+        self.store_distrust[row] = distrust
+
+    def set_launch(self, image: str, launch_s: Floats) -> None:
+        """How long an image takes to launch, as expected: seconds per kind of box."""
+        self.launches[image] = launch_s
+
+    def forget_launches(self) -> None:
+        """Nothing is known of any image any more."""
+        self.launches.clear()
+
+    def set_mount(self, mount_s: float) -> None:
+        """How long files take to be there, as expected, but for the way."""
+        self.mount_s = mount_s
+
+    def set_backlogs(self, still_bytes: Floats | float) -> None:
+        """What boxes still have to fetch, and to send: as much both ways, per row or for all."""
+        self.inbound_bytes[: len(self)] = still_bytes
+        self.outbound_bytes[: len(self)] = still_bytes
+
     def begin_fetch(self, row: int, missing_bytes: float, sources: Indices) -> None:
         """A box begins to fetch layers from others, which send in proportion to their rates."""
         self._load(row, missing_bytes, sources)

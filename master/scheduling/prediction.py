@@ -204,18 +204,18 @@ class History:
         for name in names:
             self._tell_of(name, fleet, now)
         if everything:
-            fleet.launches.clear()  # what was forgotten here is forgotten there
+            fleet.forget_launches()  # what was forgotten here is forgotten there
         for image in self._launches.keys() if everything else self._images:
-            fleet.launches[image] = np.array([self.launch_s(image, kind) for kind in KINDS])
-        fleet.mount_s = self.mount_s()
+            fleet.set_launch(image, np.array([self.launch_s(image, kind) for kind in KINDS]))
+        fleet.set_mount(self.mount_s())
         self._changed.clear()
         self._images.clear()
 
     def _tell_of(self, name: str, fleet: Fleet, now: float) -> None:
         row = fleet.row_of[name]
         fleet.set_rate(row, self.link_bps(name, float(fleet.capacity[BANDWIDTH, row])))
-        fleet.distrust[row] = self.distrust(name, Role.COMPUTE, now)
-        fleet.store_distrust[row] = self.distrust(name, Role.FILESTORE, now)
+        fleet.set_distrust(row, self.distrust(name, Role.COMPUTE, now))
+        fleet.set_store_distrust(row, self.distrust(name, Role.FILESTORE, now))
         fleet.set_doubted(row, self.distrust(name, Role.DEPOSITORY, now) >= DOUBTED)
 
 

@@ -176,9 +176,8 @@ class Simulation:
         if row is None:
             return
         self.tally.broken[row] += 1
-        self.fleet.distrust[row] = self.tally.broken[row] / (
-            self.tally.broken[row] + self.runs.ended[row] + _DOUBT
-        )
+        broken = self.tally.broken[row]
+        self.fleet.set_distrust(row, broken / (broken + self.runs.ended[row] + _DOUBT))
         if self.tally.broken[row] == self._scenario.keeping.distrust_after:
             self.fleet.set_fixed(row, False)
 
@@ -262,9 +261,7 @@ class Simulation:
     def _show_load(self) -> None:
         """What a link is busy with counts both ways, for up and down share it."""
         rows = len(self.fleet)
-        busy = self.links.load_s[:rows] / self.fleet.s_per_byte[:rows]
-        self.fleet.inbound_bytes[:rows] = busy
-        self.fleet.outbound_bytes[:rows] = busy
+        self.fleet.set_backlogs(self.links.load_s[:rows] / self.fleet.s_per_byte[:rows])
 
     def _is_bulk(self) -> bool:
         """Whether whole instants can be decided at once: static costs, one application that is nothing but room, and

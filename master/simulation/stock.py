@@ -35,7 +35,7 @@ def make_fleet(world: World, policy: Policy) -> Fleet:
     sizes = {layer.name: layer.size_bytes for layer in world.layers}
     sizes |= {application.name: application.data_bytes for application in world.applications}
     fleet = Fleet(len(rows), layer_room=1.0, backbone_ms=world.backbone_ms)
-    fleet.mount_s = 0.0  # mounts do not delay a start
+    fleet.set_mount(0.0)  # mounts do not delay a start
     for row in rows:
         taken = sum(sizes[name] for name in layers[row]) + sum(sizes[name] for name, _ in data[row])
         fleet.put(_facts(world, row, frozenset(layers[row]), frozenset(data[row]), taken))

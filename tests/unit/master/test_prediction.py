@@ -206,7 +206,7 @@ def test_a_new_fleet_is_told_everything_and_no_fleet_keeps_what_was_forgotten() 
     history.failed("a", Role.COMPUTE, at=0.0)
     history.tell(fleet_of("a"), now=0.0)
     fleet = fleet_of("a")
-    fleet.launches["forgotten"] = np.ones(4)
+    fleet.set_launch("forgotten", np.ones(4))
     history.tell(fleet, now=0.0)  # nothing is new
     assert set(fleet.launches) == {"forgotten"}
     history.tell(fleet, now=0.0, everything=True)

@@ -217,12 +217,13 @@ def _disk_room(variants: tuple[Variant, ...], amount: float, fleet: Fleet) -> It
 def _lacks(fleet: Fleet, column: int, amount: float) -> Callable[[int], str]:
     def why(row: int) -> str:
         room = max(0.0, fleet.free[column, row])
-        return f"needs {_show(column, amount)} {COLUMNS[column]}, {_show(column, room)} is free"
+        return f"needs {show_amount(column, amount)} {COLUMNS[column]}, {show_amount(column, room)} is free"
 
     return why
 
 
-def _show(column: int, amount: float) -> str:
+def show_amount(column: int, amount: float) -> str:
+    """An amount of one column of the fleet, for people."""
     if column in (MEMORY, DISK):
         return show_size(amount)
     if column == BANDWIDTH:

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.units import show_size
 from common.words import Resources
-from master.scheduling.eligibility import eligible
-from master.scheduling.fleet import BANDWIDTH, COLUMNS, DISK, MEMORY, SLACK, Fleet, amounts_of
+from master.scheduling.eligibility import eligible, show_amount
+from master.scheduling.fleet import COLUMNS, DISK, SLACK, Fleet, amounts_of
 from master.scheduling.layers import Bools, Floats
 from master.scheduling.policy import Policy
 from master.scheduling.request import PlacementRequest
@@ -42,24 +41,17 @@ def why_waits(policy: Policy, request: PlacementRequest, fleet: Fleet) -> str:
         need, room = needs[column, best], max(0.0, free[column, best])
         box = fleet.names[int(rows[best])]
         most = float(fleet.capacity[column, rows].max())
+        it_needs = f"It needs {show_amount(column, need)} {name}"
         if column != DISK and most < need:
-            return f"It needs {_show(column, need)} {name}; no box has more than {_show(column, most)}."
-        return f"It needs {_show(column, need)} {name}; the largest free is {_show(column, room)} on {box}."
+            return f"{it_needs}; no box has more than {show_amount(column, most)}."
+        return f"{it_needs}; the largest free is {show_amount(column, room)} on {box}."
     short = (needs > free + SLACK).sum(axis=0)
     best = int(np.argmin(short))
     lacks = [
-        f"{_show(column, max(0.0, free[column, best]))} of {_show(column, needs[column, best])} {name}"
+        f"{show_amount(column, max(0.0, free[column, best]))} of {show_amount(column, needs[column, best])} {name}"
         for column, name in enumerate(COLUMNS)
         if needs[column, best] > free[column, best] + SLACK
     ]
     if not lacks:
         return ""
     return f"No box has all that it needs at once: {fleet.names[int(rows[best])]} has {' and '.join(lacks)} free."
-
-
-def _show(column: int, amount: float) -> str:
-    if column in (MEMORY, DISK):
-        return show_size(amount)
-    if column == BANDWIDTH:
-        return f"{amount / 1e6:g} Mbit/s"
-    return f"{amount:g}"

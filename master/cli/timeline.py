@@ -11,13 +11,16 @@ from rich.status import Status
 
 from common.units import show_size
 
+# What is only expected stands in the timeline too.
+PREDICTED = "predicted"
+
 
 def describe(row: dict[str, Any], began: float) -> str:
     """One row of a timeline as rich markup: when, where, what, how long, how much, from whom."""
     text = f"[dim]{row['at'] - began:8.2f} s[/dim]  {escape(row['box'] or '-'):<12}  "
     text += f"[bold]{escape(row['step'])}[/bold]"
     if row["took_s"] is not None:
-        text += f"  took {row['took_s']:.2f} s"
+        text += f"  {'to take' if row['step'] == PREDICTED else 'took'} {row['took_s']:.2f} s"
     if row["size_bytes"]:
         sources = ", ".join(f"{name} {show_size(size)}" for name, size in sorted(row["sources"].items()))
         text += f"  {show_size(row['size_bytes'])}" + (f" ({escape(sources)})" if sources else "")

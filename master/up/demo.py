@@ -17,6 +17,7 @@ from common.units import show_size
 from common.words import InstanceState
 from master.cli.client import Client, part
 from master.cli.target import Target
+from master.cli.timeline import PREDICTED
 from master.up.display import Display
 from master.up.platform import Platform
 from master.up.samples import QUICK, Publisher
@@ -106,10 +107,13 @@ def timeline(deployment: Any) -> Table:
     rows = [row for instance in deployment["instances"] for row in instance["timeline"]]
     for row in sorted(rows, key=lambda row: (row["at"], row["id"])):
         took = "" if row["took_s"] is None else f"{row['took_s'] * 1000:.0f} ms"
+        if took and row["step"] == PREDICTED:
+            took = f"({took})"
         what = row["detail"]
         if row["size_bytes"]:
             sources = ", ".join(f"{box} {show_size(size)}" for box, size in row["sources"].items())
-            what = f"{show_size(row['size_bytes'])} from {sources} {what}".strip()
+            origin = f" from {sources}" if sources else ""
+            what = f"{show_size(row['size_bytes'])}{origin} {what}".strip()
         after = max(0.0, row["at"] - deployment["created_at"])
         table.add_row(f"{after:.3f} s", row["step"], row["box"] or "master", took, what)
     return table

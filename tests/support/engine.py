@@ -26,6 +26,8 @@ from common.unix_http import answers
 from tests.support.redis import wait_until
 
 START_LIMIT_S = 60.0
+# Other engines of test runs on this machine have bridges too.
+BRIDGE_TRIES = 16
 # Long paths do not fit into socket addresses, so not under pytest's own directory.
 ROOT = Path(tempfile.gettempdir())
 # Of this project's networks, and of those that got no name from us.
@@ -111,12 +113,18 @@ def _delete_link(name: str) -> None:
 
 def _make_bridge() -> str:
     """A bridge for an engine in this machine's own network. Without one, dockerd would take docker0 away."""
-    number = secrets.randbelow(256)
-    name = f"orst{number:x}"
-    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
-    # From the range for measurements (RFC 2544), where nobody lives.
-    subprocess.run(["ip", "address", "add", f"198.18.{number}.1/28", "dev", name], check=True)
-    return name
+    for number in secrets.SystemRandom().sample(range(256), BRIDGE_TRIES):
+        name = f"orst{number:x}"
+        added = subprocess.run(
+            ["ip", "link", "add", name, "type", "bridge"], capture_output=True, text=True, check=False
+        )
+        if added.returncode == 0:
+            # From the range for measurements (RFC 2544), where nobody lives.
+            subprocess.run(["ip", "address", "add", f"198.18.{number}.1/28", "dev", name], check=True)
+            return name
+        if "File exists" not in added.stderr:
+            break
+    pytest.fail(f"no bridge for an engine: {added.stderr}")
 
 
 @contextmanager

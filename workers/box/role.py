@@ -16,6 +16,24 @@ from workers.box.jobs import Jobs
 from workers.box.reporter import Reporter
 from workers.box.table import Table
 from workers.box.wishes import WishList
+from workers.depository.eviction import Unpacked
+
+
+class EngineImages(Protocol):
+    """The images that lie unpacked in the engine of this box."""
+
+    def measure(self, keepers: dict[str, str]) -> list[Unpacked]:
+        """All of them, with who needs each; `keepers` are the manifests' digests with their reasons."""
+
+    def remove(self, name: str) -> None:
+        """Remove one; the engine keeps what a container uses. Raises an OpenRaaSError."""
+
+
+@dataclass
+class Found:
+    """What one role found on the box and all of its roles use."""
+
+    engine_images: EngineImages | None = None  # so that every role drops images before blobs
 
 
 @dataclass(frozen=True)
@@ -31,6 +49,7 @@ class BoxContext:
     jobs: Jobs
     verifier: Verifier
     seal_key: SealKey
+    found: Found = field(default_factory=Found)
 
 
 @dataclass(frozen=True)

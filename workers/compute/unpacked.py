@@ -46,7 +46,7 @@ class UnpackedImages:
         self._table.write("INSERT OR REPLACE INTO unpacked VALUES (?, ?)", (manifest, at))
 
     def measure(self, keepers: dict[str, str]) -> list[Unpacked]:
-        """See `workers.depository.keeping.EngineImages`. What all take together is noted for the box's status."""
+        """See `workers.box.role.EngineImages`. What all take together is noted for the box's status."""
         stored = self._engine.images(self._registry)
         layers = {layer.key: layer.size_bytes for image in stored for layer in image.layers}
         self._space.note(ENGINE, sum(layers.values()))
@@ -67,7 +67,7 @@ class UnpackedImages:
         )
 
     def remove(self, name: str) -> None:
-        """See `workers.depository.keeping.EngineImages`."""
+        """See `workers.box.role.EngineImages`."""
         for image in self._engine.images(self._registry):
             if image.id != name:
                 continue

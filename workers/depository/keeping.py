@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-import weakref
-from typing import Protocol
 
 from redis.exceptions import RedisError
 
@@ -14,8 +12,7 @@ from common.reports import Ended, Held, Referred
 from common.status import DiskUse
 from common.wishes import ComputeWish, HoldWish, LayersWish, OfferWish, Wish
 from workers.box.lent_space import LentSpace
-from workers.box.role import BoxContext
-from workers.box.table import Table
+from workers.box.role import BoxContext, EngineImages
 from workers.depository.eviction import Blob, Plan, Unpacked, explain, outlive, plan
 from workers.depository.holdings import Holdings, Timer
 from workers.depository.living import drop_dead
@@ -33,16 +30,6 @@ OFFERS = "offered to instances elsewhere"
 HOLDS = "of images to be held"
 PINS = "pinned"
 LAST = "without enough copies elsewhere"
-
-
-class EngineImages(Protocol):
-    """The images that lie unpacked in the engine of this box."""
-
-    def measure(self, keepers: dict[str, str]) -> list[Unpacked]:
-        """All of them, with who needs each; `keepers` are the manifests' digests with their reasons."""
-
-    def remove(self, name: str) -> None:
-        """Remove one; the engine keeps what a container uses. Raises an OpenRaaSError."""
 
 
 def _wished(context: BoxContext, without: str) -> dict[str, str]:
@@ -80,10 +67,6 @@ def needed_unpacked(context: BoxContext) -> dict[str, str]:
     return found
 
 
-# The engine of each box that computes, so that all of its roles drop images before blobs.
-_engines: weakref.WeakKeyDictionary[Table, EngineImages] = weakref.WeakKeyDictionary()
-
-
 class Keeper:
     """The rules of one box's layers. `tidy` and `keep` are each for one role of a box, `make_room` for all."""
 
@@ -119,7 +102,7 @@ class Keeper:
 
     def know(self, engine: EngineImages) -> None:
         """The role compute has found the engine of this box; all keepers of the box know it from now on."""
-        _engines[self._context.table] = engine
+        self._context.found.engine_images = engine
 
     def keep(self) -> None:
         """Drop what expired and, if too little of the lent space is free, more; else close the box and say why.
@@ -146,7 +129,7 @@ class Keeper:
 
     def _drop_until(self, wanted_bytes: int) -> tuple[Plan, DiskUse]:
         """Drop what expired, and what nobody needs until more than so much is free; images of the engine first."""
-        engine = _engines.get(self._context.table)
+        engine = self._context.found.engine_images
         images = engine.measure(needed_unpacked(self._context)) if engine is not None else []
         use = self.space.use(self._holdings.size_bytes())
         decision = self._plan(images, use.raw_free_bytes, wanted_bytes)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from common.errors import BadInput
-from common.redis_client import is_loopback
 
 # A server that listens there answers on every address of its machine.
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 # Where the portal answers unless its operator chose otherwise.
 PORTAL_PORT = 8080
 _PORTS = {"http": 80, "https": 443}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name stays on this machine."""
+    if host in ("localhost", "") or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_everywhere(host: str) -> bool:

@@ -8,10 +8,9 @@ from urllib.parse import quote, urlsplit
 
 import redis
 
-from common.addresses import bracketed, is_everywhere
+from common.addresses import bracketed, is_everywhere, is_loopback
 from common.logs import get_logger
 from common.names import BOXES, redis_rules
-from common.redis_client import is_loopback
 from common.settings import Settings
 
 log = get_logger(__name__)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.orm import Session
 
-from common.addresses import is_everywhere
+from common.addresses import is_everywhere, is_loopback
 from common.errors import BadInput, Conflict, Forbidden, NotFound, Unauthorized, Unavailable
 from common.join import JoinAnswer, JoinRequest, JoinToken
 from common.logs import get_logger
@@ -29,7 +29,6 @@ from common.names import (
     timers_key,
     wish_key,
 )
-from common.redis_client import is_loopback
 from common.status import BoxStatus
 from common.words import Endpoint, InstanceState, Role
 from master.accounts.models import User, UserRole

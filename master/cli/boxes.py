@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import click
 
+from common.addresses import is_loopback
 from common.cli import json_option, print_json
-from common.redis_client import is_loopback
 from common.units import parse_duration
 from master.cli.client import Client, part
 from master.cli.output import age, details, done, listing, size

@@ -160,7 +160,11 @@ def _start(instance: dict[str, Any]) -> str:
     start = instance["queue"]["estimated_start"]
     if start is None:
         return "unknown"
-    return f"in about {duration(start - time.time())}"
+    return f"in about {duration(start - time.time(), up=True)}"
+
+
+def _moment(at: float) -> str:
+    return datetime.datetime.fromtimestamp(at).astimezone().strftime("%F %T")
 
 
 @click.command()
@@ -178,7 +182,7 @@ def show(deployment: str, as_json: bool) -> None:
             "Deployment": item["id"],
             "Application": item["application"],
             "State": item["state"],
-            "Lease ends": datetime.datetime.fromtimestamp(item["lease_end"]).astimezone().strftime("%F %T"),
+            "Lease ends": _moment(item["lease_end"]) if item["lease_end"] else "it runs from the start on",
             "Options": ", ".join(f"{name}={value}" for name, value in item["options"].items()),
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -60,12 +61,12 @@ def age(moment: float) -> str:
     return duration(time.time() - moment)
 
 
-def duration(length_s: float) -> str:
-    """A length of time for people, in its largest unit; never negative."""
-    seconds = max(0, int(length_s))
+def duration(length_s: float, *, up: bool = False) -> str:
+    """A length of time for people, in its largest unit, rounded down or up; never negative."""
+    seconds = max(0, math.ceil(length_s) if up else int(length_s))
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
-            return f"{seconds // length} {unit}"
+            return f"{-(-seconds // length) if up else seconds // length} {unit}"
     return f"{seconds} s"
 
 

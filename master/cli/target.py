@@ -12,10 +12,9 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from common.addresses import MasterAddress, from_here
+from common.addresses import MasterAddress, from_here, is_loopback
 from common.errors import BadInput, Unauthorized
 from common.files import read_secret, write_secret
-from common.redis_client import is_loopback
 from common.settings import settings
 from common.words import Frozen
 from master.paths import MasterPaths

@@ -39,6 +39,20 @@ class Deployment(Base):
     user: Mapped[User] = relationship()
     instances: Mapped[list[Instance]] = relationship(back_populates="deployment", order_by="Instance.ordinal")
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether any of its instances ever had a place: the lease does not run before."""
+        return any(item.box_id is not None or item.generation > 1 for item in self.instances)
+
+    def begin(self, now: float) -> None:
+        """An instance gets its place: from the first one on the lease runs."""
+        if not self.has_begun:
+            self.lease_end = now + self.lease_s(now)
+
+    def lease_s(self, now: float) -> float:
+        """How long it may run from now on. Until it has begun `lease_end` is counted from the request."""
+        return max(0.0, self.lease_end - (now if self.has_begun else self.created_at))
+
 
 class Instance(Base):
     """One container of a deployment on one box. A new generation is a new try, perhaps elsewhere."""

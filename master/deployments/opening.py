@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 import redis
 from pydantic import ValidationError
 
+from common.addresses import is_loopback
 from common.errors import Conflict, Unavailable
 from common.names import status_key
-from common.redis_client import is_loopback
 from common.status import BoxStatus
 from common.tickets import OpenTicket, issue
 from common.words import Access, Endpoint, InstanceState

@@ -114,7 +114,7 @@ class DeploymentSummary(BaseModel):
     wanted: str
     created_at: float
     ended_at: float | None
-    lease_end: float
+    lease_end: float | None = Field(description="Unix time; none while it waits for its first place.")
     instances: Sequence[InstanceSummary]
 
     @property
@@ -192,7 +192,7 @@ def _common(deployment: Deployment) -> dict[str, Any]:
         "wanted": deployment.wanted,
         "created_at": deployment.created_at,
         "ended_at": deployment.ended_at,
-        "lease_end": deployment.lease_end,
+        "lease_end": deployment.lease_end if deployment.has_begun else None,
     }
 
 
@@ -310,6 +310,8 @@ def _bar(row: TimelineView, begin: float, whole: float) -> Bar:
     )
 
 
-def remaining_s(deployment: DeploymentSummary, now: float | None = None) -> float:
-    """Seconds until the lease ends; never negative."""
+def remaining_s(deployment: DeploymentSummary, now: float | None = None) -> float | None:
+    """Seconds until the lease ends, never negative; none if it does not run yet."""
+    if deployment.lease_end is None:
+        return None
     return max(0.0, deployment.lease_end - (time.time() if now is None else now))

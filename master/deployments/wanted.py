@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.service import ServiceSpec
-from common.words import MountMode
+from common.words import InstanceState, MountMode
 from master.catalogue.manifest import FilledService, Manifest, fill
 from master.deployments.models import Deployment, Instance, Mount
 from master.deployments.neighbours import beside_and_apart, spread_of
@@ -22,6 +22,7 @@ from master.images.variants import variants_of
 from master.nearness.people import Near
 from master.scheduling.request import FilesetNeed, Layer, Place, PlacementRequest, Variant
 
+OVER = (InstanceState.STOPPED.value, InstanceState.FAILED.value)
 # So many different applications with options are kept filled in.
 REMEMBERED = 512
 
@@ -142,10 +143,17 @@ def _written_on(home: Fileset) -> tuple[str, ...]:
 
 
 def active_writer(session: Session, fileset: Fileset, *, besides: str) -> str | None:
-    """The compute box on which another instance may write this fileset now."""
+    """The compute box on which another instance may write this fileset now.
+
+    One that is over writes no more, also while its filestore has yet to say that the session ended: the next
+    writer's fence is higher, and it is launched only once the filestore has shut out all below.
+    """
+    is_over = Instance.state.in_(OVER) & (Mount.generation == Instance.generation)
     statement = (
         select(Mount.compute_box_id)
+        .join(Instance, Instance.id == Mount.instance_id)
         .where(
+            ~is_over,
             Mount.fileset_id == fileset.id,
             Mount.mode == MountMode.READ_WRITE.value,
             Mount.state != "ended",

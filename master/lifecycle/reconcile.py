@@ -86,6 +86,8 @@ class Reconciler:
                 Deployment.wanted == "running", Deployment.lease_end < time.time()
             )
             for deployment in session.scalars(ended):
+                if not deployment.has_begun:
+                    continue  # it waits for room
                 deployment.wanted = "stopped"
                 for instance in deployment.instances:
                     with about(instance):

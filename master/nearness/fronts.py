@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common.redis_client import is_loopback
+from common.addresses import is_loopback
 from common.status import BoxStatus
 from common.words import Endpoint
 from master.boxes.models import Box

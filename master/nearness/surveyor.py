@@ -6,9 +6,9 @@ import random
 import time
 from collections.abc import Mapping
 
+from common.addresses import is_loopback
 from common.names import SURVEY_LOCK, peers_key
 from common.peers import Peer, sign_peers
-from common.redis_client import is_loopback
 from common.status import BoxStatus
 from common.vivaldi import MOST_ERROR, Position
 from common.words import Coordinate, Endpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -32,17 +33,22 @@ _DECISIVE = [field.name for field in fields(PlacementRequest) if field.name not 
 
 @dataclass(frozen=True)
 class Ask:
-    """One instance that waits, and what it wants of the fleet. `ends_by` is when it ends at the latest."""
+    """One instance that waits, and what it wants of the fleet. `lease_s` is how long it may run."""
 
     queued: Queued
     want: Wanted
     request: PlacementRequest
-    ends_by: float
+    lease_s: float
 
     @property
     def instance(self) -> str:
         """Its id."""
         return self.queued.instance
+
+    @property
+    def ends_by(self) -> float:
+        """When it ends at the latest, if it begins now."""
+        return time.time() + self.lease_s
 
     @property
     def amounts(self) -> Resources:
@@ -115,7 +121,7 @@ class Asks:
         if digest not in variants:
             variants[digest] = image_variants(session, want.image)
         request = placement_request(session, instance, want, variants[digest])
-        return Ask(item, want, request, instance.deployment.lease_end)
+        return Ask(item, want, request, instance.deployment.lease_s(time.time()))
 
     def _make_homes(self, queued: Sequence[Queued]) -> None:
         """The rows of homes that are not there yet, so that the rest needs only to read."""

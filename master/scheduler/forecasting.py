@@ -82,6 +82,5 @@ class Forecaster:
         return list(self._known.values())
 
     def _holds_s(self, ask: Ask) -> float:
-        lease_s = ask.ends_by - ask.queued.waiting.asked_at
         usual_s = self._outlook.usual_s(ask.queued.application)
-        return lease_s if usual_s is None else min(usual_s, lease_s)
+        return ask.lease_s if usual_s is None else min(usual_s, ask.lease_s)

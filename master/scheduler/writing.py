@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -135,6 +136,7 @@ class Placements:
 
     def _place(self, session: Session, instance: Instance, item: Taken, bad: frozenset[str]) -> None:
         placement = item.placement
+        instance.deployment.begin(time.time())
         instance.box_id = placement.compute
         instance.depositories = {
             digest: trusted(boxes, bad)[:HOLDERS_PER_BLOB] for digest, boxes in placement.depositories.items()

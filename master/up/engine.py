@@ -52,6 +52,18 @@ def choose(layout: Layout) -> str:
     return running() or own_url(layout)
 
 
+def answering(layout: Layout) -> str:
+    """The engine to use, which has to run already. Raises Unavailable."""
+    url = choose(layout)
+    if answers(Path(url.removeprefix("unix://")), "/_ping"):
+        return url
+    raise Unavailable(
+        f"No container engine answers at {url}, and the images of samples are built by one.",
+        remedy="Start Docker, or name an engine: DOCKER_HOST=unix://SOCKET. That of a platform which "
+        "started one itself is STATE_DIRECTORY/engine/docker.sock.",
+    )
+
+
 def program(layout: Layout) -> Program:
     """A Docker Engine of our own, apart from every other. Raises Unavailable if this machine cannot run one."""
     if os.geteuid() != 0:

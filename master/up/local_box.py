@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from common.addresses import is_everywhere
+from common.addresses import is_everywhere, is_loopback
 from common.errors import OpenRaaSError
 from common.files import read_secret
-from common.redis_client import is_loopback
 from common.supervision import openraas
 from common.words import Role
 from master.up.layout import Layout

@@ -21,11 +21,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common import needs
-from common.addresses import MasterAddress, from_here
+from common.addresses import MasterAddress, from_here, is_loopback
 from common.errors import Conflict, Unavailable
 from common.files import read_secret, write_atomically, write_secret
 from common.logs import get_logger
-from common.redis_client import is_loopback
 from common.settings import Settings
 from common.status import BoxStatus
 from common.supervision import Program

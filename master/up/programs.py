@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from common.redis_client import is_loopback
+from common.addresses import is_loopback
 from common.settings import Settings
 from common.supervision import Program, openraas
 from master.up.layout import Layout

@@ -9,10 +9,10 @@ from urllib.parse import quote, urlsplit
 import redis
 
 from common import needs
-from common.addresses import is_everywhere
+from common.addresses import is_everywhere, is_loopback
 from common.errors import Unavailable
 from common.files import read_secret, write_atomically, write_secret
-from common.redis_client import connect, is_loopback
+from common.redis_client import connect
 from common.settings import Settings
 from common.supervision import Program
 from master.up.layout import Layout

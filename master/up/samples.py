@@ -176,7 +176,7 @@ def publish(names: tuple[str, ...], as_json: bool) -> None:
             conf,
             client,
             Display(Console(stderr=as_json)),
-            engine_url=engine.choose(Layout(conf.state_dir)),
+            engine_url=engine.answering(Layout(conf.state_dir)),
             environment=dict(os.environ),
         )
         publisher.publish(wanted)

@@ -9,10 +9,10 @@ from flask import Blueprint, Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 from sqlalchemy import func, select
 
+from common.addresses import is_loopback
 from common.errors import Forbidden
 from common.metrics import INSTANCES, QUEUE_DEPTH
 from common.names import BOXES, LIFECYCLE_QUEUE, SCHEDULER_QUEUE, report_queue, role_queue
-from common.redis_client import is_loopback
 from common.words import InstanceState, Role
 from master.accounts.guard import may, public, visitor
 from master.accounts.models import UserRole

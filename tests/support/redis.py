@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +30,15 @@ class RedisServer:
 
 
 def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody uses now.
+
+    Not one of those from which connections are made (32768 and up): such a port may be taken a moment later.
+    """
+    while True:
+        port = random.randrange(12000, 32000)  # noqa: S311 - any will do
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(condition: object, limit_s: float = START_LIMIT_S, what: str = "the condition") -> None:

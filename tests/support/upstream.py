@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -23,7 +22,7 @@ from common.oci.digest import digest_of
 from common.oci.manifests import OCI_INDEX
 from tests.support.certificates import CertificateAuthority
 from tests.support.depository import MANIFEST_TYPE, PASSWORD, USER, Image
-from tests.support.redis import wait_until
+from tests.support.redis import free_port, wait_until
 
 # Of PASSWORD.
 BCRYPT = "$2y$05$Kv7qAAPnM0yHXGntVJFFGedAcsMtFm54XI/AAOr.25arPBTZOhw3m"
@@ -81,9 +80,7 @@ def run_docker_registry(directory: Path, authority: CertificateAuthority | None 
         pytest.skip("the Debian package docker-registry is not installed")
     directory.mkdir(parents=True)
     (directory / "htpasswd").write_text(f"{USER}:{BCRYPT}\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{free.getsockname()[1]}"
+    host = f"127.0.0.1:{free_port()}"
     http: dict[str, object] = {"addr": host}
     trusted: ssl.SSLContext | bool = True
     if authority is not None:

@@ -16,9 +16,9 @@ from typing import Protocol
 
 import redis
 
+from common.addresses import is_loopback
 from common.logs import get_logger
 from common.names import EPOCH, layers_key, status_key, timers_key
-from common.redis_client import is_loopback
 from common.status import BoxStatus, DiskUse
 from common.words import Endpoint, Resources, Role
 from workers.box import capacity

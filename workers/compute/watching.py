@@ -53,12 +53,16 @@ class Watching:
 
     def _listen(self) -> None:
         pause = threading.Event()
+        is_told = False
         while True:
             try:
                 for container in self._engine.exits(self._labels):
+                    is_told = False
                     self._on_exit(container)
             except EngineError as error:
-                log.warning("not told of exits", error=str(error))
+                # Said once: an engine may be away for long.
+                (log.debug if is_told else log.warning)("not told of exits", error=str(error))
+                is_told = True
             pause.wait(RETRY_S)
 
     def _on_exit(self, container: str) -> None:

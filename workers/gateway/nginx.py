@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 from common import needs
+from common.addresses import is_loopback
 from common.errors import Unavailable
 from common.files import write_atomically
-from common.redis_client import is_loopback
 from workers.box.config import NICENESS, BoxConfig, BoxPaths, Identity
 
 TEMPLATE = Path(__file__).with_name("nginx.conf.template")

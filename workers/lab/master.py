@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.addresses import is_everywhere
+from common.addresses import is_everywhere, is_loopback
 from common.errors import BadInput
-from common.redis_client import is_loopback
 from common.settings import Settings
 from workers.lab.commands import OPENRAAS, run, tail
 from workers.lab.errors import LabError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from common.reports import (
 )
 from common.wishes import ExportWish, OfferWish
 from common.words import MountMode, Resources, Role
+from master.accounts.models import User
 from master.context import MasterContext
 from master.deployments.models import Deployment, Instance
 from master.deployments.services import request_deployment, stop_deployment
@@ -136,6 +138,15 @@ def test_files_are_exported_to_the_instances_own_key_before_it_is_launched(maste
     assert compute.wishes() == store.wishes() == {}
 
 
+def mount_of(master: MasterContext, user: User) -> tuple[str, str, int]:
+    """Start the book, and see where and how it has the home."""
+    deployment = request_deployment(master, user, "book", {})
+    Scheduler(master).place(deployment.instances[0].id, 1)
+    with master.database.read() as session:
+        (mount,) = session.get_one(Instance, deployment.instances[0].id).mounts
+        return mount.compute_box_id, mount.mode, mount.fence
+
+
 def test_a_home_has_one_writer_and_a_new_writer_a_higher_fence(master: MasterContext) -> None:
     box, other = FakeBox(master, "box-1"), FakeBox(master, "box-2")
     digests = image_digests(add_image(master, "book:1"))
@@ -143,18 +154,28 @@ def test_a_home_has_one_writer_and_a_new_writer_a_higher_fence(master: MasterCon
     other.hold(digests)
     add_application(master, "book", "book:1", home="/home/me")
     user = add_user(master)
-
-    def modes() -> list[tuple[str, str, int]]:
-        deployment = request_deployment(master, user, "book", {})
-        Scheduler(master).place(deployment.instances[0].id, 1)
-        with master.database.read() as session:
-            mounts = session.get_one(Instance, deployment.instances[0].id).mounts
-            return [(mount.compute_box_id, mount.mode, mount.fence) for mount in mounts]
-
-    assert modes() == [("box-1", "rw", 1)]
-    assert modes() == [("box-1", "rw", 1)]  # the same box shares it
+    assert mount_of(master, user) == ("box-1", "rw", 1)
+    assert mount_of(master, user) == ("box-1", "rw", 1)  # the same box shares it
     box.beat(open=False)
-    assert modes() == [("box-2", "ro", 1)]
+    assert mount_of(master, user) == ("box-2", "ro", 1)
+
+
+def test_a_home_whose_last_writer_has_stopped_is_written_elsewhere_before_its_session_has_ended(
+    master: MasterContext,
+) -> None:
+    box, other = FakeBox(master, "box-1"), FakeBox(master, "box-2")
+    digests = image_digests(add_image(master, "book:1"))
+    box.hold(digests)
+    other.hold(digests)
+    add_application(master, "book", "book:1", home="/home/me")
+    user = add_user(master)
+    first = request_deployment(master, user, "book", {})
+    Scheduler(master).place(first.instances[0].id, 1)
+    box.beat(open=False)
+    stop_deployment(master, user, first.id)
+    assert mount_of(master, user) == ("box-2", "ro", 1), "it may still write"
+    tell(master, box, Stopped(subject=first.instances[0].id, generation=1))
+    assert mount_of(master, user) == ("box-2", "rw", 2)
 
 
 def test_a_request_that_fits_nowhere_waits_and_starts_when_there_is_room(master: MasterContext) -> None:
@@ -173,11 +194,31 @@ def test_a_request_that_fits_nowhere_waits_and_starts_when_there_is_room(master:
             "It needs 1 cpu; the largest free is 0 on box-1.",
         )
     standing = standings(master.redis, [waiting.id])[waiting.id]
-    assert (standing.place, standing.waiting, standing.start) == (1, 1, first.lease_end)
+    with master.database.read() as session:
+        lease_end = session.get_one(Deployment, first.id).lease_end
+    assert (standing.place, standing.waiting, standing.start) == (1, 1, lease_end)
     stop_deployment(master, user, first.id)
     tell(master, box, Stopped(subject=first.instances[0].id, generation=1))
     Scheduler(master).place_waiting()
     assert state(master, second) == "placed"
+
+
+def test_a_lease_runs_from_the_first_place_on_however_long_that_took(master: MasterContext) -> None:
+    box = FakeBox(master, "box-1", open=False)
+    box.hold(image_digests(add_image(master, "site:1")))
+    add_application(master, "site", "site:1")
+    deployment = request_deployment(master, add_user(master), "site", {})
+    with master.database.write() as session:  # asked for two hours ago, for one hour
+        row = session.get_one(Deployment, deployment.id)
+        row.created_at, row.lease_end = time.time() - 7200, time.time() - 3600
+    Reconciler(master).run()
+    assert state(master, deployment) in ("requested", "queued")
+    box.beat(open=True)
+    Scheduler(master).place_waiting()
+    assert state(master, deployment) == "placed"
+    with master.database.read() as session:
+        row = session.get_one(Deployment, deployment.id)
+        assert row.lease_s(time.time()) == pytest.approx(3600, abs=60)
 
 
 def test_one_deployment_that_cannot_be_written_down_keeps_nobody_else_waiting(master: MasterContext) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from common.redis_client import is_loopback
+from common.addresses import is_loopback
 from common.signing import Signer
 from common.tickets import OpenTicket, issue
 from tests.integration.workers.gateway.conftest import Gateway

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.service import ServiceSpec
-from common.words import InstanceState, MountMode
+from common.words import MountMode
 from master.catalogue.manifest import FilledService, Manifest, fill
 from master.deployments.models import Deployment, Instance, Mount
 from master.deployments.neighbours import beside_and_apart, spread_of
@@ -19,10 +19,10 @@ from master.filesets.services import find, holders, home_of
 from master.images.models import Image
 from master.images.services import blobs_of
 from master.images.variants import variants_of
+from master.lifecycle.states import OVER
 from master.nearness.people import Near
 from master.scheduling.request import FilesetNeed, Layer, Place, PlacementRequest, Variant
 
-OVER = (InstanceState.STOPPED.value, InstanceState.FAILED.value)
 # So many different applications with options are kept filled in.
 REMEMBERED = 512
 
@@ -148,7 +148,7 @@ def active_writer(session: Session, fileset: Fileset, *, besides: str) -> str | 
     One that is over writes no more, also while its filestore has yet to say that the session ended: the next
     writer's fence is higher, and it is launched only once the filestore has shut out all below.
     """
-    is_over = Instance.state.in_(OVER) & (Mount.generation == Instance.generation)
+    is_over = Instance.state.in_([state.value for state in OVER]) & (Mount.generation == Instance.generation)
     statement = (
         select(Mount.compute_box_id)
         .join(Instance, Instance.id == Mount.instance_id)

@@ -20,6 +20,7 @@ STEPS: dict[S, frozenset[S]] = {
 
 # What a box is working for; its reservation is held.
 ON_A_BOX = frozenset({S.PLACED, S.PREPARING, S.RUNNING, S.STOPPING, S.LOST})
+OVER = frozenset({S.STOPPED, S.FAILED})
 WAITING = frozenset({S.REQUESTED, S.QUEUED})
 WANTED = WAITING | {S.PLACED, S.PREPARING, S.RUNNING}
 

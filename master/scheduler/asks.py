@@ -108,7 +108,9 @@ class Asks:
             select(Instance)
             .where(Instance.id.in_([item.instance for item in queued]))
             .options(
-                joinedload(Instance.deployment).joinedload(Deployment.user), selectinload(Instance.mounts)
+                joinedload(Instance.deployment).joinedload(Deployment.user),
+                joinedload(Instance.deployment).selectinload(Deployment.instances),
+                selectinload(Instance.mounts),
             )
         )
         return {instance.id: instance for instance in session.scalars(statement)}

@@ -212,7 +212,9 @@ def _named(taken: Sequence[Taken]) -> set[str]:
 def _whole() -> Select[Instance]:
     """Instances with all that wishes are derived from."""
     return select(Instance).options(
-        joinedload(Instance.deployment).joinedload(Deployment.user), selectinload(Instance.mounts)
+        joinedload(Instance.deployment).joinedload(Deployment.user),
+        joinedload(Instance.deployment).selectinload(Deployment.instances),
+        selectinload(Instance.mounts),
     )
 
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from common.vivaldi import Position
 from common.words import Coordinate, Endpoint
@@ -28,7 +28,6 @@ from tests.support.redis import RedisServer, free_port
 from tests.support.web import MANIFEST, add_person, box_with_image, serve
 
 pytestmark = pytest.mark.browser
-CHROMIUM = Path("/usr/bin/chromium")
 FAR_S = 0.4
 BOTH = re.compile(r"near.*far|far.*near")
 
@@ -89,27 +88,6 @@ def boxes(master: MasterContext, asked: list[str]) -> Iterator[dict[str, FakeBox
         places = {name: Coordinate(x_ms=200 * number, height_ms=1) for number, name in enumerate(made)}
         write_map(master.redis, {name: Position(place, 0.1) for name, place in places.items()})
         yield made
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        path = str(CHROMIUM) if CHROMIUM.exists() else None
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context()
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda line: complaints.append(line.text) if "Content Security" in line.text else None)
-    yield page
-    context.close()
-    assert complaints == []
 
 
 def open_form(page: Page, address: str, password: str) -> None:

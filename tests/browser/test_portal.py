@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from common.words import Endpoint, InstanceState
 from master.accounts.models import UserRole
@@ -26,7 +26,6 @@ from tests.support.redis import RedisServer
 from tests.support.web import MANIFEST, add_person, box_with_image, serve
 
 pytestmark = pytest.mark.browser
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @dataclass(frozen=True)
@@ -58,27 +57,6 @@ def portal(tmp_path: Path, redis_server: RedisServer) -> Iterator[Portal]:
     password = add_person(context, "ada", UserRole.USER)[1]
     with serve(create_app(context)) as address:
         yield Portal(context, box, address, password)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        path = str(CHROMIUM) if CHROMIUM.exists() else None
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context()
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda line: complaints.append(line.text) if "Content Security" in line.text else None)
-    yield page
-    context.close()
-    assert complaints == []
 
 
 def sign_in(page: Page, portal: Portal) -> None:

@@ -34,11 +34,11 @@ def free_port() -> int:
 
     Not one of those from which connections are made (32768 and up): such a port may be taken a moment later.
     """
-    while True:
-        port = random.randrange(12000, 32000)  # noqa: S311 - any will do
+    for port in random.sample(range(12000, 32000), 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    pytest.fail("a hundred ports were tried, and each is in use")
 
 
 def wait_until(condition: object, limit_s: float = START_LIMIT_S, what: str = "the condition") -> None:

@@ -45,12 +45,6 @@ def measure(file: BinaryIO, chunk_bytes: int = CHUNK_BYTES) -> Measured:
     return Measured(digest, size, listed)
 
 
-def measure_whole(file: BinaryIO, listed: ChunkList) -> Measured:
-    """The same where the chunks are known to match `listed`: half the work."""
-    whole = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # BinaryIO lacks readinto
-    return Measured(f"sha256:{whole.hexdigest()}", file.tell(), listed)
-
-
 def fits(listed: ChunkList, digest: str, size_bytes: int) -> bool:
     """Whether a chunk list speaks of this blob and has as many chunks as it needs."""
     wanted = -(-size_bytes // listed.chunk_bytes)

@@ -15,10 +15,9 @@ from typing import Any, BinaryIO
 
 from common.errors import NotFound
 from common.files import write_atomically
-from common.oci.chunks import Measured, measure, measure_whole
+from common.oci.chunks import Measured, measure
 from common.oci.digest import BadDigest, hex_of
 from common.oci.manifests import OCI_INDEX
-from common.wishes import ChunkList
 from common.words import is_digest
 
 LAYOUT = {"imageLayoutVersion": "1.0.0"}
@@ -89,15 +88,15 @@ class ContentStore:
         finally:
             path.unlink(missing_ok=True)
 
-    def commit(self, path: Path, digest: str | None, chunk_list: ChunkList | None = None) -> Measured:
+    def commit(self, path: Path, digest: str | None, measured: Measured | None = None) -> Measured:
         """Verify a file under `ingest/` and move it to its place; raises BadDigest and leaves it otherwise.
 
-        With a `chunk_list` every chunk of which was verified already, only the whole is hashed.
+        `measured` is what its writer found while writing it; without it the file is read.
         """
         if digest is not None:
             hex_of(digest)
         with path.open("rb") as file:
-            measured = measure(file) if chunk_list is None else measure_whole(file, chunk_list)
+            measured = measured or measure(file)
             if digest is not None and measured.digest != digest:
                 raise BadDigest(
                     f"The content has the digest {measured.digest}, not {digest}.", field="digest"

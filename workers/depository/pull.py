@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from common.oci.chunks import CHUNK_BYTES, fits
+from common.oci.chunks import CHUNK_BYTES, Measured, fits
 from common.oci.store import ContentStore
 from common.wishes import BlobSource, ImageSource
 from workers.depository.errors import TransferError
@@ -46,7 +46,7 @@ class Job:
         self.ranges = self._new_ranges()
         partial = self._new_partial()
         self.partial: Partial | None = partial
-        self.ranges.resume(partial.chunks(self.hashes), UNKNOWN)
+        self.ranges.resume(partial.resume(self.hashes), UNKNOWN)
         self.given: Counter[str] = Counter()
         self.done = False
         self.committing = False
@@ -73,6 +73,12 @@ class Job:
         if self.partial is None:
             raise RuntimeError(f"the transfer of {self.digest} is over")
         return self.partial
+
+    def measured(self, partial: Partial) -> Measured | None:
+        """What was hashed while it came; nothing where no chunk could be checked as it came."""
+        if self.chunk_list is None:
+            return None
+        return Measured(f"sha256:{partial.sha256()}", self.blob.size_bytes, self.chunk_list)
 
     def _new_ranges(self) -> BlobRanges:
         return BlobRanges(self.blob.size_bytes, self._chunk_bytes, self.hashes is not None)

@@ -14,6 +14,7 @@ from common.tcp import round_trip_ms
 from common.words import Endpoint
 from workers.depository.bandwidth import Bandwidth
 from workers.depository.errors import Abandoned, SourceError, SourceLacks, SourceRefused, SourceSilent
+from workers.depository.tls import TlsStream
 
 _STEP_BYTES = 256 * 1024
 _MOST_DOCUMENT_BYTES = 4 * 2**20
@@ -22,6 +23,18 @@ _MOST_DOCUMENT_BYTES = 4 * 2**20
 @lru_cache(maxsize=8)
 def _context(authority: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(authority))
+
+
+class _Https(http.client.HTTPConnection):
+    default_port = http.client.HTTPS_PORT
+
+    def __init__(self, host: str, port: int, timeout_s: float, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout_s)
+        self._tls = context
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock = TlsStream(self.sock, self._tls, self.host)
 
 
 class Line:
@@ -35,8 +48,8 @@ class Line:
         self._fresh = True
         self._closed = False
         if endpoint.tls:
-            self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
-                endpoint.host, endpoint.port, timeout=timeout_s, context=_context(authority)
+            self._http: http.client.HTTPConnection = _Https(
+                endpoint.host, endpoint.port, timeout_s, _context(authority)
             )
         else:
             self._http = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
@@ -138,19 +151,30 @@ class Line:
             "Accept-Encoding": "identity",
         }
         self._http.request("GET", path, headers=headers)
+        connection = self._http.sock
         answer = self._http.getresponse()
         self._check(answer, offset, length, total_bytes)
-        filled = 0
+        # What came with the headers first, then past the file that has them, which would read record by record.
+        filled = answer.readinto(into[: len(answer.fp.peek(1)[:length])])
         while filled < length:
-            self._bandwidth.take(min(_STEP_BYTES, length - filled))
-            count = answer.readinto(into[filled : filled + _STEP_BYTES])
+            step = into[filled : filled + _STEP_BYTES]
+            self._bandwidth.take(len(step))
+            self._fill(step, connection)
+            filled += len(step)
+            if not wanted():
+                raise Abandoned("the range came from elsewhere")
+        answer.length = 0
+        answer.read()  # ends the answer, so that the connection can be used again
+        self._fresh = False
+
+    @staticmethod
+    def _fill(step: memoryview, connection: socket.socket | TlsStream) -> None:
+        filled = 0
+        while filled < len(step):
+            count = connection.recv_into(step[filled:])
             if not count:
                 raise SourceError("it ended its answer early")
             filled += count
-            if not wanted():
-                raise Abandoned("the range came from elsewhere")
-        answer.read()  # takes the end of the answer, so that the connection can be used again
-        self._fresh = False
 
     @staticmethod
     def _check_status(answer: http.client.HTTPResponse, *good: int) -> None:

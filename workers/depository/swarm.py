@@ -152,7 +152,7 @@ class Swarm:
         """All bytes are there: verify the whole, put it in its place, or begin anew."""
         try:
             partial = job.receiving()
-            measured = self._store.commit(partial.path, job.digest, job.chunk_list)
+            measured = self._store.commit(partial.path, job.digest, job.measured(partial))
             partial.forget_map()
             self._holdings.add(measured, job.blob.media_type, job.repository)
         except BadDigest as error:

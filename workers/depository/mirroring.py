@@ -25,6 +25,7 @@ from common.wishes import MirrorWish
 from common.words import is_digest
 from workers.box.jobs import Lane
 from workers.box.role import BoxContext
+from workers.box.room import NoRoom
 from workers.depository.described import describe
 from workers.depository.errors import Cancelled, TransferError
 from workers.depository.holdings import Holdings
@@ -99,7 +100,8 @@ class Mirroring:
             return
         except (OpenRaaSError, OSError) as error:
             log.warning("image not mirrored", source=wish.source, error=str(error))
-            report = Failed(**about, reason="no-source", message=_sentence(error)[:1000])
+            reason = "no-room" if isinstance(error, NoRoom) else "no-source"
+            report = Failed(**about, reason=reason, message=_sentence(error)[:1000])
         with self._lock:
             self._ended[wish.subject] = (report, time.monotonic() + REPEAT_S)
         self._context.reporter.send(report)

@@ -260,6 +260,7 @@ def test_what_does_not_fit_into_the_lent_space_is_not_begun(
     finally:
         worker.jobs.close()
     assert isinstance(report, Failed)
+    assert report.reason == "no-room"
     assert "lent space" in report.message
     assert small.holdings.digests() == set()
 

@@ -270,7 +270,7 @@ def test_progress_is_told_and_a_withdrawn_wish_ends_the_fetch(
 ) -> None:
     monkeypatch.setattr(mirroring, "TELL_EVERY_S", 0.0)
     monkeypatch.setattr(mirroring, "PAUSE_S", 0.01)
-    image = Image(4_000_000, repository="site")
+    image = Image(40_000_000, repository="site")  # thousands of broken answers
     with run_faulty(faulty_of(image, "1", break_after=10_000)) as faulty:
         worker.wish("mirror.m-x", f"{faulty.host}/site:1", (USER, PASSWORD))
         wait_until(lambda: any(isinstance(item, MirrorProgress) for item in worker.sent), 20, "progress")

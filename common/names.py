@@ -36,6 +36,8 @@ SILENT = "silent"
 RECONCILE_LOCK = "lock:reconcile"
 PLACES = "places"
 SURVEY_LOCK = "lock:survey"
+# Whom boxes trust, signed; every box may read it.
+TRUST = "trust"
 
 
 def role_queue(role: Role, box: str) -> str:
@@ -83,6 +85,11 @@ def peers_key(box: str) -> str:
     return f"peers:{box}"
 
 
+def certificate_key(box: str) -> str:
+    """A box's new certificate, signed for it (with a time to live); written by the master."""
+    return f"certificate:{box}"
+
+
 def lied_key(box: str) -> str:
     """The hash box → Unix time: who got bad bytes from this box, and when last. Only the master writes it."""
     return f"lied:{box}"
@@ -117,6 +124,11 @@ def transport_options(owner: str) -> dict[str, str]:
     }
 
 
+def _readable(box: str) -> tuple[str, ...]:
+    """What the master writes for one box."""
+    return wish_key(box), spare_key(box), peers_key(box), certificate_key(box)
+
+
 def redis_rules(box: str) -> list[str]:
     """Redis ACL rules (`ACL SETUSER`, Redis 7) that let a box reach its own keys and no other's.
 
@@ -124,7 +136,7 @@ def redis_rules(box: str) -> list[str]:
     another type than expected would end every pass over all boxes with an error.
     """
     rules = [f"~{key}" for key in transport_options(box).values()]
-    rules += [f"%R~{key}" for key in (wish_key(box), spare_key(box), peers_key(box), EPOCH, EPOCH_READY)]
+    rules += [f"%R~{key}" for key in (*_readable(box), TRUST, EPOCH, EPOCH_READY)]
     queues = " ".join(f"~{role_queue(role, box)}" for role in Role)
     # kombu emulates priorities with queues of the same name and a suffix.
     queues += "".join(f" ~{role_queue(role, box)}\x06\x16*" for role in Role)

@@ -150,6 +150,13 @@ class FilesetHeld(_Report):
     settled: bool = Field(True, description="Nothing of the home changed while it was read.")
 
 
+class CertificateAsked(_Report):
+    """The box's certificate is to be renewed."""
+
+    kind: Literal["certificate"] = "certificate"
+    certificate_request: str = Field(max_length=10_000, description="PKCS #10, PEM.")
+
+
 Report = (
     StepDone
     | Preparing
@@ -165,6 +172,7 @@ Report = (
     | FilesetHeld
     | MirrorProgress
     | Mirrored
+    | CertificateAsked
 )
 _ADAPTER: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 

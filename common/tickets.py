@@ -7,6 +7,7 @@ below as JSON. Checking one that was seen before costs a dictionary look-up.
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -29,6 +30,11 @@ class _Ticket(Frozen):
 
     expires_at: float = Field(description="Unix time after which it opens nothing.")
 
+    @property
+    def held_by(self) -> str | None:
+        """The box that it was given to; none: a person."""
+        return None
+
 
 class OpenTicket(_Ticket):
     """Opens one instance in the browser, once."""
@@ -50,6 +56,10 @@ class LayerTicket(_Ticket):
     box: BoxId
     blobs: frozenset[Digest]
 
+    @property
+    def held_by(self) -> str:
+        return self.box
+
 
 class RepositoryTicket(_Ticket):
     """The token of the distribution token protocol: what a client may do with which repositories."""
@@ -65,12 +75,17 @@ class FilesetTicket(_Ticket):
     """Lets a person put or get the content of one fileset on one box."""
 
     kind: Literal["fileset"] = "fileset"
-    user: str
-    box: BoxId
+    user: str = Field(description="Who it was given to; `box.<id>` is a box.")
+    box: BoxId = Field(description="The filestore that it opens.")
     fileset: FilesetId
     version: int
     action: Literal["put", "get"]
     size_limit_bytes: int
+
+    @property
+    def held_by(self) -> str | None:
+        kind, _, box = self.user.partition(".")
+        return box if kind == "box" and box else None
 
 
 class LogsTicket(_Ticket):
@@ -93,10 +108,16 @@ def issue(signer: Signer, ticket: AnyTicket) -> str:
 
 
 class TicketChecker:
-    """Checks tickets against the master's public key, remembering up to `remember` good ones."""
+    """Checks tickets against the master's public key, remembering up to `remember` good ones.
 
-    def __init__(self, verifier: Verifier, *, remember: int = 4096) -> None:
+    Boxes in `shut_out` get nothing for theirs.
+    """
+
+    def __init__(
+        self, verifier: Verifier, shut_out: Container[str] = frozenset(), *, remember: int = 4096
+    ) -> None:
         self._verifier = verifier
+        self._shut_out = shut_out
         self._remember = remember
         self._good: dict[str, AnyTicket] = {}
 
@@ -113,6 +134,8 @@ class TicketChecker:
             self._good[token] = ticket
         if ticket.expires_at < time.time():
             raise BadTicket("This ticket has expired.", remedy=ticket.renewal)
+        if ticket.held_by is not None and ticket.held_by in self._shut_out:
+            raise BadTicket("The box that this ticket was given to is shut out.", remedy="Join it anew.")
         if not isinstance(ticket, kind):
             raise BadTicket(f"A ticket for {ticket.kind} does not open this.", remedy=kind.renewal)
         return ticket

@@ -19,6 +19,12 @@ class MasterPaths:
         self.web_secret = self.secrets / "web.key"
         self.authority_key = self.secrets / "ca.key"
         self.authority = state_dir / "ca.crt"
+        # While one authority takes over from another: the next one, and the one before.
+        self.next_authority_key = self.secrets / "ca-next.key"
+        self.next_authority = self.secrets / "ca-next.crt"
+        self.last_authority = self.secrets / "ca-last.crt"
+        # All that are trusted now.
+        self.trusted = state_dir / "ca-trusted.crt"
         self.private_key = self.secrets / "master.key"
         self.certificate = state_dir / "master.crt"
         self.portal_url = state_dir / "portal.url"

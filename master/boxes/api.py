@@ -17,9 +17,9 @@ from common.words import BoxId, Frozen
 from master.accounts.guard import current_user, public, requires
 from master.accounts.models import UserRole
 from master.boxes import services
-from master.boxes.authority import Authority
 from master.boxes.models import Box
 from master.boxes.standing import accusers
+from master.trust.authorities import Authorities
 from master.web.current import context, nothing, reply
 
 api = APIBlueprint(
@@ -96,7 +96,7 @@ class BoxList(BaseModel):
 @public
 def authority() -> Response:
     """The certificate authority; whoever fetches it compares its fingerprint with one that came otherwise."""
-    return Response(Authority.load_or_create(context().paths).pem, mimetype="application/x-pem-file")
+    return Response(Authorities.load(context().paths).in_office.pem, mimetype="application/x-pem-file")
 
 
 @api.post("/boxes/join", summary="Join", responses={200: JoinAnswer})
@@ -115,7 +115,7 @@ def make_token(body: TokenBody) -> Response:
     master = context()
     ttl_s = body.ttl_s or master.settings.join_token_s
     with master.database.write() as session:
-        token = services.make_token(session, Authority.load_or_create(master.paths), current_user(), ttl_s)
+        token = services.make_token(session, Authorities.load(master.paths).in_office, current_user(), ttl_s)
     return reply(TokenAnswer(token=str(token), expires_in_s=ttl_s, fingerprint=token.fingerprint), 201)
 
 

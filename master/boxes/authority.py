@@ -1,15 +1,16 @@
-"""The internal certificate authority: one key per installation, certificates for the master and each box.
+"""An internal certificate authority: its key, and certificates for the master and each box.
 
-Boxes and the command line trust it by its fingerprint, which travels in the join token.
+Boxes and the command line trust it by its fingerprint, which travels in the join token. How one takes over from
+another stands in `authorities.py`.
 """
 
 from __future__ import annotations
 
 import datetime
-import fcntl
 import ipaddress
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 from cryptography import x509
@@ -27,31 +28,29 @@ AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 730
 # A certificate of the master with less than this left is made anew at the next start.
 RENEW_DAYS = 60
+# Clocks of small boxes run behind.
+GRACE = datetime.timedelta(days=1)
+ROLE_URI = "urn:openraas:role:"
 
 
 class Authority:
-    """The certificate authority of this installation."""
+    """A certificate authority of this installation."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
         self._key = key
         self._certificate = certificate
 
     @classmethod
-    def load_or_create(cls, paths: MasterPaths) -> Authority:
-        """The authority under the state directory, made on first use (key 0600)."""
-        paths.secrets.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Several processes may start at once; all have to end up with the same pair.
-        with (paths.secrets / "ca.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (paths.authority_key.exists() and paths.authority.exists()):
-                _create(paths)
-        key = serialization.load_pem_private_key(read_secret(paths.authority_key).encode(), None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
+    def load(cls, key_file: Path, certificate_file: Path) -> Authority:
+        """The pair in these files. Raises BadInput if they are not a pair."""
+        key = serialization.load_pem_private_key(read_secret(key_file).encode(), None)
+        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
             raise BadInput(
-                f"{paths.authority_key} is not the key of an OpenRaaS authority.",
+                f"{key_file} is not the key of the authority in {certificate_file}.",
                 remedy="Put the right one back from a backup.",
             )
-        return cls(key, x509.load_pem_x509_certificate(paths.authority.read_bytes()))
+        return cls(key, certificate)
 
     @property
     def pem(self) -> str:
@@ -59,12 +58,23 @@ class Authority:
         return _pem(self._certificate)
 
     @property
+    def made_at(self) -> float:
+        """When it was made (Unix time)."""
+        return (self._certificate.not_valid_before_utc + GRACE).timestamp()
+
+    def has_signed(self, certificate_pem: str) -> bool:
+        """Whether a certificate is one of its own."""
+        return _signed_by(x509.load_pem_x509_certificate(certificate_pem.encode()), self._certificate)
+
+    @property
     def fingerprint(self) -> str:
         """sha256 of the certificate's DER form, in hex: what a box and a person compare."""
         return self._certificate.fingerprint(hashes.SHA256()).hex()
 
-    def sign_box(self, request_pem: str, box: str, address: str, domain: str) -> str:
-        """A certificate for a box, for its address, its id and the names of instances on it.
+    def sign_box(
+        self, request_pem: str, box: str, address: str, domain: str, roles: Iterable[str] = ()
+    ) -> str:
+        """A certificate for a box: its address, its id, the names of instances on it, and its roles as URIs.
 
         What names the request asks for is ignored. Raises BadInput for a request that cannot be used.
         """
@@ -79,7 +89,9 @@ class Authority:
             raise BadInput(
                 "The certificate request is not signed by its own key.", field="certificate_request"
             )
-        return _pem(self._issue(key, box, [address, box, f"*.{box}.{domain}"]))
+        names = [_general_name(item) for item in (address, box, f"*.{box}.{domain}")]
+        names += [x509.UniformResourceIdentifier(f"{ROLE_URI}{role}") for role in sorted(roles)]
+        return _pem(self._issue(key, box, names))
 
     def ensure_master(self, paths: MasterPaths, listen: str) -> None:
         """Make the master's key and certificate, unless there are good ones for this address."""
@@ -88,16 +100,17 @@ class Authority:
             return
         key = ec.generate_private_key(ec.SECP256R1())
         write_secret(paths.private_key, _key_pem(key))
-        write_atomically(paths.certificate, _pem(self._issue(key.public_key(), "OpenRaaS master", names)))
+        general = [_general_name(item) for item in names]
+        write_atomically(paths.certificate, _pem(self._issue(key.public_key(), "OpenRaaS master", general)))
 
-    def _issue(self, key: CertificatePublicKeyTypes, name: str, names: Iterable[str]) -> x509.Certificate:
+    def _issue(
+        self, key: CertificatePublicKeyTypes, name: str, names: Iterable[x509.GeneralName]
+    ) -> x509.Certificate:
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         return (
             _builder(name, key, CERTIFICATE_DAYS)
             .issuer_name(self._certificate.subject)
-            .add_extension(
-                x509.SubjectAlternativeName([_general_name(item) for item in names]), critical=False
-            )
+            .add_extension(x509.SubjectAlternativeName(list(names)), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(
@@ -107,7 +120,8 @@ class Authority:
         )
 
 
-def _create(paths: MasterPaths) -> None:
+def create(key_file: Path, certificate_file: Path) -> None:
+    """Make an authority (its key 0600); the certificate is written last."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _builder("OpenRaaS internal authority", key.public_key(), AUTHORITY_DAYS)
     certificate = (
@@ -117,8 +131,8 @@ def _create(paths: MasterPaths) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    write_secret(paths.authority_key, _key_pem(key))
-    write_atomically(paths.authority, _pem(certificate))
+    write_secret(key_file, _key_pem(key))
+    write_atomically(certificate_file, _pem(certificate))
 
 
 def _builder(name: str, key: CertificatePublicKeyTypes, days: int) -> x509.CertificateBuilder:
@@ -128,8 +142,7 @@ def _builder(name: str, key: CertificatePublicKeyTypes, days: int) -> x509.Certi
         .subject_name(_subject(name))
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        # Clocks of small boxes run behind: a day of grace.
-        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_before(now - GRACE)
         .not_valid_after(now + datetime.timedelta(days=days))
     )
 

@@ -20,6 +20,7 @@ from common.join import JoinAnswer, JoinRequest, JoinToken
 from common.logs import get_logger
 from common.names import (
     BOXES,
+    certificate_key,
     layers_key,
     peers_key,
     report_queue,
@@ -27,6 +28,7 @@ from common.names import (
     spare_key,
     status_key,
     timers_key,
+    transfers_key,
     wish_key,
 )
 from common.status import BoxStatus
@@ -44,6 +46,7 @@ from master.images.models import ImageHolding
 from master.layers.models import LayerOrder
 from master.mirrors.models import Mirror
 from master.scheduler.changes import tell
+from master.trust.authorities import Authorities
 
 log = get_logger(__name__)
 
@@ -111,13 +114,13 @@ def join(context: MasterContext, request: JoinRequest, *, reached_at: str = "") 
     """
     address = _check_address(request.address)
     settings = context.settings
-    authority = Authority.load_or_create(context.paths)
+    authorities = Authorities.load(context.paths)
     password = redis_users.new_password()
     with context.database.write() as session:
         maker_id = _use_secret(session, request.secret, request.box)
         owner_id = maker_id if request.owner is None else _person(session, request.owner).id
-        certificate = authority.sign_box(
-            request.certificate_request, request.box, address, settings.applications_domain
+        certificate = authorities.issuing(time.time()).sign_box(
+            request.certificate_request, request.box, address, settings.applications_domain, request.roles
         )
         box = _row(session, request, owner_id)
         box.address, box.certificate = address, certificate
@@ -132,7 +135,7 @@ def join(context: MasterContext, request: JoinRequest, *, reached_at: str = "") 
     return JoinAnswer(
         box=request.box,
         certificate=certificate,
-        authority=authority.pem,
+        authority=authorities.trusted_pem,
         master_key=context.signer.public_key,
         master=Endpoint(host=host, port=settings.web_port, tls=not is_loopback(host)),
         redis_url=redis_users.url_for_box(
@@ -286,7 +289,17 @@ def remove(session: Session, client: redis.Redis, box: Box, *, force: bool = Fal
         queues = [role_queue(role, box.id) for role in Role]
         keys = [
             make(box.id)
-            for make in (status_key, layers_key, timers_key, spare_key, peers_key, wish_key, report_queue)
+            for make in (
+                status_key,
+                layers_key,
+                timers_key,
+                transfers_key,
+                spare_key,
+                peers_key,
+                certificate_key,
+                wish_key,
+                report_queue,
+            )
         ]
         client.delete(*keys, *queues)
     except redis.RedisError as error:

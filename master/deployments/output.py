@@ -8,11 +8,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlencode
 
 from sqlalchemy.orm import Session
@@ -20,6 +18,7 @@ from sqlalchemy.orm import Session
 from common.errors import BadInput, Conflict, NotFound, OpenRaaSError, Unavailable
 from common.hangup import HangUp, keep_alive
 from common.tickets import LogsTicket, issue
+from common.tls import connect_box
 from common.words import Endpoint, InstanceState
 from master.accounts.models import User
 from master.context import MasterContext
@@ -93,7 +92,12 @@ class BoxOutput:
         self._source = source
         self._limit_s = context.settings.log_follow_s
         self._answer: http.client.HTTPResponse | None = None
-        self._connection = _connection(source.front, context.settings.log_timeout_s, context.paths.authority)
+        self._connection = connect_box(
+            source.front,
+            source.box,
+            authorities=context.paths.trusted,
+            timeout_s=context.settings.log_timeout_s,
+        )
         try:
             self._connection.connect()
             self._socket: socket.socket = self._connection.sock
@@ -138,13 +142,6 @@ class BoxOutput:
         if self._answer is not None:
             self._answer.close()
         self._connection.close()
-
-
-def _connection(front: Endpoint, timeout_s: float, authority: Path) -> http.client.HTTPConnection:
-    if not front.tls:
-        return http.client.HTTPConnection(front.host, front.port, timeout=timeout_s)
-    context = ssl.create_default_context(cafile=str(authority))
-    return http.client.HTTPSConnection(front.host, front.port, timeout=timeout_s, context=context)
 
 
 def _refusal(box: str, status: int, body: bytes) -> OpenRaaSError:

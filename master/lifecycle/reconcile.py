@@ -39,6 +39,7 @@ from master.lifecycle.wishes import WishWriter
 from master.mirrors.services import fail_mirrors_of
 from master.nearness.surveyor import Surveyor
 from master.scheduler.reservations import Reservation, Reservations
+from master.trust.notary import Notary
 
 log = get_logger(__name__)
 
@@ -58,6 +59,7 @@ class Reconciler:
         self._replicator = Replicator(context)
         self._watch = Watch(context)
         self._surveyor = Surveyor(context)
+        self._notary = Notary(context)
 
     def run(self) -> bool:
         """One round; returns False if another process is at it. Raises redis.RedisError, Unavailable."""
@@ -68,6 +70,7 @@ class Reconciler:
             self._end_leases()
             self._look_for_lost_boxes()
             self._rebuild_epoch()
+            self._notary.run()
             self._mend_reservations()
             self._surveyor.run()
             self._replicator.run()

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from common.logs import bind, get_logger
 from common.metrics import REPORTS, SOURCE_BYTES, STEP_SECONDS
 from common.reports import (
+    CertificateAsked,
     Ended,
     Exported,
     Failed,
@@ -64,6 +65,7 @@ from master.mirrors.services import (
     record_mirrored,
     record_progress,
 )
+from master.trust.notary import renew_certificate
 
 log = get_logger(__name__)
 
@@ -99,6 +101,7 @@ class Reports:
             FilesetHeld: self._fileset_held,
             MirrorProgress: self._mirror_progress,
             Mirrored: self._mirrored,
+            CertificateAsked: self._certificate,
         }
 
     def take(self, box: str, text: str) -> bool:
@@ -326,6 +329,9 @@ class Reports:
 
     def _drop_mirror(self, session: Session, box: str, report: Report) -> None:
         after_commit(session, lambda: self._writer.drop(box, Role.DEPOSITORY, report.subject))
+
+    def _certificate(self, session: Session, box: str, report: CertificateAsked) -> bool:
+        return renew_certificate(session, self._context, box, report)
 
     def _fileset_held(self, session: Session, box: str, report: FilesetHeld) -> bool:
         record_fileset_held(session, box, report)

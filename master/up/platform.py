@@ -36,6 +36,7 @@ from master.cli.target import SERVER_VARIABLE, TOKEN_VARIABLE, Target
 from master.context import MasterContext, make_context, redis_url
 from master.db.migrate import upgrade
 from master.scheduling.policy import load_policy
+from master.trust.authorities import settle
 from master.up import engine, redis_server
 from master.up.layout import Layout
 from master.up.local_box import LocalBox
@@ -174,8 +175,7 @@ class Platform:
 
     def _prepare(self) -> Authority:
         paths = self.layout.master
-        authority = Authority.load_or_create(paths)
-        authority.ensure_master(paths, self.settings.listen)
+        authority = settle(paths, self.settings.listen).in_office
         # Verbs in other terminals do not know the options of this one.
         write_atomically(paths.portal_url, self.portal + "\n")
         return authority

@@ -36,6 +36,7 @@ APIS = (
     "filesets",
     "history",
     "nearness",
+    "trust",
 )
 VIEWS = ("accounts", "catalogue", "deployments", "boxes", "layers", "mirrors")
 

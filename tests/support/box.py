@@ -8,12 +8,14 @@ from pathlib import Path
 
 import redis
 
+from common.files import write_atomically, write_secret
 from common.join import JoinAnswer
 from common.names import EPOCH, EPOCH_READY, wish_key
 from common.reports import Report
 from common.signing import SealKey, Signer, Verifier
 from common.wishes import Wish, sign_wish, wish_field
 from common.words import Endpoint, Role
+from tests.support.certificates import CertificateAuthority
 from tests.support.redis import RedisServer, wait_until
 from workers.box.config import BoxConfig, BoxPaths, Identity
 from workers.box.jobs import Jobs
@@ -96,12 +98,23 @@ def identity_for(signer: Signer, config: BoxConfig, redis_url: str = "redis://12
     return Identity(answer=answer, seal_key=SealKey.generate())
 
 
+def save_certificate(config: BoxConfig) -> None:
+    """The box's certificate, its key, and the authority that signed it."""
+    paths = BoxPaths(config.state_dir)
+    authority = CertificateAuthority("test")
+    certificate, key = authority.sign("127.0.0.1", config.box)
+    write_atomically(paths.authority, authority.certificate)
+    write_atomically(paths.certificate, certificate)
+    write_secret(paths.private_key, key.decode())
+
+
 def make_box(config: BoxConfig, server: RedisServer) -> TestBox:
     """A box that has joined."""
     Path(config.state_dir).mkdir(parents=True, exist_ok=True)
     signer = Signer(SEED)
     identity = identity_for(signer, config, server.url)
     identity.save(config.state_dir)
+    save_certificate(config)
     client: redis.Redis = redis.Redis.from_url(server.url, decode_responses=True)
     client.mset({EPOCH: "1", EPOCH_READY: "1"})
     paths = BoxPaths(config.state_dir)

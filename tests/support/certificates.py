@@ -19,10 +19,11 @@ class CertificateAuthority:
         basic = x509.BasicConstraints(ca=True, path_length=None)
         self.certificate = self._sign(self._name, self._key.public_key(), basic)
 
-    def sign(self, address: str) -> tuple[bytes, bytes]:
-        """A certificate for an IP address, and its private key."""
+    def sign(self, address: str, box: str | None = None) -> tuple[bytes, bytes]:
+        """A certificate for an IP address (of a box), and its private key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+        known: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address))]
+        names = x509.SubjectAlternativeName([*known, *([x509.DNSName(box)] if box else [])])
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -171,4 +171,5 @@ class BoxPaths:
         self.certificate = state_dir / "tls" / "box.crt"
         self.private_key = state_dir / "tls" / "box.key"
         self.authority = state_dir / "tls" / "ca.crt"
+        self.trust = state_dir / "tls" / "trust.json"
         self.front_socket = self.run / "front.sock"

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from common.addresses import MasterAddress
@@ -26,6 +25,7 @@ from common.files import write_atomically, write_secret
 from common.join import JoinAnswer, JoinRequest, JoinToken
 from common.signing import SealKey
 from workers.box.config import CONFIG_FILE, IDENTITY_FILE, BoxConfig, BoxPaths, Identity
+from workers.box.trust import certificate_request
 
 JOIN_PATH = "/api/v1/boxes/join"
 AUTHORITY_PATH = "/ca.crt"
@@ -88,8 +88,6 @@ def join(master: Master, token_text: str, config: BoxConfig, *, again: bool = Fa
 def _request(
     config: BoxConfig, token: JoinToken, key: ec.EllipticCurvePrivateKey, seal_key: str
 ) -> JoinRequest:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, config.box)])
-    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     return JoinRequest(
         secret=token.secret,
         box=config.box,
@@ -99,7 +97,7 @@ def _request(
         fixed=config.fixed,
         address=config.address,
         owner=config.owner,
-        certificate_request=request.public_bytes(serialization.Encoding.PEM).decode(),
+        certificate_request=certificate_request(config.box, key),
         seal_key=SealKey(seal_key).public_key,
     )
 
@@ -159,6 +157,7 @@ def _save(config: BoxConfig, identity: Identity, key: ec.EllipticCurvePrivateKey
     write_secret(paths.private_key, pem.decode())
     write_atomically(paths.certificate, identity.answer.certificate)
     write_atomically(paths.authority, identity.answer.authority)
+    paths.trust.unlink(missing_ok=True)  # what another master said
     write_configuration(config)
     identity.save(config.state_dir)  # last: with it the box counts as joined
 

@@ -112,7 +112,7 @@ class Nearness:
     def _probe(self, peer: Peer) -> None:
         self._tries[peer.box] = self._tries.get(peer.box, 0) + 1
         try:
-            round_trip_ms = probe(peer.front, self._context.paths.authority)
+            round_trip_ms = probe(peer.box, peer.front, self._context.paths.authority)
         except Unavailable as error:
             log.info("peer not reached", peer=peer.box, error=str(error))
             return

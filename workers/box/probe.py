@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ssl
-from functools import lru_cache
 from pathlib import Path
 
 from common.errors import Unavailable
 from common.tcp import round_trip_ms
+from common.tls import connect_box
 from common.words import Endpoint
 
 PING = "/_openraas/ping"
@@ -18,24 +17,13 @@ PROBE_S = 3.0
 PINGS = 3
 
 
-@lru_cache(maxsize=2)
-def _trust(authority: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(authority))
+def probe(box: str, front: Endpoint, authority: Path) -> float:
+    """The round trip to a box's front in milliseconds; raises Unavailable if nobody answers there, or not that box.
 
-
-def probe(front: Endpoint, authority: Path) -> float:
-    """The round trip to a front in milliseconds; raises Unavailable if nobody answers there, or not that box.
-
-    Off loopback the answers come over TLS with the certificate that the authority gave to the box at this
-    address, so they are its own.
+    Off loopback the answers come over TLS with the certificate that the authority gave to this box, so they are
+    its own.
     """
-    connection: http.client.HTTPConnection
-    if front.tls:
-        connection = http.client.HTTPSConnection(
-            front.host, front.port, timeout=PROBE_S, context=_trust(authority)
-        )
-    else:
-        connection = http.client.HTTPConnection(front.host, front.port, timeout=PROBE_S)
+    connection = connect_box(front, box, authorities=authority, timeout_s=PROBE_S)
     with contextlib.closing(connection):
         try:
             for _ in range(PINGS):

@@ -21,6 +21,7 @@ from workers.box.jobs import Jobs, Lane
 from workers.box.reporter import Reporter
 from workers.box.role import BoxContext, RoleWorker
 from workers.box.table import Table
+from workers.box.trust import TrustKeeper
 from workers.box.wishes import WishList
 
 log = get_logger(__name__)
@@ -76,6 +77,7 @@ class BoxWorker:
     def __init__(self, context: BoxContext, roles: dict[Role, RoleWorker]) -> None:
         self._context = context
         self.roles = roles
+        self._trust = TrustKeeper(context)
         self._stop = threading.Event()
 
     def wake(self, role: Role, subject: str) -> None:
@@ -121,6 +123,7 @@ class BoxWorker:
                 self.converge_all()
                 for worker in self.roles.values():
                     worker.tidy()
+                self._trust.tidy()
             except Exception:
                 # This loop is what heals everything else: it goes on, and says what went wrong.
                 log.exception("convergence failed")

@@ -6,7 +6,6 @@ realm, or the LayerTicket of a placement, with which a box reads the blobs of on
 
 from __future__ import annotations
 
-from common.signing import Verifier
 from common.tickets import BadTicket, LayerTicket, RepositoryTicket, TicketChecker
 from workers.box.front import Exchange
 from workers.depository.addresses import Where
@@ -16,8 +15,8 @@ from workers.depository.errors import RegistryError
 class Access:
     """The gate of one depository."""
 
-    def __init__(self, verifier: Verifier, *, box: str, realm: str) -> None:
-        self._checker = TicketChecker(verifier)
+    def __init__(self, checker: TicketChecker, *, box: str, realm: str) -> None:
+        self._checker = checker
         self._box = box
         self._realm = realm
 

@@ -14,6 +14,7 @@ from common.words import is_digest
 from workers.box.config import BoxConfig, BoxPaths
 from workers.box.front import Exchange
 from workers.box.table import Table
+from workers.box.trust import ShutOut
 from workers.depository.access import bearer
 from workers.depository.asking import PEER_PATH
 from workers.depository.bandwidth import outgoing
@@ -34,7 +35,7 @@ class ArrivingRoute:
     ) -> None:
         self._accel = accel
         self._bandwidth = outgoing(config, table)
-        self._checker = TicketChecker(verifier)
+        self._checker = TicketChecker(verifier, ShutOut(paths))
         self._fetcher = shared_fetcher(config, paths, table)
         self._holdings = Holdings(table, ContentStore(paths.store))
 

@@ -10,12 +10,13 @@ from common.logs import get_logger
 from common.oci.manifests import LIMIT_BYTES
 from common.oci.store import BlobUnknown, ContentStore
 from common.signing import Verifier
-from common.tickets import LayerTicket, RepositoryTicket
+from common.tickets import LayerTicket, RepositoryTicket, TicketChecker
 from common.words import Role, is_digest
 from workers.box.config import BoxConfig, BoxPaths, Identity
 from workers.box.front import Exchange
 from workers.box.room import Room
 from workers.box.table import Table
+from workers.box.trust import ShutOut
 from workers.depository.access import Access, bearer
 from workers.depository.addresses import Where, parse_path
 from workers.depository.bandwidth import outgoing
@@ -49,7 +50,8 @@ class Registry:
         self._is_depository = Role.DEPOSITORY in config.roles
         self._offers = self._is_depository or config.offer_layers
         self._holdings = Holdings(table, ContentStore(paths.store))
-        self._access = Access(verifier, box=config.box, realm=f"{answer.master.url}/v2/token")
+        checker = TicketChecker(verifier, ShutOut(paths))
+        self._access = Access(checker, box=config.box, realm=f"{answer.master.url}/v2/token")
         self._tags = TagClient(answer.master, authority=paths.authority)
         room = Room(config, paths, table)
         self._uploads = Uploads(table, self._holdings, room, idle_s=config.upload_timer_s)

@@ -7,10 +7,10 @@ import http.client
 import socket
 import ssl
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 from common.tcp import round_trip_ms
+from common.tls import trusting
 from common.words import Endpoint
 from workers.depository.bandwidth import Bandwidth
 from workers.depository.errors import Abandoned, SourceError, SourceLacks, SourceRefused, SourceSilent
@@ -20,37 +20,40 @@ _STEP_BYTES = 256 * 1024
 _MOST_DOCUMENT_BYTES = 4 * 2**20
 
 
-@lru_cache(maxsize=8)
-def _context(authority: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(authority))
-
-
 class _Https(http.client.HTTPConnection):
+    """As `common.tls.BoxConnection`, but with large reads."""
+
     default_port = http.client.HTTPS_PORT
 
-    def __init__(self, host: str, port: int, timeout_s: float, context: ssl.SSLContext) -> None:
-        super().__init__(host, port, timeout_s)
-        self._tls = context
+    def __init__(self, endpoint: Endpoint, box: str, timeout_s: float, trust: ssl.SSLContext) -> None:
+        super().__init__(endpoint.host, endpoint.port, timeout_s)
+        self._box = box
+        self._trust = trust
 
     def connect(self) -> None:
         super().connect()
-        self.sock = TlsStream(self.sock, self._tls, self.host)
+        self.sock = TlsStream(self.sock, self._trust, self._box)
 
 
 class Line:
     """A connection to one depository. It reconnects by itself; one thread uses it at a time."""
 
     def __init__(
-        self, endpoint: Endpoint, ticket: str, *, authority: Path, timeout_s: float, bandwidth: Bandwidth
+        self,
+        endpoint: Endpoint,
+        box: str,
+        ticket: str,
+        *,
+        authority: Path,
+        timeout_s: float,
+        bandwidth: Bandwidth,
     ) -> None:
         self._bandwidth = bandwidth
         self._ticket = ticket
         self._fresh = True
         self._closed = False
         if endpoint.tls:
-            self._http: http.client.HTTPConnection = _Https(
-                endpoint.host, endpoint.port, timeout_s, _context(authority)
-            )
+            self._http: http.client.HTTPConnection = _Https(endpoint, box, timeout_s, trusting(authority))
         else:
             self._http = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
 

@@ -104,6 +104,7 @@ class Swarm:
         endpoint = pull.source.endpoints[state.box]
         line = Line(
             endpoint,
+            state.box,
             pull.source.ticket,
             authority=self._authority,
             timeout_s=self._timeout_s,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from common.tls import trusting
 from common.words import Digest, Endpoint
 from workers.depository.errors import RegistryError
 
@@ -91,8 +91,9 @@ class TagClient:
         master = self._master
         if not master.tls:
             return http.client.HTTPConnection(master.host, master.port, timeout=self._answer_s)
-        context = ssl.create_default_context(cafile=str(self._authority))
-        return http.client.HTTPSConnection(master.host, master.port, timeout=self._answer_s, context=context)
+        return http.client.HTTPSConnection(
+            master.host, master.port, timeout=self._answer_s, context=trusting(self._authority)
+        )
 
 
 def _refusal(status: int, content: bytes) -> RegistryError:

@@ -17,6 +17,7 @@ from workers.box.front import Exchange
 from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.room import Room
 from workers.box.table import Table
+from workers.box.trust import ShutOut
 from workers.filestore import archive
 from workers.filestore.errors import AlreadyHeld
 from workers.filestore.volumes import Volumes
@@ -38,7 +39,7 @@ class Content:
         self._volumes = Volumes(paths, table)
         self._space = LentSpace(config, table)
         self._room = Room(config, paths, table)
-        self._tickets = TicketChecker(verifier)
+        self._tickets = TicketChecker(verifier, ShutOut(paths))
 
     def handle(self, exchange: Exchange) -> None:
         """PUT or GET with a FilesetTicket as bearer token."""

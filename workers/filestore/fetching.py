@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import Unavailable
+from common.tls import connect_box
 from common.wishes import FilesetSource
 
 PIECE_BYTES = 128 * 1024
@@ -64,14 +64,7 @@ def reading(
     Raises Unavailable if the source does not give it, or sends nothing for `timeout_s`; while the pieces are
     read also ConnectionError, http.client.HTTPException and Unwanted.
     """
-    endpoint = source.endpoint
-    if endpoint.tls:
-        context = ssl.create_default_context(cafile=str(authority))
-        line: http.client.HTTPConnection = http.client.HTTPSConnection(
-            endpoint.host, endpoint.port, timeout=timeout_s, context=context
-        )
-    else:
-        line = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
+    line = connect_box(source.endpoint, source.box, authorities=authority, timeout_s=timeout_s)
     headers = {"Authorization": f"Bearer {source.ticket}"} | ({"If-None-Match": mark} if mark else {})
     try:
         line.request("GET", f"/filesets/{fileset}/{version}", headers=headers)

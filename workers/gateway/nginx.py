@@ -22,7 +22,11 @@ LOCAL_NAMES = "localhost"
 CONNECTIONS_PER_CLIENT = 512
 
 _TLS = """
-    ssl_certificate {certificate};
+    # By a variable: each handshake reads the files, so that a renewed certificate needs no restart.
+    map "" $certificate {{
+        default {certificate};
+    }}
+    ssl_certificate $certificate;
     ssl_certificate_key {private_key};
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:tls:1m;

@@ -39,7 +39,7 @@ class Masterly:
         paths = BoxPaths(config.state_dir)
         paths.run.mkdir(parents=True)
         paths.certificate.parent.mkdir(parents=True)
-        certificate, key = self.authority.sign(config.address)
+        certificate, key = self.authority.sign(config.address, config.box)
         paths.authority.write_bytes(self.authority.certificate)
         paths.certificate.write_bytes(certificate)
         write_secret(paths.private_key, key.decode())

@@ -22,9 +22,9 @@ from common.signing import SealKey
 from common.words import BoxKind, Role
 from master.boxes import services
 from master.boxes.api import TRIES
-from master.boxes.authority import Authority
 from master.context import MasterContext
 from master.lifecycle.reconcile import Reconciler
+from master.trust.authorities import Authorities
 from tests.support.master import FakeBox, make_master
 from tests.support.portal import Person, Portal
 from tests.support.redis import RedisServer, free_port, redis_process, run_redis
@@ -141,7 +141,7 @@ def test_unknown_used_and_expired_tokens_are_refused_alike(portal: Portal, opera
     used = token_of(operator)
     join(portal, request(used))
     with portal.context.database.write() as session:
-        authority = Authority.load_or_create(portal.context.paths)
+        authority = Authorities.load(portal.context.paths).in_office
         expired = str(services.make_token(session, authority, operator.user, -1))
     unknown = f"{'0' * 64}.{'x' * 32}"
     answers = [

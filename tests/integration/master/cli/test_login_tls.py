@@ -12,9 +12,9 @@ import pytest
 from flask import request
 from werkzeug.serving import make_server
 
-from master.boxes.authority import Authority
 from master.context import MasterContext
 from master.paths import MasterPaths
+from master.trust.authorities import Authorities
 from master.web.app import create_app
 from tests.support.cli import Shell, World
 
@@ -23,7 +23,7 @@ class Server:
     """The portal with TLS, and the paths that were asked for."""
 
     def __init__(self, context: MasterContext, paths: MasterPaths) -> None:
-        self.authority = Authority.load_or_create(paths)
+        self.authority = Authorities.load(paths).in_office
         self.authority.ensure_master(paths, "127.0.0.1")
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(paths.certificate, paths.private_key)
@@ -108,9 +108,9 @@ def test_a_master_that_changes_its_authority_is_trusted_no_more(
 
 def test_the_masters_certificate_is_made_anew_for_another_address_only(tmp_path: Path) -> None:
     paths = MasterPaths(tmp_path)
-    authority = Authority.load_or_create(paths)
+    authority = Authorities.load(paths).in_office
     assert paths.authority_key.stat().st_mode & 0o777 == 0o600
-    assert Authority.load_or_create(paths).fingerprint == authority.fingerprint
+    assert Authorities.load(paths).in_office.fingerprint == authority.fingerprint
     authority.ensure_master(paths, "192.0.2.1")
     first = paths.certificate.read_bytes()
     authority.ensure_master(paths, "192.0.2.1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import subprocess
 import time
 from contextlib import suppress
@@ -16,7 +17,8 @@ from common.addresses import is_loopback
 from common.signing import Signer
 from common.tickets import OpenTicket, issue
 from tests.integration.workers.gateway.conftest import Gateway
-from tests.support.redis import wait_until
+from tests.support.box import save_certificate
+from tests.support.redis import free_port, wait_until
 from workers.box.config import NICENESS, BoxConfig, BoxPaths
 from workers.gateway.nginx import instance_suffix, render, server_command
 
@@ -243,24 +245,55 @@ def test_sessions_outlive_a_restart_of_the_front_process(gateway: Gateway) -> No
     assert key.stat().st_mode & 0o077 == 0
 
 
-def test_off_loopback_the_gateway_speaks_tls_only(gateway: Gateway) -> None:
-    config = BoxConfig(box="near", state_dir=gateway.config.state_dir, address="192.0.2.7", front_port=8443)
+def far_away(gateway: Gateway) -> tuple[BoxConfig, BoxPaths]:
+    """The same box off loopback."""
+    config = BoxConfig(
+        box="near", state_dir=gateway.config.state_dir, address="192.0.2.7", front_port=free_port()
+    )
     assert not is_loopback(config.address)
-    paths = BoxPaths(gateway.config.state_dir)
-    paths.certificate.parent.mkdir()
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
-         "-subj", "/CN=near", "-keyout", paths.private_key, "-out", paths.certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    save_certificate(config)
+    return config, BoxPaths(config.state_dir)
+
+
+def test_off_loopback_the_gateway_speaks_tls_only(gateway: Gateway) -> None:
+    config, paths = far_away(gateway)
     assert instance_suffix(config, "apps.example.org") == "near.apps.example.org"
     text = render(config, paths, "apps.example.org")
-    assert "listen 192.0.2.7:8443 ssl;" in text
+    assert f"listen 192.0.2.7:{config.front_port} ssl;" in text
     assert r"near\.apps\.example\.org" in text
     file = gateway.paths.gateway / "tls.conf"
     file.write_text(text)
     checked = subprocess.run(["nginx", "-t", "-c", file], capture_output=True, text=True, check=False)
     assert "syntax is ok" in checked.stderr
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(gateway: Gateway) -> None:
+    config, paths = far_away(gateway)
+    file = gateway.paths.gateway / "tls.conf"
+    file.write_text(render(config, paths, "apps.example.org").replace("192.0.2.7", "127.0.0.1"))
+    with gateway.log.open("ab") as output:
+        nginx = subprocess.Popen(
+            ["nginx", "-p", paths.gateway, "-c", file, "-g", "daemon off;"], stdout=output, stderr=output
+        )
+
+    def shown() -> str:
+        return ssl.get_server_certificate(("127.0.0.1", config.front_port))
+
+    def answers() -> bool:
+        assert nginx.poll() is None, gateway.log.read_text()
+        with suppress(OSError):
+            return bool(shown())
+        return False
+
+    try:
+        wait_until(answers, 10, "nginx with TLS")
+        before = shown()
+        save_certificate(config)
+        assert shown() != before
+        assert shown().split() == paths.certificate.read_text().split()
+    finally:
+        nginx.kill()
+        nginx.wait(10)
 
 
 def test_after_nginx_was_killed_the_next_one_has_the_port(gateway: Gateway) -> None:

@@ -83,7 +83,9 @@ def events(deployment: str) -> Response:
 
     def look() -> View:
         view = _read(deployment)
-        return View(view.fingerprint, render_template("_deployment.html", **_values(view)), view.is_over)
+        return View(
+            view.fingerprint, lambda: render_template("_deployment.html", **_values(view)), view.is_over
+        )
 
     return event_stream(context(), events_channel(deployment), look)
 

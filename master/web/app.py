@@ -84,7 +84,7 @@ def create_app(context: MasterContext) -> OpenAPI:
     )
     app.extensions[EXTENSION] = context
     app.extensions[EXPECTATIONS] = Expectations(context)
-    app.extensions[streams.SLOTS] = streams.make_slots(context.settings.web_threads)
+    app.extensions[streams.SLOTS] = streams.make_slots(context.settings.web_streams)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     metrics.register(app)
     security.protect(app, _form_key(context))

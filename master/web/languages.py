@@ -16,6 +16,7 @@ from werkzeug.wrappers import Response
 from common.errors import BadInput
 from master.accounts.guard import public, visitor
 from master.web.choices import keep_choice, page_before
+from master.web.errors import is_rest
 
 views = Blueprint("languages", __name__)
 
@@ -45,7 +46,12 @@ def register(app: Flask) -> None:
 
 
 def choose(known: dict[str, str]) -> str:
-    """The language of this request's answer: profile, choice in this browser, the browser's own, English."""
+    """The language of this request's answer: profile, choice in this browser, the browser's own, English.
+
+    Programs always get English.
+    """
+    if is_rest():
+        return SOURCE
     for wish in (getattr(visitor(), "language", None), request.cookies.get(COOKIE)):
         if wish in known:
             return str(wish)

@@ -41,6 +41,8 @@ def register(app: Flask) -> None:
         step=words.step_title,
         state_word=words.state_word,
         role_word=words.role_word,
+        role_of_person=words.role_of_person,
+        kind_word=words.kind_word,
         milliseconds=words.milliseconds,
     )
     version = _static_version(Path(app.static_folder or ""))

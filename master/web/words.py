@@ -50,6 +50,8 @@ STATES = {
     "silent": _l("silent"),
 }
 ROLES = {"compute": _l("compute"), "filestore": _l("filestore"), "depository": _l("depository")}
+PEOPLE = {"user": _l("user"), "operator": _l("operator"), "administrator": _l("administrator")}
+KINDS = {"server": _l("server"), "desktop": _l("desktop"), "mobile": _l("mobile"), "iot": _l("small device")}
 
 
 def step_title(name: str) -> str:
@@ -65,6 +67,16 @@ def state_word(name: str) -> str:
 def role_word(name: str) -> str:
     """A role of a box."""
     return str(ROLES.get(name, name))
+
+
+def role_of_person(name: str) -> str:
+    """What somebody may do."""
+    return str(PEOPLE.get(name, name))
+
+
+def kind_word(name: str) -> str:
+    """What sort of machine a box is."""
+    return str(KINDS.get(name, name))
 
 
 def took(seconds: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask_babel import lazy_gettext as _
 from flask_wtf import FlaskForm
 from wtforms import PasswordField, SelectField, StringField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, Regexp
 
 from common.words import NAME
@@ -59,4 +60,4 @@ class UserForm(FlaskForm):  # type: ignore[misc]
             Regexp(NAME, message=_("Small letters, digits, and . _ - between them.")),
         ],
     )
-    role = SelectField(_("Role"), choices=[(role.value, PEOPLE[role.value]) for role in UserRole])
+    role = SelectField(_("Role"), choices=[SelectChoice(role.value, PEOPLE[role.value]) for role in UserRole])

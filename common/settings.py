@@ -56,7 +56,10 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     log_format: str = Field("json", pattern="^(json|text)$")
 
-    web_threads: int = Field(64, ge=1, description="Requests and event streams served at once.")
+    web_threads: int = Field(64, ge=1, description="Requests served at once, event streams not counted.")
+    web_streams: int = Field(
+        512, ge=1, description="Pages and outputs followed at once by one web process; others poll."
+    )
     web_proxies: int = Field(
         0, ge=0, le=5, description="Reverse proxies in front of the web whose X-Forwarded-… headers count."
     )

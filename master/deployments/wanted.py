@@ -89,7 +89,7 @@ def placement_request(
     return PlacementRequest(
         resources=want.spec.resources,
         variants=variants,
-        filesets=tuple(_need(session, instance, mount) for mount in want.mounts),
+        filesets=tuple(fileset_need(session, mount, besides=instance.id) for mount in want.mounts),
         near=Place.of(near.coordinate) if near.coordinate is not None else Place(),
         measured=near.round_trips_ms,
         excluded=frozenset(instance.excluded),
@@ -121,7 +121,8 @@ def _variant(image: Image) -> Variant:
     )
 
 
-def _need(session: Session, instance: Instance, mount: WantedMount) -> FilesetNeed:
+def fileset_need(session: Session, mount: WantedMount, *, besides: str = "") -> FilesetNeed:
+    """A mount as policies see it; whoever writes there `besides` this instance binds it to a box."""
     fileset = mount.fileset
     is_home = fileset.kind == FilesetKind.HOME.value
     return FilesetNeed(
@@ -131,7 +132,7 @@ def _need(session: Session, instance: Instance, mount: WantedMount) -> FilesetNe
         name=fileset.name,
         held_by=_written_on(fileset) if is_home else tuple(holders(fileset)) or None,
         room_bytes=fileset.size_limit_bytes or 0,
-        writer=active_writer(session, fileset, besides=instance.id)
+        writer=active_writer(session, fileset, besides=besides)
         if mount.mode is MountMode.READ_WRITE
         else None,
     )

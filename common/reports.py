@@ -16,7 +16,7 @@ from common.wishes import ChunkList
 from common.words import MOST, BoxId, Digest, Endpoint, FilesetId, Frozen
 
 StepName = Literal[
-    "offer", "fetch", "export", "network", "mount", "create", "launch", "ready", "stop", "unmount"
+    "offer", "fetch", "export", "network", "mount", "create", "launch", "wake", "ready", "stop", "unmount"
 ]
 # `no-room`: place it elsewhere; everything else ends the instance.
 Reason = Literal[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from master.accounts.models import User
@@ -30,6 +30,15 @@ class Deployment(Base):
     )
     wanted: Mapped[str] = mapped_column(String(16), default="running")
     lease_end: Mapped[float]
+    begun_at: Mapped[float | None] = mapped_column(
+        doc="When it first had a place: from then on the lease runs."
+    )
+    used_at: Mapped[float | None] = mapped_column(doc="When its boxes last saw somebody use it.")
+    seen_at: Mapped[float | None] = mapped_column(doc="When its boxes last looked whether it is used.")
+    warned_for: Mapped[float | None] = mapped_column(doc="The end of the lease of which the person was told.")
+    is_kept: Mapped[bool] = mapped_column(
+        default=False, server_default=false(), doc="An operator keeps it: no lease, no idle stop."
+    )
     priority: Mapped[str] = mapped_column(
         String(8), default="normal", server_default="normal", doc="Its class while it waits."
     )
@@ -48,6 +57,7 @@ class Deployment(Base):
         """An instance gets its place: from the first one on the lease runs."""
         if not self.has_begun:
             self.lease_end = now + self.lease_s(now)
+            self.begun_at = now
 
     def lease_s(self, now: float) -> float:
         """How long it may run from now on. Until it has begun `lease_end` is counted from the request."""

@@ -38,6 +38,7 @@ from master.lifecycle.states import ON_A_BOX, WAITING
 from master.lifecycle.wishes import WishWriter
 from master.mirrors.services import fail_mirrors_of
 from master.nearness.surveyor import Surveyor
+from master.prewarming.planner import Planner
 from master.scheduler.reservations import Reservation, Reservations
 
 log = get_logger(__name__)
@@ -58,6 +59,7 @@ class Reconciler:
         self._replicator = Replicator(context)
         self._watch = Watch(context)
         self._surveyor = Surveyor(context)
+        self._planner = Planner(context)
 
     def run(self) -> bool:
         """One round; returns False if another process is at it. Raises redis.RedisError, Unavailable."""
@@ -71,6 +73,7 @@ class Reconciler:
             self._mend_reservations()
             self._surveyor.run()
             self._replicator.run()
+            self._planner.run()
             self._mend_wish_lists()
             self._resend()
         finally:

@@ -36,8 +36,10 @@ APIS = (
     "filesets",
     "history",
     "nearness",
+    "prewarming",
+    "timetable",
 )
-VIEWS = ("accounts", "catalogue", "deployments", "boxes", "layers", "mirrors")
+VIEWS = ("accounts", "catalogue", "deployments", "boxes", "layers", "mirrors", "timetable")
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
     "token": SecurityScheme(type="http", scheme="bearer", description="An API token, `ora_…`."),

@@ -26,6 +26,7 @@ from master.boxes.services import restore
 from master.context import MasterContext
 from master.db.session import after_commit
 from master.deployments.events import about, set_state
+from master.deployments.lease_services import warn
 from master.deployments.messages import send_later
 from master.deployments.models import Deployment, Instance
 from master.deployments.wanted import filled_service
@@ -85,6 +86,7 @@ class Reconciler:
 
     def _end_leases(self) -> None:
         with self._context.database.write() as session:
+            warn(session, self._redis, self._settings.lease_warn_s, time.time())
             ended = select(Deployment).where(
                 Deployment.wanted == "running", Deployment.lease_end < time.time()
             )

@@ -133,6 +133,9 @@ class Engine(Protocol):
     def stop(self, container: str, *, grace_s: float) -> None:
         """Ask the container to end, and end it after `grace_s`; one that is not there is no error."""
 
+    def cpu_s(self, container: str) -> float:
+        """Processor time that it has used so far."""
+
     def pause(self, container: str) -> None:
         """Freeze everything in the container; it keeps its memory and uses no processor."""
 

@@ -13,6 +13,7 @@ from workers.box.jobs import Lane
 from workers.box.owner import Switch
 from workers.box.role import BoxContext, RoleFacts
 from workers.box.room import Room
+from workers.compute.activity import Watch
 from workers.compute.caretaking import Caretaking
 from workers.compute.ending import Ending
 from workers.compute.engine import Engine
@@ -99,6 +100,7 @@ class Compute:
         )
         images, mounting = Images(self._tools, self._holdings, unpacked), Mounting(self._tools)
         self._watching = Watching(config.box, engine, self._instances, self._wake)
+        self._activity = Watch(context.table, self._instances, engine, self._tools.outbox)
         self._ending = Ending(self._tools, images, mounting)
         room = capacity.detect(config)
         self._warm = Warm(self._tools, images, self._ending, room)
@@ -172,6 +174,7 @@ class Compute:
         for row in self._caretaking.unwanted():
             self._wake(row.instance)
         self._warm.tidy()
+        self._context.jobs.submit(Lane.PROBE, ("compute", "activity"), self._activity.look)
         if not self._is_depository:
             self._keeper.tidy()
 

@@ -248,6 +248,13 @@ class DockerEngine:
         with _translated("Stopping the container"), _absent_is_fine():
             self._api.stop(container, timeout=max(1, round(grace_s)))
 
+    def cpu_s(self, container: str) -> float:
+        """See Engine."""
+        with _translated("Asking for processor time"), _absent_is_fine():
+            stats = self._api.stats(container, stream=False, one_shot=True)
+            return float(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
+        return 0.0
+
     def pause(self, container: str) -> None:
         """See Engine."""
         with _translated("Pausing the container"):

@@ -47,11 +47,16 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('application_id', 'box_id', name=op.f('pk_warm_pools'))
     )
     with op.batch_alter_table('deployments', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('lease_step_s', sa.Double(), server_default='28800', nullable=False))
+        batch_op.add_column(sa.Column('lease_limit_s', sa.Double(), server_default='86400', nullable=False))
+        batch_op.add_column(sa.Column('idle_stop_s', sa.Double(), server_default='0', nullable=False))
         batch_op.add_column(sa.Column('begun_at', sa.Double(), nullable=True))
         batch_op.add_column(sa.Column('used_at', sa.Double(), nullable=True))
-        batch_op.add_column(sa.Column('seen_at', sa.Double(), nullable=True))
         batch_op.add_column(sa.Column('warned_for', sa.Double(), nullable=True))
-        batch_op.add_column(sa.Column('is_kept', sa.Boolean(), server_default=sa.text('0'), nullable=False))
+        batch_op.add_column(sa.Column('is_kept', sa.Boolean(), server_default=sa.false(), nullable=False))
+
+    # What has had a place has begun; when exactly nobody wrote down.
+    op.execute("UPDATE deployments SET begun_at = created_at WHERE id IN (SELECT deployment_id FROM instances WHERE box_id IS NOT NULL)")
 
     # ### end Alembic commands ###
 
@@ -61,9 +66,11 @@ def downgrade() -> None:
     with op.batch_alter_table('deployments', schema=None) as batch_op:
         batch_op.drop_column('is_kept')
         batch_op.drop_column('warned_for')
-        batch_op.drop_column('seen_at')
         batch_op.drop_column('used_at')
         batch_op.drop_column('begun_at')
+        batch_op.drop_column('idle_stop_s')
+        batch_op.drop_column('lease_limit_s')
+        batch_op.drop_column('lease_step_s')
 
     op.drop_table('warm_pools')
     op.drop_table('timetable')

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +11,10 @@ from common.service import ServiceSpec, Warming
 from common.signing import seal
 from common.wishes import ComputeWish, MountWish, Target, WarmWish
 from common.words import MountMode, Resources, Role
-from tests.integration.workers.compute.fakes import FakeLayers, FakeMounter
-from tests.support.box import make_box
-from tests.support.compute_role import BOX, HERE, LABELS, SERVE, Running
-from tests.support.engine import EngineServer
-from tests.support.redis import RedisServer, wait_until
-from tests.support.registry import Registry, make_image, run_registry
-from workers.box.config import BoxConfig
-from workers.box.leftovers import clean
-from workers.compute.engines import find_engine
+from tests.integration.workers.compute.fakes import FakeMounter
+from tests.support.compute_role import HERE, LABELS, SERVE, Running
+from tests.support.redis import wait_until
+from tests.support.registry import make_image
 from workers.compute.instances import InstanceRow, Stage
 from workers.compute.role import Compute
 
@@ -31,50 +23,6 @@ pytestmark = pytest.mark.engine
 SUBJECT = "warm.a-1"
 HOME = "/www"
 WARM: dict[str, Any] = {"prewarm": Warming()}
-
-
-@pytest.fixture(scope="module")
-def registry() -> Iterator[Registry]:
-    with run_registry(make_image()) as running:
-        yield running
-
-
-@pytest.fixture
-def homes(tmp_path: Path) -> Iterator[Path]:
-    directory = tmp_path / "mounts"
-    directory.mkdir()
-    subprocess.run(["mount", "--bind", directory, directory], check=True)
-    subprocess.run(["mount", "--make-shared", directory], check=True)
-    yield directory
-    subprocess.run(["umount", "-R", "-l", directory], check=True)
-
-
-@pytest.fixture
-def running(
-    tmp_path: Path, docker_server: EngineServer, redis_server: RedisServer, registry: Registry, homes: Path
-) -> Iterator[Running]:
-    config = BoxConfig(
-        box=BOX,
-        state_dir=tmp_path / "state",
-        loopback_port=registry.port,
-        engine_url=docker_server.url,
-        network_range="10.213.240.0/24",
-        cpu=1.0,
-        memory_bytes=2**30,
-        roles=frozenset({Role.COMPUTE, Role.DEPOSITORY}),
-        stop_grace_s=1,
-    )
-    box = make_box(config, redis_server)
-    mounter, layers = FakeMounter(homes), FakeLayers()
-    role = Compute(box.context, mounter=mounter, layers=layers)
-    try:
-        role.start()
-        yield Running(box, role, box.worker(role), find_engine(docker_server.url), mounter, layers, registry)
-    finally:
-        jobs = box.context.jobs
-        wait_until(lambda: not jobs.is_running(("compute", "networks")), 30, "the firewall's last change")
-        jobs.close()
-        clean(config)
 
 
 def service(**changes: Any) -> ServiceSpec:

@@ -6,6 +6,7 @@ in the engine, and all else begins with the click. The two take turns.
 
 from __future__ import annotations
 
+import secrets
 import time
 from pathlib import Path
 from statistics import median
@@ -28,7 +29,9 @@ CLICK = """() => {
 PAINTED = """() => {
   if (!location.hostname.startsWith('i-')) return null;
   const paint = performance.getEntriesByType('paint')[0];
-  return paint ? performance.timeOrigin + paint.startTime : null;
+  if (!paint) return null;
+  const asked = performance.getEntriesByType('navigation')[0];
+  return [0, asked.responseEnd, paint.startTime].map((at) => performance.timeOrigin + at);
 }"""
 
 
@@ -83,11 +86,12 @@ def ready(platform: RunningPlatform) -> int:
 
 def signed_in(platform: RunningPlatform, browser: Browser) -> BrowserContext:
     """A browser at which a person has signed in."""
-    password = platform.call("POST", "/users", {"name": "bench"})["password"]
+    name = f"bench-{secrets.token_hex(3)}"
+    password = platform.call("POST", "/users", {"name": name})["password"]
     context = browser.new_context()
     page = context.new_page()
     page.goto(f"{platform.url}/sign-in")
-    page.fill("input[name=name]", "bench")
+    page.fill("input[name=name]", name)
     page.fill("input[name=password]", password)
     page.press("input[name=password]", "Enter")
     page.wait_for_url("**/applications")
@@ -101,20 +105,23 @@ def click_to_paint(platform: RunningPlatform, context: BrowserContext, kind: str
     page.goto(f"{platform.url}/applications/{APPLICATION}")
     page.wait_for_load_state("networkidle")
     clicked = page.evaluate(CLICK)
-    painted = _painted(page)
+    asked, came, painted = _painted(page)
     page.close()
     deployment = platform.call("GET", "/deployments?everybody=true&running=true")["deployments"][0]
     view = platform.call("GET", f"/deployments/{deployment['id']}")
-    steps = {
-        row["step"]: row["took_s"] for row in view["instances"][0]["timeline"] if row["took_s"] is not None
-    }
-    print(f"{kind:13} {(painted - clicked) / 1000:6.3f} s", steps, flush=True)
+    rows = view["instances"][0]["timeline"]
+    until = {row["step"]: row["at"] - clicked / 1000 for row in rows}
+    until |= {"asked": (asked - clicked) / 1000, "came": (came - clicked) / 1000}
+    shown = "  ".join(f"{step} {at:.3f}" for step, at in sorted(until.items(), key=lambda item: item[1]))
+    print(f"{kind:13} {(painted - clicked) / 1000:6.3f} s: {shown}", flush=True)
+    steps = {row["step"] for row in rows}
     assert ("wake" in steps) == (kind == "prewarmed"), steps
     platform.stop(deployment["id"])
     return (painted - clicked) / 1000
 
 
-def _painted(page: Page) -> float:
-    """When the application's page was painted first (milliseconds of Unix time)."""
+def _painted(page: Page) -> tuple[float, float, float]:
+    """When the application's page was asked for, came, and was painted first (milliseconds of Unix time)."""
     handle = page.wait_for_function(PAINTED, timeout=PAINT_MS, polling=20)
-    return float(handle.json_value())
+    asked, came, painted = handle.json_value()
+    return float(asked), float(came), float(painted)

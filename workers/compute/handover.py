@@ -87,6 +87,13 @@ class Handovers:
         with self._lock, suppress(KeyError):
             os.close(self._open.pop(name))
 
+    def keep_only(self, names: set[str]) -> None:
+        """Clear what others than these had."""
+        if self._root.is_dir():
+            for directory in list(self._root.iterdir()):
+                if directory.name not in names:
+                    self.clear(directory.name)
+
     def clear(self, name: str) -> None:
         """The container is gone."""
         self.heard(name)

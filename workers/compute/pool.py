@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 
+from common.status import MOST_PREWARMED
 from common.words import Resources
 from workers.box.config import BoxPaths
 from workers.box.table import Table
@@ -62,8 +63,8 @@ class Pool:
         """How many wait, by the subject of the wish for them."""
         rows = self._table.all(
             "SELECT subject, count(*) AS n FROM prewarmed JOIN instances ON instance = name "
-            "WHERE owner IS NULL AND state = ? GROUP BY subject",
-            (Stage.WARM,),
+            "WHERE owner IS NULL AND state = ? GROUP BY subject LIMIT ?",
+            (Stage.WARM, MOST_PREWARMED),
         )
         return {str(row["subject"]): int(row["n"]) for row in rows}
 
@@ -152,3 +153,4 @@ class Pool:
                 undo(row)
         known = {str(row["name"]) for row in self._table.all("SELECT name FROM prewarmed")}
         self.places.keep_only(known)
+        self.handovers.keep_only(known)

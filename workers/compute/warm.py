@@ -67,6 +67,7 @@ class Warm:
     def forget(self, subject: str) -> None:
         """None of them is wanted any more."""
         self._images.leave(subject)
+        self._tools.room.release(subject)
         for row, _ in self._tools.pool.of(subject):
             self.end(row)
 
@@ -132,6 +133,9 @@ class Warm:
         container = tools.engine.create(_waiting(spec, wish, places, handover))
         if tools.pool.noted(row, container):
             tools.engine.start(container)
+        else:  # somebody needed the room meanwhile
+            tools.engine.remove(container)
+            tools.pool.clear(row)
         return container
 
     def _await(self, wish: WarmWish, row: InstanceRow, container: str, until: float) -> None:

@@ -8,6 +8,7 @@ A container's labels never change, so they say nothing of ownership. What had an
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable
 
@@ -84,33 +85,13 @@ class Pool:
                 "WHERE likeness = ? AND owner IS NULL AND state = ? ORDER BY prewarmed.rowid LIMIT 1",
                 (likeness, Stage.WARM),
             ).fetchone()
-            has_network = connection.execute(
-                "SELECT 1 FROM networks WHERE deployment = ?", (row.deployment,)
-            ).fetchone()
-            if found is None or has_network is not None:
-                return False
-            changed = connection.execute(
-                "UPDATE instances SET container = ?, network = ?, address = ? "
-                "WHERE instance = ? AND generation = ? AND state = ?",
-                (
-                    found["container"],
-                    found["network"],
-                    found["address"],
-                    row.instance,
-                    row.generation,
-                    Stage.PREPARING,
-                ),
-            ).rowcount
-            if not changed:
+            if found is None or not _gets(connection, row, found):
                 return False
             connection.execute(
                 "UPDATE prewarmed SET owner = ?, generation = ? WHERE name = ?",
                 (row.instance, row.generation, found["name"]),
             )
             connection.execute("DELETE FROM instances WHERE instance = ?", (found["name"],))
-            connection.execute(
-                "UPDATE networks SET deployment = ? WHERE name = ?", (row.deployment, found["network"])
-            )
         return True
 
     def name_of(self, row: InstanceRow) -> str | None:
@@ -154,3 +135,29 @@ class Pool:
         known = {str(row["name"]) for row in self._table.all("SELECT name FROM prewarmed")}
         self.places.keep_only(known)
         self.handovers.keep_only(known)
+
+
+def _gets(connection: sqlite3.Connection, row: InstanceRow, found: sqlite3.Row) -> bool:
+    """Container, address and network become an instance's, if it is still prepared and has no network yet."""
+    has_network = connection.execute(
+        "SELECT 1 FROM networks WHERE deployment = ?", (row.deployment,)
+    ).fetchone()
+    if has_network is not None:
+        return False
+    changed = connection.execute(
+        "UPDATE instances SET container = ?, network = ?, address = ? "
+        "WHERE instance = ? AND generation = ? AND state = ?",
+        (
+            found["container"],
+            found["network"],
+            found["address"],
+            row.instance,
+            row.generation,
+            Stage.PREPARING,
+        ),
+    )
+    connection.execute(
+        "UPDATE networks SET deployment = ? WHERE name = ? AND ?",
+        (row.deployment, found["network"], changed.rowcount),
+    )
+    return changed.rowcount == 1

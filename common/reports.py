@@ -13,10 +13,10 @@ from pydantic import Field, TypeAdapter
 
 from common.images import DescribedImage, PlatformImage
 from common.wishes import ChunkList
-from common.words import MOST, BoxId, Digest, Endpoint, FilesetId, Frozen
+from common.words import MOST, BoxId, Digest, Endpoint, FilesetId, Frozen, InstanceId
 
 StepName = Literal[
-    "offer", "fetch", "export", "network", "mount", "create", "launch", "ready", "stop", "unmount"
+    "offer", "fetch", "export", "network", "mount", "create", "launch", "wake", "ready", "stop", "unmount"
 ]
 # `no-room`: place it elsewhere; everything else ends the instance.
 Reason = Literal[
@@ -75,6 +75,13 @@ class Running(_Report):
     """The instance is ready."""
 
     kind: Literal["running"] = "running"
+
+
+class Activity(_Report):
+    """How long nobody has used what runs on this box; the subject is the box itself."""
+
+    kind: Literal["activity"] = "activity"
+    idle_s: dict[InstanceId, Annotated[float, Field(ge=0, le=MOST)]] = Field(max_length=2000)
 
 
 class Stopped(_Report):
@@ -164,6 +171,7 @@ Report = (
     | Exported
     | Ended
     | Running
+    | Activity
     | Stopped
     | Failed
     | Held

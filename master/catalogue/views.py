@@ -78,7 +78,9 @@ def launch(name: str) -> Response:
         return _form(manifest, values, error.problems, "", key, error.http_status)
     except OpenRaaSError as error:
         return _form(manifest, values, {}, str(error), key, error.http_status)
-    return redirect(url_for("deployments.show", deployment=deployment.id), 303)
+    # The page goes on to the application as soon as it runs (static/opening.js).
+    anchor = "open" if request.args.get("open") else None
+    return redirect(url_for("deployments.show", deployment=deployment.id, _anchor=anchor), 303)
 
 
 def _values(manifest: Manifest) -> dict[str, str]:

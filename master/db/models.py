@@ -10,9 +10,11 @@ from master.images.models import BlobChunks, Image, ImageHolding, ImageReferrer,
 from master.layers.models import LayerOrder
 from master.mirrors.models import Mirror
 from master.nearness.models import Sighting
+from master.prewarming.models import PrewarmOrder, WarmPool
+from master.timetable.models import TimetableEntry
 
 __all__ = [
     "ApiToken", "Application", "Base", "BlobChunks", "Box", "Deployment", "Fileset", "FilesetCopy", "Image",
     "ImageHolding", "ImageReferrer", "ImageVariant", "Instance", "JoinSecret", "LayerOrder", "Mirror", "Mount",
-    "Sighting", "Tag", "TimelineRow", "User", "WebSession",
+    "PrewarmOrder", "Sighting", "Tag", "TimelineRow", "TimetableEntry", "User", "WarmPool", "WebSession",
 ]  # fmt: skip

@@ -114,6 +114,13 @@ class DeploymentSummary(BaseModel):
     created_at: float
     ended_at: float | None
     lease_end: float | None = Field(description="Unix time; none while it waits for its first place.")
+    latest_end: float | None = Field(
+        None, description="Until when the lease can be extended (Unix time); none before it has begun."
+    )
+    ends_soon: bool = Field(False, description="Its lease ends so soon that the person was told.")
+    is_kept: bool = Field(False, description="An operator keeps it: no lease, no idle stop.")
+    idle_stop_s: float = Field(0.0, description="It ends when nobody used it for so long; 0: never.")
+    used_at: float | None = Field(None, description="When it was last seen in use (Unix time).")
     instances: Sequence[InstanceSummary]
 
     @property
@@ -127,6 +134,13 @@ class DeploymentSummary(BaseModel):
     def can_open(self) -> bool:
         """Whether there is something to open."""
         return self.wanted == "running" and any(i.state is InstanceState.RUNNING for i in self.instances)
+
+    @property
+    def can_extend(self) -> bool:
+        """Whether its lease can be made longer."""
+        if self.is_kept or self.lease_end is None or self.latest_end is None:
+            return False
+        return self.can_stop and self.latest_end > self.lease_end + 1
 
     @property
     def can_stop(self) -> bool:
@@ -144,7 +158,7 @@ class DeploymentView(DeploymentSummary):
     @property
     def fingerprint(self) -> str:
         """Differs whenever the page would."""
-        parts = [self.wanted, str(self.lease_end)]
+        parts = [self.wanted, str(self.lease_end), str(self.ends_soon), str(self.is_kept)]
         for instance in self.instances:
             last = max((row.id for row in instance.timeline), default=0)
             parts += [instance.id, str(instance.generation), instance.state, str(last)]
@@ -192,6 +206,11 @@ def _common(deployment: Deployment) -> dict[str, Any]:
         "created_at": deployment.created_at,
         "ended_at": deployment.ended_at,
         "lease_end": deployment.lease_end if deployment.has_begun else None,
+        "latest_end": deployment.latest_end,
+        "ends_soon": deployment.warned_for == deployment.lease_end and not deployment.is_kept,
+        "is_kept": deployment.is_kept,
+        "idle_stop_s": deployment.idle_stop_s,
+        "used_at": deployment.used_at,
     }
 
 

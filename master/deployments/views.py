@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
-from common.errors import BadInput
+from common.errors import BadInput, Conflict
 from common.names import events_channel
 from master.accounts.guard import current_user, may
 from master.accounts.models import UserRole
-from master.deployments import services
+from master.deployments import lease_services, services
 from master.deployments.charts import shares, waterfall
 from master.deployments.opening import open_url
 from master.deployments.output_answer import OutputQuery, answer_output
@@ -107,6 +107,16 @@ def open_(deployment: str) -> Response:
     with context().database.read() as session:
         found = services.find_deployment(session, current_user(), deployment)
         return redirect(open_url(context(), found, current_user()), 303)
+
+
+@views.post("/<deployment>/extend")
+def extend(deployment: str) -> Response:
+    """Let the lease end later."""
+    try:
+        lease_services.extend_lease(context(), current_user(), deployment)
+    except Conflict as error:
+        flash(str(error))
+    return redirect(url_for("deployments.show", deployment=deployment), 303)
 
 
 @views.post("/<deployment>/stop")

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.service import ServiceSpec
+from common.warm import warm_subject
 from common.words import MountMode
 from master.catalogue.manifest import FilledService, Manifest, fill
 from master.deployments.models import Deployment, Instance, Mount
@@ -98,7 +99,16 @@ def placement_request(
         beside=beside,
         apart=apart,
         spread=spread_of(session, instance, rules),
+        warm=_warm(instance, want),
     )
+
+
+def _warm(instance: Instance, want: Wanted) -> str:
+    """Under which name instances may wait that are as this one would be."""
+    deployment = instance.deployment
+    if want.spec.prewarm is None or deployment.application_id is None:
+        return ""
+    return warm_subject(deployment.application_id)
 
 
 def image_variants(session: Session, image: Image) -> tuple[Variant, ...]:

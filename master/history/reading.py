@@ -28,6 +28,8 @@ EVERYTHING_EVERY_S = 300.0
 MOST_STARTING = 5_000
 # Between the first step that needs all layers and running.
 LAUNCH_STEPS = frozenset({"create", "launch", "ready"})
+# It was there already when somebody came: that says nothing of what a launch takes.
+WAKE_STEP = "wake"
 FILES_STEPS = frozenset({"export", "mount"})
 STARTING = (InstanceState.PLACED.value, InstanceState.PREPARING.value)
 
@@ -38,6 +40,7 @@ class _Start:
 
     launch_s: float = 0.0
     files_s: float = 0.0
+    was_warm: bool = False
     filestores: set[str] = field(default_factory=set)
 
 
@@ -117,6 +120,8 @@ class HistoryReader:
                 self._history.did_well(source, Role.DEPOSITORY, row.at)
         elif row.step in LAUNCH_STEPS:
             start.launch_s += took_s
+        elif row.step == WAKE_STEP:
+            start.was_warm = True
         elif row.step in FILES_STEPS:
             start.files_s += took_s
             if row.step == "export":
@@ -128,7 +133,7 @@ class HistoryReader:
         self._history.did_well(row.box_id, Role.COMPUTE, row.at)
         for filestore in start.filestores:
             self._history.did_well(filestore, Role.FILESTORE, row.at)
-        if start.launch_s:
+        if start.launch_s and not start.was_warm:
             image = row.variant_digest or row.image_digest
             self._history.launched(image, BoxKind(row.kind), start.launch_s)
         if start.files_s:

@@ -23,6 +23,8 @@ from master.scheduling.request import PlacementRequest, Prediction
 HANDSHAKES = 6
 # A fileset that may lie on more boxes than this is near enough to every box.
 FEW_STORES = 8
+# What an instance that waits for its owner takes until it answers.
+WAKE_S = 0.5
 # More than any byte takes.
 FOREVER_S = 1e12
 
@@ -49,7 +51,12 @@ def start_s(request: PlacementRequest, fleet: Fleet) -> Floats:
     if request.variants:
         column = fleet.column(request.variants)
         ready = _fetch_s(request, column, fleet)
-        ready += _launch_s(column, fleet)
+        launch = _launch_s(column, fleet)
+        ready += launch
+        if waiting := fleet.prewarmed.get(request.warm):
+            rows = list(waiting)
+            least = np.maximum(0.0, np.broadcast_to(launch, ready.shape)[rows] - WAKE_S)
+            ready[rows] -= least
     else:
         ready = np.zeros(len(fleet.up))
     if request.filesets:
@@ -76,6 +83,8 @@ def predict(request: PlacementRequest, fleet: Fleet, row: int) -> Prediction:
         given = supply(column.images[number], fleet)
         fetched = max(fetched, missing * given.s_per_byte + given.wait_s)
     launch = fleet.launch_s(column.variants[number].image)[fleet.kind[row]]
+    if row in fleet.prewarmed.get(request.warm, {}):
+        launch = min(launch, WAKE_S)
     return Prediction(queue, fetched - queue, files, float(launch))
 
 

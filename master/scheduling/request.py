@@ -102,6 +102,7 @@ class PlacementRequest:
     apart: tuple[Neighbours, ...] = ()
     spread: Spread | None = None
     input_bytes: int = 0  # what the person sends to the box before it starts
+    warm: str = ""  # under this name boxes have instances that wait for such a request; empty: none can
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,10 @@ APIS = (
     "nearness",
     "trust",
     "queue",
+    "prewarming",
+    "timetable",
 )
-VIEWS = ("accounts", "catalogue", "deployments", "queue", "boxes", "layers", "mirrors")
+VIEWS = ("accounts", "catalogue", "deployments", "queue", "boxes", "layers", "mirrors", "timetable")
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
     "token": SecurityScheme(type="http", scheme="bearer", description="An API token, `ora_…`."),

@@ -46,6 +46,7 @@ MENU = (
     (
         Entry(_l("People"), "accounts.people", role=UserRole.ADMINISTRATOR),
         Entry(_l("Layers and copies"), "layers.layers"),
+        Entry(_l("Timetable"), "timetable.timetable", role=UserRole.OPERATOR),
         Entry(_l("Message queues"), address="/flower/", role=UserRole.OPERATOR),
     ),
     (

@@ -10,7 +10,7 @@ from common.errors import OpenRaaSError
 from common.images import UNPACKED_FACTOR
 from common.logs import get_logger
 from common.oci.digest import hex_of
-from common.wishes import ComputeWish, ImageSource
+from common.wishes import ImageSource
 from workers.box.jobs import Lane
 from workers.box.room import Kind, Share
 from workers.compute.engine import Pull
@@ -66,12 +66,12 @@ class Images:
         except EngineError:
             return False  # it has to be asked again before the launch; that failure is the one to tell
 
-    def have(self, wish: ComputeWish, row: InstanceRow) -> bool:
+    def have(self, image: ImageSource, row: InstanceRow) -> bool:
         """Whether the image is there; if not, it is fetched and the instance woken. Raises EngineError."""
-        self._unpacked.used(wish.image)
-        if self._is_present(wish.image):
+        self._unpacked.used(image)
+        if self._is_present(image):
             return True
-        self._join(wish.image, row)
+        self._join(image, row)
         return False
 
     def _is_present(self, image: ImageSource) -> bool:

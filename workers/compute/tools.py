@@ -19,6 +19,7 @@ from workers.compute.instances import InstanceRow, Instances
 from workers.compute.logs import LogKeeper
 from workers.compute.networks import NetworkPool
 from workers.compute.outbox import Outbox
+from workers.compute.pool import Pool
 from workers.depository.facts import TransferFacts
 
 
@@ -62,6 +63,7 @@ class Tools:
     engine: Engine
     instances: Instances
     networks: NetworkPool
+    pool: Pool
     mounter: Mounter
     layers: Layers
     logs: LogKeeper
@@ -86,6 +88,8 @@ class Tools:
         """Report a step that began at `since` (time.monotonic) and is done now."""
         took = time.monotonic() - since
         STEP_SECONDS.labels(step).observe(took)
+        if row.is_warm:
+            return  # nobody asked for it
         done = StepDone(
             subject=row.instance,
             generation=row.generation,

@@ -1,1 +1,1 @@
-"""Parts of the portal's benchmark."""
+"""Parts of `make bench-portal`: each a module with `measure(platform) -> list[Case]`."""

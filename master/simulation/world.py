@@ -27,6 +27,7 @@ class Layer:
     number: int
     name: str
     size_bytes: int
+    files: int = 1
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,9 @@ def _catalogue(
     pools: dict[str, list[Layer]] = {}
     layers: list[Layer] = []
     for name, pool in scenario.pools.items():
-        pools[name] = [Layer(len(layers) + at, f"{name}-{at}", pool.size_bytes) for at in range(pool.count)]
+        pools[name] = [
+            Layer(len(layers) + at, f"{name}-{at}", pool.size_bytes, pool.files) for at in range(pool.count)
+        ]
         layers += pools[name]
     applications: list[Application] = []
     for number, (name, task) in enumerate(scenario.tasks.items()):

@@ -31,6 +31,7 @@ _STEPS = {
     "preparing": "Box begins",
     "offer": "Layers offered",
     "fetch": "Layers fetched",
+    "unpack": "Layers unpacked",
     "export": "Files shared",
     "network": "Network made",
     "mount": "Files mounted",

@@ -53,7 +53,8 @@ def busybox() -> bytes:
         folder.chmod(0o755)  # apt fetches as somebody else
         try:
             got = subprocess.run(
-                ["apt-get", "download", "-q", _PACKAGE], cwd=folder, capture_output=True, timeout=_FETCH_S, check=False
+                ["apt-get", "download", "-q", _PACKAGE],
+                cwd=folder, capture_output=True, timeout=_FETCH_S, check=False,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise _no_busybox() from error

@@ -40,14 +40,14 @@ def publish(
     say: Say,
 ) -> None:
     """Images on the boxes that hold them from the start, applications in the catalogue. Raises OpenRaaSError."""
-    names, tasks = list(world.scenario.boxes), list(world.scenario.tasks)
+    tasks, tasks_of = list(world.scenario.tasks), world.tasks
     with tempfile.TemporaryDirectory(prefix="openraas-experiment-") as folder:
         for application in world.applications:
             say(f"Image {repository(application)}")
             layout = Path(folder) / application.name
             write_layout(layout, [layers[layer.name] for layer in application.layers])
-            rows = world.layer_copies[application.layers[0].number]
-            boxes = [lab.boxes[names[row - 1]] for row in rows]
+            pool = world.scenario.pools[tasks_of[application.task].layers[0]]
+            boxes = [lab.boxes[box] for box in pool.on]
             chosen = [word for box in boxes for word in ("--to", box)]
             lab.verb("image", "push", str(layout), f"{repository(application)}:1", *chosen)
             name = f"{repository(application)}:1"

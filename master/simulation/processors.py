@@ -1,4 +1,4 @@
-"""Processors that many boxes share, as in a lab on one machine: everybody who works gets the same, up to a limit."""
+"""Processors that many boxes share, as in a lab on one machine: every thread gets the same, up to a limit."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _DUST_S = 1e-9  # what rounding leaves of work that is done
 
 
 class Job:
-    """Work on the processors: so many seconds of one core; at most `most` cores at once."""
+    """Work on the processors: so many seconds of one core, by `threads`; at most `most` cores at once."""
 
-    __slots__ = ("done", "left_s", "most", "rate")
+    __slots__ = ("done", "left_s", "most", "rate", "threads")
 
-    def __init__(self, cpu_s: float, most: float, done: Callable[[], object]) -> None:
+    def __init__(self, cpu_s: float, threads: float, most: float, done: Callable[[], object]) -> None:
         self.left_s = cpu_s
-        self.most = most
+        self.threads, self.most = threads, most
         self.done = done
         self.rate = 0.0
 
 
 class Processors:
-    """`cores` that are shared max-min fairly by all jobs; 0: there are enough for everybody."""
+    """`cores` that are shared max-min fairly by all threads; 0: there are enough for everybody."""
 
     def __init__(self, clock: Clock, cores: float) -> None:
         self._clock = clock
@@ -32,10 +32,15 @@ class Processors:
         self._since = 0.0
         self._turn = 0
 
-    def work(self, cpu_s: float, done: Callable[[], object], *, most: float = 1.0) -> Job:
-        """Begin; `done` is called when so many seconds of processor time have been spent."""
+    def work(
+        self, cpu_s: float, done: Callable[[], object], *, threads: float = 1.0, most: float | None = None
+    ) -> Job:
+        """Begin; `done` is called when so many seconds of processor time have been spent.
+
+        `most` cores it may have at once, without it as many as it has threads.
+        """
         self._advance()
-        job = Job(cpu_s, most, done)
+        job = Job(cpu_s, threads, threads if most is None else most, done)
         self._jobs[job] = None
         self._share()
         return job
@@ -55,10 +60,12 @@ class Processors:
 
     def _share(self) -> None:
         """Fill up those who want least first; announce when the first will be done."""
-        left, jobs = self._cores, sorted(self._jobs, key=lambda job: job.most)
-        for count, job in zip(range(len(jobs), 0, -1), jobs, strict=True):
-            job.rate = min(job.most, left / count)
+        left, threads = self._cores, sum(job.threads for job in self._jobs)
+        jobs = sorted(self._jobs, key=lambda job: job.most / job.threads)
+        for job in jobs:
+            job.rate = min(job.most, left * job.threads / threads)
             left -= job.rate
+            threads -= job.threads
         self._turn += 1
         next_s = min((max(0.0, job.left_s) / job.rate for job in jobs), default=math.inf)
         if next_s < math.inf:

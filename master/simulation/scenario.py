@@ -180,13 +180,14 @@ class Work(Part):
 
     wait_s: Annotated[Duration, Field(ge=0)] = 0.0
     cpu_s: Annotated[Duration, Field(ge=0)] = 0.0
+    threads: float = Field(1.0, ge=1, description="So many cores it can use at once, on average.")
 
 
 class Steps(Part):
     """The steps of a start one by one, with processors that all boxes and the master share, as in a lab."""
 
     cores: float = Field(0.0, ge=0, description="For all of them together; 0: nobody slows down anybody.")
-    ask: Work = Field(Work(), description="From asking to the decision.")
+    ask: Work = Field(Work(), description="From asking to the decision; the master does one after the other.")
     prepare: Work = Field(Work(), description="Until the box has begun: messages, a network.")
     network: Work = Field(Work(), description="A network of its own; while layers come it costs no time.")
     fetch: Work = Field(Work(), description="Before the first byte of a missing layer.")

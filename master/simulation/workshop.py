@@ -6,6 +6,7 @@ while the last is still on its way. What one pull has unpacked, or is unpacking,
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ class Workshop:
     def __init__(self, world: World, clock: Clock, stock: Stock, steps: Steps) -> None:
         self._clock, self._stock, self.steps = clock, stock, steps
         self._processors = Processors(clock, steps.cores)
+        self._line: deque[tuple[Work, Then]] = deque()
         self._files = {layer.name: layer.files for layer in world.layers}
         self._unpacked: set[tuple[int, str]] = set()  # row and layer
         self._unpacking: set[tuple[int, str]] = set()
@@ -49,9 +51,28 @@ class Workshop:
         elif not work.cpu_s:
             self._clock.at(self._clock.now + work.wait_s, then)
         elif not work.wait_s:
-            self._processors.work(work.cpu_s, then)
+            self._processors.work(work.cpu_s, then, threads=work.threads)
         else:
-            self._clock.at(self._clock.now + work.wait_s, self._processors.work, work.cpu_s, then)
+            self._clock.at(
+                self._clock.now + work.wait_s, self.take, work.model_copy(update={"wait_s": 0.0}), then
+            )
+
+    def queue(self, work: Work, then: Then) -> None:
+        """A step that one process does for all, one after the other."""
+        self._line.append((work, then))
+        if len(self._line) == 1:
+            self._serve()
+
+    def _serve(self) -> None:
+        work, then = self._line[0]
+
+        def served() -> None:
+            self._line.popleft()
+            if self._line:
+                self._serve()
+            then()
+
+        self.take(work, served)
 
     def burn(self, cores: float) -> Job:
         """A running instance keeps so many cores busy, until `stop`."""
@@ -105,7 +126,7 @@ class Workshop:
         cpu_s = (
             layer.size_bytes * steps.unpack_s_per_gb / 1e9 + self._files[layer.name] * steps.unpack_s_per_file
         )
-        return Work(wait_s=steps.unpack.wait_s, cpu_s=steps.unpack.cpu_s + cpu_s)
+        return steps.unpack.model_copy(update={"cpu_s": steps.unpack.cpu_s + cpu_s})
 
     def _done(self, pull: _Pull, where: tuple[int, str]) -> None:
         pull.busy = False

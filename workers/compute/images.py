@@ -137,7 +137,7 @@ class Images:
                 self._tools.wake(row.instance)
         else:
             rows = self._finish(fetch, present=True)
-            self._tell_steps(fetch, rows, transfer, planned + transfer.took_s)
+            self._tell_steps(fetch, rows, transfer, min(time.monotonic(), planned + transfer.took_s))
             for row, _ in rows:
                 self._tools.wake(row.instance)
             self._settle([row for row, _ in rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,8 @@ from master.cli.client import Client, part
 from master.experiment.errors import ExperimentError
 
 POLL_S = 0.5
+# Until the first request: so long takes it to have a thread for each.
+BEFORE_S = 0.3
 _FAILED = frozenset({InstanceState.FAILED, InstanceState.LOST})
 _MOST = 200  # that one answer lists
 
@@ -38,24 +41,31 @@ class Driver:
         self._client = client
         self._wishes = wishes
         self._patience_s = patience_s
+        self._ended = threading.Event()
 
     def run(self, *, to_the_end: bool) -> list[dict[str, Any]]:
         """The deployments as REST shows them, in the order of the wishes; raises ExperimentError.
 
         With `to_the_end` all of them have had their time; without, it is enough that each has started.
         """
-        began = time.time() + 0.2
-        with ThreadPoolExecutor(max(4, len(self._wishes))) as pool:
-            asking = [pool.submit(self._ask, wish, began + wish.arrives_s) for wish in self._wishes]
-            limit = began + max(wish.arrives_s for wish in self._wishes) + self._patience_s
-            while not self._is_over(asking, to_the_end=to_the_end):
-                if time.time() > limit + (max(wish.lasts_s for wish in self._wishes) if to_the_end else 0):
-                    raise ExperimentError(self._late())
-                time.sleep(POLL_S)
+        began = time.time() + BEFORE_S
+        limit = began + max(wish.arrives_s for wish in self._wishes) + self._patience_s
+        if to_the_end:
+            limit += max(wish.lasts_s for wish in self._wishes)
+        with ThreadPoolExecutor(len(self._wishes)) as pool:
+            try:
+                asking = [pool.submit(self._ask, wish, began + wish.arrives_s) for wish in self._wishes]
+                while not self._is_over(asking, to_the_end=to_the_end):
+                    if time.time() > limit:
+                        raise ExperimentError(self._late())
+                    time.sleep(POLL_S)
+            finally:
+                self._ended.set()  # those who still wait for their time ask no more
         return [self._client.get(f"/deployments/{part(wish.deployment)}") for wish in self._wishes]
 
     def _ask(self, wish: Wish, at: float) -> None:
-        time.sleep(max(0.0, at - time.time()))
+        if self._ended.wait(max(0.0, at - time.time())):
+            return
         wish.asked_at = time.time()
         body = {"application": wish.application, "options": wish.options}
         wish.deployment = self._client.send("POST", "/deployments", body)["id"]

@@ -12,6 +12,7 @@ import io
 import json
 import platform
 import random
+import re
 import shutil
 import subprocess
 import tarfile
@@ -117,7 +118,12 @@ def write_layout(folder: Path, layers: Iterable[Packed]) -> None:
 
 def repository(application: Application) -> str:
     """What an application's image is called in the lab."""
-    return f"experiment/{application.name}"
+    return f"experiment/{label(application)}"
+
+
+def label(application: Application) -> str:
+    """The name of an application in the lab's catalogue; a recorded task has a slash in its name."""
+    return "-".join(re.findall(r"[a-z0-9]+", application.name.lower()))
 
 
 def _pack(name: str, content: bytes, files: int) -> Packed:

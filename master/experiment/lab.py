@@ -19,7 +19,7 @@ from master.paths import MasterPaths
 from master.simulation.scenario import Kind, Scenario
 
 UP_S, DOWN_S, VERB_S = 300.0, 120.0, 600.0
-# After being asked to end, `lab up` undoes what it made.
+# How long that may take.
 UNDO_S = 120.0
 
 Say = Callable[[str], None]
@@ -59,11 +59,11 @@ def running_lab(scenario: Scenario, holders: set[str], say: Say) -> Iterator[Run
     name = f"x{secrets.token_hex(2)}"
     boxes = {box: f"{name}-{number + 1}" for number, box in enumerate(scenario.boxes)}
     try:
-        say(f"A lab of {len(boxes)} boxes")
+        say(f"Making the lab {name}, boxes: {len(boxes)}")
         made = json.loads(_run(["lab", "up", "--lab", name, *up_arguments(scenario, holders)], UP_S))
         yield RunningLab(name, boxes, Path(made["master"]["state_dir"]))
     finally:
-        say("Taking the lab down")
+        say(f"Taking down the lab {name}")
         _take_down(name)
 
 
@@ -122,7 +122,8 @@ def _run(arguments: Sequence[str], limit_s: float, environment: Mapping[str, str
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGINT)
+    # `lab up` undoes what it made, as for Ctrl-C (which a process in the background may ignore).
+    process.terminate()
     try:
         process.communicate(timeout=UNDO_S)
     except subprocess.TimeoutExpired:

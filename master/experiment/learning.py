@@ -8,7 +8,7 @@ step takes by itself and starts side by side how much of it is processor time. P
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import yaml
@@ -35,13 +35,18 @@ Figures = dict[str, float]
 Report = Callable[[int, float], None]
 
 
-def learn(runs: Sequence[Measured], report: Report = lambda _round, _error: None) -> Figures:
-    """The figures that fit all runs together; `report` gets round and error as it goes on."""
+def learn(
+    runs: Sequence[Measured],
+    report: Report = lambda _round, _error: None,
+    *,
+    only: Collection[str] | None = None,
+) -> Figures:
+    """The figures that fit all runs together, or `only` some; `report` gets round and error as it goes on."""
     figures = figures_of(runs[0].scenario)
     best, stride = error(runs, figures), FIRST_STRIDE
     for number in range(MOST_ROUNDS):
         before = best
-        for name in figures:
+        for name in figures if only is None else only:
             for factor in (1 + stride, 1 / (1 + stride)):
                 tried = {**figures, name: _within(name, figures[name] * factor)}
                 if (found := error(runs, tried)) < best:

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from master.cli.client import Client, part
 from master.experiment.driving import Driver, Wish, wait_for
-from master.experiment.images import Packed, busybox, program_layer, repository, weight_layer, write_layout
+from master.experiment.images import (
+    Packed,
+    busybox,
+    label,
+    program_layer,
+    repository,
+    weight_layer,
+    write_layout,
+)
 from master.experiment.lab import RunningLab, Say
 from master.experiment.preparing import program_pool
 from master.experiment.samples import Stand, manifest_of
@@ -44,7 +52,7 @@ def publish(
     with tempfile.TemporaryDirectory(prefix="openraas-experiment-") as folder:
         for application in world.applications:
             say(f"Image {repository(application)}")
-            layout = Path(folder) / application.name
+            layout = Path(folder) / label(application)
             write_layout(layout, [layers[layer.name] for layer in application.layers])
             pool = world.scenario.pools[tasks_of[application.task].layers[0]]
             boxes = [lab.boxes[box] for box in pool.on]
@@ -80,7 +88,7 @@ def warm_up(lab: RunningLab, client: Client, world: World, stands: Mapping[str, 
             say(f"{application.name} once on {name}")
             stand = stands[tasks[application.task]]
             _add(client, world, stand, application, lab.boxes[name])
-            wish = Wish(application.name, stand.options, 0.0, 0.0)
+            wish = Wish(label(application), stand.options, 0.0, 0.0)
             Driver(client, [wish], WARM_S).run(to_the_end=True)
             wait_for(partial(_has_ended, client, wish), WARM_S, f"{application.name} did not end")
             _add(client, world, stand, application)

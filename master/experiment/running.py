@@ -9,6 +9,7 @@ from common.errors import BadInput
 from master.cli.client import Client
 from master.experiment.driving import Driver, Wish
 from master.experiment.errors import ExperimentError
+from master.experiment.images import label
 from master.experiment.lab import RunningLab, Say, running_lab
 from master.experiment.measuring import Start, steps_of
 from master.experiment.preparing import MOST_REQUESTS, prepare, with_sizes
@@ -81,7 +82,7 @@ def _drive(
     tasks = list(world.scenario.tasks)
     applications = [(world.applications[number], at, lasts) for number, at, lasts in _demand(world)]
     wishes = [
-        Wish(application.name, stands[tasks[application.task]].options, at, lasts)
+        Wish(label(application), stands[tasks[application.task]].options, at, lasts)
         for application, at, lasts in applications
     ]
     say(f"{len(wishes)} requests")

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.errors import BadInput, NotFound
 from common.settings import settings
-from master.experiment.images import repository
+from master.experiment.images import label, repository
 from master.simulation.scenario import Scenario, Task
 from master.simulation.world import Application
 from master.up.samples import Sample, find
@@ -75,4 +75,4 @@ def manifest_of(stand: Stand, application: Application, task: Task, box: str | N
     }
     if box is not None:
         service["placement"] = {"boxes": [box]}
-    return {**stand.manifest, "name": application.name, "services": {"task": service}}
+    return {**stand.manifest, "name": label(application), "services": {"task": service}}

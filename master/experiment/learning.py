@@ -21,8 +21,8 @@ from master.simulation.scenario import Scenario, Steps, Work
 
 # By how much a figure is changed at first and in the end, and the least that it is worth to go on.
 FIRST_STRIDE, LAST_STRIDE = 0.6, 0.04
-WORTH = 1e-3
-MOST_ROUNDS = 40
+WORTH = 2e-3
+MOST_ROUNDS = 30
 # A figure below this says nothing any more.
 LEAST = 1e-4
 _WORKS = tuple(name for name, info in Steps.model_fields.items() if info.annotation is Work)

@@ -187,7 +187,8 @@ class Steps(Part):
     """The steps of a start one by one, with processors that all boxes and the master share, as in a lab."""
 
     cores: float = Field(0.0, ge=0, description="For all of them together; 0: nobody slows down anybody.")
-    ask: Work = Field(Work(), description="From asking to the decision; the master does one after the other.")
+    ask: Work = Field(Work(), description="To take in a request; the master does one after the other.")
+    place: Work = Field(Work(), description="To place all that wait at that moment, at once.")
     prepare: Work = Field(Work(), description="Until the box has begun: messages, a network.")
     network: Work = Field(Work(), description="A network of its own; while layers come it costs no time.")
     fetch: Work = Field(Work(), description="Before the first byte of a missing layer.")

@@ -60,7 +60,7 @@ class Stepwise(Start):
 
     def ask(self, then: Then) -> None:
         """See Start."""
-        self._workshop.queue(self._steps.ask, then)
+        self._workshop.queue(self._steps.ask, lambda: self._workshop.together(self._steps.place, then))
 
     def begin(self, run: Run, fetch: Then, launch: Go) -> None:
         """The box begins; then layers come, while the engine unpacks those that are there."""

@@ -36,6 +36,8 @@ class Workshop:
         self._clock, self._stock, self.steps = clock, stock, steps
         self._processors = Processors(clock, steps.cores)
         self._line: deque[tuple[Work, Then]] = deque()
+        self._waiting: list[Then] = []
+        self._placing = False
         self._files = {layer.name: layer.files for layer in world.layers}
         self._unpacked: set[tuple[int, str]] = set()  # row and layer
         self._unpacking: set[tuple[int, str]] = set()
@@ -62,6 +64,25 @@ class Workshop:
         self._line.append((work, then))
         if len(self._line) == 1:
             self._serve()
+
+    def together(self, work: Work, then: Then) -> None:
+        """A step that one process does for all who wait for it at once; who comes meanwhile is in the next round."""
+        self._waiting.append(then)
+        if not self._placing:
+            self._go_round(work)
+
+    def _go_round(self, work: Work) -> None:
+        self._placing = True
+        served, self._waiting = self._waiting, []
+
+        def done() -> None:
+            self._placing = False
+            if self._waiting:
+                self._go_round(work)
+            for then in served:
+                then()
+
+        self.take(work, done)
 
     def _serve(self) -> None:
         work, then = self._line[0]

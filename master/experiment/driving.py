@@ -101,12 +101,13 @@ class Driver:
 
     def _why(self, wish: Wish) -> str:
         instance = self._client.get(f"/deployments/{part(wish.deployment)}")["instances"][0]
-        return f"{wish.application} did not start: {instance['error'] or instance['reason']}"
+        return f"{wish.application} is {instance['state']}: {instance['error'] or instance['reason']}"
 
     def _late(self) -> str:
         late = [wish for wish in self._wishes if wish.ends_at is None]
-        first = late[0] if late else self._wishes[-1]
-        return f"{len(late)} of {len(self._wishes)} requests have not started in time, such as {first.application}."
+        asked = [wish for wish in late if wish.deployment]
+        why = f" {self._why(asked[0])}" if asked else ""
+        return f"{len(late)} of {len(self._wishes)} requests have not started in time.{why}"
 
 
 def wait_for(condition: Callable[[], bool], limit_s: float, what: str) -> None:

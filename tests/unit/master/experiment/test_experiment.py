@@ -27,6 +27,7 @@ from master.experiment.predicting import predict
 from master.experiment.preparing import prepare, program_pool, with_sizes
 from master.experiment.running import Measured
 from master.experiment.samples import manifest_of
+from master.simulation.exporting import Started, scenario_yaml, trace_csv
 from master.simulation.loading import load_scenario
 from master.simulation.record import STEPS
 from master.simulation.streams import streams
@@ -249,3 +250,45 @@ def test_what_a_lab_cannot_be_is_told_with_file_line_and_key(tmp_path: Path, tex
 def test_the_simulator_runs_what_was_made_for_a_lab() -> None:
     scenario = load_scenario(str(SCENARIOS / "surge.yaml"))
     assert len(predict(scenario, 0)) == 20
+
+
+def test_what_a_platform_did_is_an_experiment_once_it_is_known_what_steps_cost(tmp_path: Path) -> None:
+    manifest = parse_manifest(
+        {
+            "openraas": 1,
+            "name": "page",
+            "title": "Page",
+            "services": {"web": {"image": "page:1", "port": 80, "resources": {"cpu": 0.5}}},
+        }
+    )
+    status = {
+        "roles": ["compute", "depository"], "capacity": {"cpu": 2, "memory_bytes": 2**30, "bandwidth_bps": 10**8},
+        "disk": {"lent_bytes": 4 * 10**9}, "coordinate": {"height_ms": 0.2}, "open": True, "fixed": True,
+    }  # fmt: skip
+    layer = {
+        "digest": "sha256:" + "a" * 64,
+        "size_bytes": 2 * MB,
+        "images": ["page:1"],
+        "holders": [{"box": "b-1"}],
+    }
+    started = [
+        Started(
+            "page/web", "web", "page", at, 5.0, {"unpack": 2.0, "network": 0.1, "create": 0.1, "launch": 0.3}
+        )
+        for at in (100.0, 103.0)
+    ]
+    (tmp_path / "scenario.yaml").write_text(
+        scenario_yaml([{"id": "b-1", "status": status}], [layer], {"page": manifest}, started)
+    )
+    (tmp_path / "trace.csv").write_text(trace_csv(started, {"page": manifest}))
+    recorded_file = str(tmp_path / "scenario.yaml")
+    assert load_scenario(recorded_file).cost.launch_s == pytest.approx(2.5)  # what a box does by itself
+    with pytest.raises(BadInput, match=r"cost.steps: without what the steps cost"):
+        checked(recorded_file, [], None, 0)
+    (tmp_path / "costs.yaml").write_text(as_yaml(warm := checked("warm", [], None, 0), figures_of(warm)))
+    prepared, stands = prepare(checked(recorded_file, [], str(tmp_path / "costs.yaml"), 0))
+    said = predict(prepared, 0)
+    assert [start.asked_s for start in said if start is not None] == [0.0, 3.0]
+    (application,) = make_world(prepared, streams(0)).applications
+    manifest = parse_manifest(manifest_of(stands["page/web"], application, prepared.tasks["page/web"]))
+    assert manifest.name == "page-web-0"

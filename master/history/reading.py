@@ -38,6 +38,7 @@ STARTING = (InstanceState.PLACED.value, InstanceState.PREPARING.value)
 class _Start:
     """What is known of a start that is under way."""
 
+    fetched_bytes: int = 0
     launch_s: float = 0.0
     files_s: float = 0.0
     was_warm: bool = False
@@ -115,9 +116,12 @@ class HistoryReader:
         start = self._starts.touch((row.instance_id, row.generation))
         took_s = row.took_s or 0.0
         if row.step == "fetch":
+            start.fetched_bytes = row.size_bytes or 0
             self._history.fetched(row.box_id, row.size_bytes or 0, took_s, row.sources)
             for source in row.sources:
                 self._history.did_well(source, Role.DEPOSITORY, row.at)
+        elif row.step == "unpack":
+            self._history.unpacked(row.size_bytes or 0, took_s, start.fetched_bytes)
         elif row.step in LAUNCH_STEPS:
             start.launch_s += took_s
         elif row.step == WAKE_STEP:
@@ -133,8 +137,9 @@ class HistoryReader:
         self._history.did_well(row.box_id, Role.COMPUTE, row.at)
         for filestore in start.filestores:
             self._history.did_well(filestore, Role.FILESTORE, row.at)
+        image = row.variant_digest or row.image_digest
+        self._history.has_unpacked(row.box_id, image)
         if start.launch_s and not start.was_warm:
-            image = row.variant_digest or row.image_digest
             self._history.launched(image, BoxKind(row.kind), start.launch_s)
         if start.files_s:
             self._history.mounted(start.files_s)

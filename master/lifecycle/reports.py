@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from common.logs import bind, get_logger
 from common.metrics import REPORTS, SOURCE_BYTES, STEP_SECONDS
 from common.reports import (
-    CertificateAsked,
     Activity,
+    CertificateAsked,
     Ended,
     Exported,
     Failed,

@@ -21,6 +21,7 @@ from master.scheduling.holders import Indices, Register
 from master.scheduling.layers import Bools, Column, Floats, LayerBook
 from master.scheduling.network import Network, longer
 from master.scheduling.request import FilesetNeed, Layer, Place, Variant
+from master.scheduling.unpacking import Unpacking
 
 COLUMNS = ("cpu", "memory", "disk", "bandwidth", "gpu")
 CPU, MEMORY, DISK, BANDWIDTH, GPU = range(5)
@@ -88,6 +89,7 @@ class Fleet:
         self.doubted = np.zeros(rows, dtype=bool)  # a depository that failed too often lately
         self.launches: dict[str, Floats] = {}  # image → seconds to launch it, per kind
         self.mount_s = MOUNT_S
+        self.unpacking = Unpacking()
         self.layers = LayerBook(self.serving, self.doubted)
         self.network = Network(rows, backbone_ms)
         self.prewarmed: dict[str, dict[int, int]] = {}  # name → row → how many instances wait there

@@ -46,12 +46,16 @@ def shipped() -> list[str]:
     )
 
 
-def load_scenario(name: str, settings: Iterable[str] = ()) -> Scenario:
+def load_scenario(name: str, settings: Iterable[str] = (), *, over: str | None = None) -> Scenario:
     """A shipped scenario by its name or one by its file; `settings` are `key.of.it=value` and win.
 
-    Raises BadInput with file, line and key.
+    `over` is a file whose keys replace those of the scenario. Raises BadInput with file, line and key.
     """
     text = _read(name, Path.cwd(), ())
+    if over is not None:
+        above = _read(over, Path.cwd(), ())
+        _lay_over(text.values, above.values)
+        text.places.update(above.places)
     for setting in settings:
         _set(text, setting)
     try:
@@ -59,6 +63,11 @@ def load_scenario(name: str, settings: Iterable[str] = ()) -> Scenario:
     except ValidationError as error:
         raise _explain(error, text) from error
     return scenario
+
+
+def place_of(name: str, key: str) -> str:
+    """File and line of a key of a scenario, or of what is nearest around it; raises BadInput."""
+    return _read(name, Path.cwd(), ()).place(tuple(key.split(".")))
 
 
 def _read(name: str, folder: Path, above: tuple[str, ...]) -> _Text:

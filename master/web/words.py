@@ -18,6 +18,7 @@ STEPS = {
     "preparing": _l("Box begins"),
     "offer": _l("Layers offered"),
     "fetch": _l("Layers fetched"),
+    "unpack": _l("Layers unpacked"),
     "export": _l("Files shared"),
     "network": _l("Network made"),
     "mount": _l("Files mounted"),

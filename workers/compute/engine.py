@@ -5,7 +5,7 @@ An engine is one module in `workers/compute/engines/`; all of them pass one conf
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -97,6 +97,9 @@ class Pull(Protocol):
 
     def cancel(self) -> None:
         """End it, from any thread; returns at once."""
+
+    def unpacked(self, digests: Iterable[str]) -> list[str]:
+        """Those of an image's layers that the engine had to unpack; all, where it does not tell."""
 
 
 class Engine(Protocol):

@@ -88,6 +88,28 @@ class FilesetTicket(_Ticket):
         return box if kind == "box" and box else None
 
 
+class FilesTicket(_Ticket):
+    """Lets its holder use the files of one home, or of a part of it, on the one box that writes it."""
+
+    renewal: ClassVar[str] = "Open your files on the portal again."
+
+    kind: Literal["files"] = "files"
+    user: str
+    box: BoxId
+    fileset: FilesetId
+    size_limit_bytes: int
+    root: str = Field(
+        "", max_length=12_300, description="Below which path, percent-encoded; empty: all of it."
+    )
+    may: frozenset[Literal["read", "write", "add"]] = Field(
+        description="write: change and remove; add: put new files and replace none."
+    )
+    portal: str = Field("", max_length=400, description="The page on which a plain form of files ends.")
+    where: str = Field(
+        "", max_length=400, description="The home's address, for clients that asked another box."
+    )
+
+
 class LogsTicket(_Ticket):
     """Lets its holder read what one instance prints, until it expires."""
 
@@ -97,7 +119,7 @@ class LogsTicket(_Ticket):
     user: str
 
 
-AnyTicket = OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket | LogsTicket
+AnyTicket = OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket | FilesTicket | LogsTicket
 Ticket = Annotated[AnyTicket, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[AnyTicket] = TypeAdapter(Ticket)
 

@@ -12,7 +12,7 @@ COPY requirements.lock /usr/src/openraas/
 RUN python3 -m venv /opt/openraas \
  && /opt/openraas/bin/pip install --no-cache-dir -r /usr/src/openraas/requirements.lock
 COPY . /usr/src/openraas/
-RUN /opt/openraas/bin/pip install --no-cache-dir --no-deps "/usr/src/openraas[compute]" \
+RUN /opt/openraas/bin/pip install --no-cache-dir --no-deps "/usr/src/openraas[compute,filestore]" \
  && install -m 0755 /usr/src/openraas/compose/docker/box.sh /usr/local/bin/openraas-box \
  && rm -rf /usr/src/openraas
 

@@ -40,6 +40,7 @@ class Exchange:
         self._handler = handler
         parts = urlsplit(handler.path)
         self.method = handler.command
+        self.target = handler.path  # as it came, for what reads the path's bytes itself
         self.path = unquote(parts.path)
         self.query = {
             key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()
@@ -112,6 +113,11 @@ class Exchange:
             if piece:
                 self._handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         self._handler.wfile.write(b"0\r\n\r\n")
+
+    def send(self, pieces: Iterable[bytes]) -> None:
+        """The body that `begin` gave the length of."""
+        for piece in pieces:
+            self._handler.wfile.write(piece)
 
     def send_file(self, file: BinaryIO, offset: int, length: int) -> None:
         """Part of a file by `sendfile(2)`, without copying it through this process."""
@@ -227,7 +233,9 @@ def _make_handler(routes: list[Route]) -> type[BaseHTTPRequestHandler]:
             name = HTTPStatus(status).phrase.lower().replace(" ", "-")
             exchange.answer_json(status, {"error": name, "message": message, "field": field})
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815
+        do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815
+        # WebDAV's own (RFC 4918, section 9).
+        do_PROPFIND = do_PROPPATCH = do_MKCOL = do_COPY = do_MOVE = do_LOCK = do_UNLOCK = _serve  # noqa: N815
 
         def address_string(self) -> str:
             return "front"
@@ -249,6 +257,17 @@ class _UnixServer(ThreadingHTTPServer):
 
 class _TcpServer(ThreadingHTTPServer):
     request_queue_size = 256
+
+
+def serve_on(listener: socket.socket, routes: list[Route]) -> ThreadingHTTPServer:
+    """A server on a Unix socket that listens already and stays its owner's; run it with `serve_forever`."""
+    handler = _make_handler(routes)
+    handler.disable_nagle_algorithm = False  # there is none on a Unix socket
+    server = _UnixServer("", handler, bind_and_activate=False)  # type: ignore[arg-type]
+    server.socket.close()
+    server.socket = listener
+    server.daemon_threads = True
+    return server
 
 
 def make_server(address: Path | tuple[str, int], routes: list[Route]) -> ThreadingHTTPServer:

@@ -31,6 +31,7 @@ PUBLIC_ROUTES: Routes = (
     ("workers.depository.registry:Registry", None),
     ("workers.depository.arriving:ArrivingRoute", None),
     ("workers.filestore.content:Content", Role.FILESTORE),
+    ("workers.filestore.browsing.access:FilesAccess", Role.FILESTORE),
     ("workers.gateway.auth:Auth", Role.COMPUTE),
     ("workers.compute.log_route:LogRoute", Role.COMPUTE),
 )

@@ -59,7 +59,7 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-class _Pieces(io.RawIOBase):
+class Pieces(io.RawIOBase):
     """A request's body as a file that can be read once."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
@@ -96,7 +96,7 @@ def unpack(
     written, and may raise an error of its own. What was written until then stays and is the caller's to remove.
     """
     unpacker = _Unpacker(directory, uid, limit_bytes, reach)
-    stream = io.BufferedReader(_Pieces(pieces), BUFFER_BYTES)
+    stream = io.BufferedReader(Pieces(pieces), BUFFER_BYTES)
     try:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member, bufsize=BUFFER_BYTES) as archive:
             for member in archive:

@@ -20,6 +20,7 @@ from common.words import Endpoint, MountMode, Role
 from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.role import BoxContext, RoleFacts
 from workers.filestore import protocols
+from workers.filestore.browsing.sessions import end as end_session
 from workers.filestore.copies import Copies
 from workers.filestore.errors import MissingFileset, NotPossibleHere, Refused
 from workers.filestore.exports import Exports, fileset_of
@@ -164,6 +165,7 @@ class Filestore:
 
     def _remove(self, wish: FilesetWish) -> None:
         self._exports.end_all(wish.fileset)
+        end_session(self._context.paths.run, wish.fileset)
         self._volumes.remove_all(wish.fileset)
         self._copies.forget(wish.fileset)
         self._send(Ended(subject=wish.subject, generation=wish.generation))

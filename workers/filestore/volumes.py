@@ -50,6 +50,7 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS fileset_versions (
         fileset TEXT NOT NULL, version INTEGER NOT NULL, size_bytes INTEGER NOT NULL, files INTEGER NOT NULL,
         at REAL NOT NULL, told INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (fileset, version))""",
+    "CREATE TABLE IF NOT EXISTS filesets_removed (fileset TEXT PRIMARY KEY)",
 )
 
 
@@ -173,7 +174,11 @@ class Volumes:
         )
 
     def remove_all(self, fileset: str) -> None:
-        """Remove a fileset with all its versions, or a home; raises StillThere if a home is being read."""
+        """Remove a fileset with all its versions, or a home; raises StillThere if a home is being read.
+
+        An id is given once: no session that was let in before makes the home again.
+        """
+        self._table.write("INSERT OR IGNORE INTO filesets_removed VALUES (?)", (fileset,))
         if self.is_home(fileset) and not self.close_home(fileset):
             raise StillThere(f"The home {fileset} is being read; it is removed when that ends.")
         programs.remove_tree(str(self.directory(fileset)))
@@ -264,16 +269,36 @@ class Volumes:
         if not self.is_home(fileset):
             yield self.tree(fileset, version)
             return
+        with self.using(fileset, 0) as point:
+            yield point / "data"
+
+    @contextmanager
+    def using(self, fileset: str, limit_bytes: int) -> Iterator[Path]:
+        """A home's file system, made where it is missing, which stays mounted for as long as this lasts.
+
+        Raises MissingFileset if it was removed, StillThere if it cannot be opened now.
+        """
+        if self._table.one("SELECT 1 FROM filesets_removed WHERE fileset = ?", (fileset,)) is not None:
+            raise MissingFileset(f"The home {fileset} was removed.", remedy="Ask the portal for the new one.")
         point = self._homes / fileset
         end = time.monotonic() + LOCK_LIMIT_S
         while True:
-            self.open_home(fileset, 0)
+            self.open_home(fileset, limit_bytes)
             with self._locked(fileset, fcntl.LOCK_SH):
                 if point.is_mount():
-                    yield point / "data"
+                    yield point
                     return
             if time.monotonic() > end:
                 raise StillThere(f"The home {fileset} could not be opened.", remedy="Try again.")
+
+    def share(self, fileset: str) -> int:
+        """The home's lock, shared, as a handle for another process: the home stays mounted while that has it open.
+
+        Not to be called but while `using` lasts.
+        """
+        handle = os.open(self.directory(fileset) / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        return handle
 
     def _image(self, fileset: str) -> Path:
         return self.directory(fileset) / "home.img"

@@ -33,6 +33,27 @@ _TLS = """
     ssl_session_timeout 1h;
     ssl_session_tickets off;"""
 
+# The same for the file page and for WebDAV. The front tells its own refusals; sessions answer 403 by themselves.
+_FILES_SESSION = """\
+            auth_request /_openraas/files/auth;
+            auth_request_set $files_upstream $upstream_http_x_openraas_upstream;
+            auth_request_set $files_root $upstream_http_x_openraas_files_root;
+            auth_request_set $files_may $upstream_http_x_openraas_files_may;
+            auth_request_set $files_portal $upstream_http_x_openraas_files_portal;
+            error_page 401 = /_openraas/files/refused;
+            proxy_pass http://$files_upstream;
+            proxy_set_header Host $http_host;
+            proxy_set_header Authorization "";
+            proxy_set_header X-Openraas-Files-Root $files_root;
+            proxy_set_header X-Openraas-Files-May $files_may;
+            proxy_set_header X-Openraas-Files-Portal $files_portal;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_buffering off;
+            proxy_request_buffering off;
+            proxy_max_temp_file_size 0;
+            proxy_read_timeout 600s;
+            proxy_send_timeout 60s;"""
+
 
 def instance_suffix(config: BoxConfig, applications_domain: str) -> str:
     """What follows an instance's id in its host name."""
@@ -55,6 +76,8 @@ def render(config: BoxConfig, paths: BoxPaths, applications_domain: str) -> str:
         # The store and the front socket are the box's own: the worker keeps the user that owns them.
         "USER": "user root;" if os.geteuid() == 0 else "",
         "LISTEN": f"{host}:{config.front_port}{'' if local else ' ssl'}",
+        "FILES_SESSION": _FILES_SESSION,
+        "FILES_SUFFIX": instance_suffix(config, applications_domain),
         "SUFFIX": re.escape(instance_suffix(config, applications_domain)),
         "TLS": ""
         if local

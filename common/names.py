@@ -80,6 +80,11 @@ def transfers_key(box: str) -> str:
     return f"transfers:{box}"
 
 
+def samples_key(box: str) -> str:
+    """The list of a box's samples of the last hour, packed; written by the master alone."""
+    return f"samples:{box}"
+
+
 def peers_key(box: str) -> str:
     """The signed list of boxes to which a box measures round trips; written by the master."""
     return f"peers:{box}"

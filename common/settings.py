@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     fileset_ticket_s: Duration = Field(3600.0, description="How long a fileset may be put or got.")
     log_timeout_s: Duration = Field(10.0, description="A box that sends no output for so long is left.")
     log_follow_s: Duration = Field(3600.0, description="How long output may be followed at one go.")
+    people_add_boxes: bool = Field(
+        True, description="Whether every person may add machines of their own, or operators alone."
+    )
     join_token_s: Duration = Field(3600.0, description="How long a box may join with a token.")
 
     status_ttl_s: Duration = Field(15.0, description="A box whose status is older is not placed on.")

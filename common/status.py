@@ -60,6 +60,16 @@ class EngineFacts(Frozen):
     zstd: bool = Field(False, description="Whether it unpacks layers that are compressed with zstd.")
 
 
+class MachineUse(Frozen):
+    """What the whole machine uses now, whoever uses it."""
+
+    cpu: float = Field(ge=0, le=1, description="Share of all cores that are busy.")
+    memory_bytes: int = Field(ge=0, le=MOST)
+    memory_total_bytes: int = Field(ge=0, le=MOST)
+    in_bps: float = Field(ge=0, le=MOST, description="Bits per second that come by its outer interfaces.")
+    out_bps: float = Field(ge=0, le=MOST)
+
+
 class BoxStatus(Frozen):
     """What a box says of itself now."""
 
@@ -91,6 +101,7 @@ class BoxStatus(Frozen):
     used: Resources = Field(description="Held by instances that run here, by the box's own table.")
     load: float = Field(0.0, ge=0, description="Run queue over one minute, per core.")
     temperature_c: float | None = None
+    machine: MachineUse | None = Field(None, description="None: an older box, which does not tell.")
     disk: DiskUse
     alert: str = Field(
         "", max_length=500, description="Why the box has closed itself to new placements; empty: it has not."

@@ -5,16 +5,19 @@ from master.boxes.models import Box, JoinSecret
 from master.catalogue.models import Application
 from master.db.base import Base
 from master.deployments.models import Deployment, Instance, Mount, TimelineRow
+from master.files.models import FileShare
 from master.filesets.models import Fileset, FilesetCopy
 from master.images.models import BlobChunks, Image, ImageHolding, ImageReferrer, ImageVariant, Tag
 from master.layers.models import LayerOrder
+from master.metrics.models import BoxSample
 from master.mirrors.models import Mirror
 from master.nearness.models import Sighting
 from master.prewarming.models import PrewarmOrder, WarmPool
 from master.timetable.models import TimetableEntry
 
 __all__ = [
-    "ApiToken", "Application", "Base", "BlobChunks", "Box", "Deployment", "Fileset", "FilesetCopy", "Image",
-    "ImageHolding", "ImageReferrer", "ImageVariant", "Instance", "JoinSecret", "LayerOrder", "Mirror", "Mount",
-    "PrewarmOrder", "Sighting", "Tag", "TimelineRow", "TimetableEntry", "User", "WarmPool", "WebSession",
+    "ApiToken", "Application", "Base", "BlobChunks", "Box", "BoxSample", "Deployment", "FileShare",
+    "Fileset", "FilesetCopy", "Image", "ImageHolding", "ImageReferrer", "ImageVariant", "Instance",
+    "JoinSecret", "LayerOrder", "Mirror", "Mount", "PrewarmOrder", "Sighting", "Tag", "TimelineRow",
+    "TimetableEntry", "User", "WarmPool", "WebSession",
 ]  # fmt: skip

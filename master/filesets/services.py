@@ -211,6 +211,18 @@ def _choose(
             )
     if wanted:
         return [alive[box] for box in dict.fromkeys(wanted)]
+    suited = _suited(session, alive, size_bytes)
+    holding = {copy.box_id for copy in fileset.copies if copy.wanted == HELD}
+    here = [status for status in suited if status.box in holding]
+    return here or [max(suited, key=lambda status: status.disk.free_bytes)]
+
+
+def roomiest(session: Session, client: redis.Redis) -> str:
+    """The fixed filestore with the most room, for what lies nowhere yet; raises Unavailable if there is none."""
+    return max(_suited(session, statuses(client), 0), key=lambda status: status.disk.free_bytes).box
+
+
+def _suited(session: Session, alive: dict[str, BoxStatus], size_bytes: int) -> list[BoxStatus]:
     cordoned = set(session.scalars(select(Box.id).where(Box.cordoned)))
     suited = [
         status
@@ -222,9 +234,7 @@ def _choose(
             "No fixed filestore with enough room is up.",
             remedy="Join one: openraas box join MASTER TOKEN --roles filestore.",
         )
-    holding = {copy.box_id for copy in fileset.copies if copy.wanted == HELD}
-    here = [status for status in suited if status.box in holding]
-    return here or [max(suited, key=lambda status: status.disk.free_bytes)]
+    return suited
 
 
 def _problem(status: BoxStatus | None, size_bytes: int) -> str | None:

@@ -37,6 +37,7 @@ from master.lifecycle.replicate import Replicator
 from master.lifecycle.silence import Watch
 from master.lifecycle.states import ON_A_BOX, WAITING
 from master.lifecycle.wishes import WishWriter
+from master.metrics.recorder import Recorder
 from master.mirrors.services import fail_mirrors_of
 from master.nearness.surveyor import Surveyor
 from master.prewarming.planner import Planner
@@ -63,6 +64,7 @@ class Reconciler:
         self._surveyor = Surveyor(context)
         self._notary = Notary(context)
         self._planner = Planner(context)
+        self._recorder = Recorder(context)
 
     def run(self) -> bool:
         """One round; returns False if another process is at it. Raises redis.RedisError, Unavailable."""
@@ -76,6 +78,7 @@ class Reconciler:
             self._notary.run()
             self._mend_reservations()
             self._surveyor.run()
+            self._recorder.run()
             self._replicator.run()
             self._planner.run()
             self._mend_wish_lists()

@@ -48,6 +48,7 @@ APIS = (
     "mirrors",
     "layers",
     "filesets",
+    "files",
     "history",
     "nearness",
     "trust",
@@ -55,7 +56,7 @@ APIS = (
     "prewarming",
     "timetable",
 )
-VIEWS = ("accounts", "catalogue", "deployments", "queue", "boxes", "layers", "mirrors", "timetable")
+VIEWS = ("accounts", "catalogue", "deployments", "queue", "boxes", "layers", "mirrors", "files", "timetable")
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
     "token": SecurityScheme(type="http", scheme="bearer", description="An API token, `ora_…`."),

@@ -39,6 +39,7 @@ MAIN = (
     Entry(_l("Applications"), "catalogue.catalogue"),
     Entry(_l("My deployments"), "deployments.mine"),
     Entry(_l("Queue"), "queue.waiting"),
+    Entry(_l("Files"), "files.home"),
     Entry(_l("Boxes"), "boxes.boxes"),
 )
 MENU = (

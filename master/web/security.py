@@ -22,15 +22,18 @@ STATIC_MAX_AGE_S = 7 * 86400
 CONTENT_POLICY = "Content-Security-Policy"
 
 
-def content_policy(*connect: str) -> str:
+def content_policy(*connect: str, also_forms: bool = False) -> str:
     """Everything comes from this origin, nothing stands inline: an injected script or style does nothing.
 
-    Scripts may also connect to the origins `connect`: the fronts of boxes, as `Endpoint.url` writes them.
+    Scripts may also connect to the origins `connect`: the fronts of boxes, as `Endpoint.url` writes them;
+    with `also_forms` the page may also show pictures from there and send its forms there.
     """
     origins = " ".join(("'self'", *connect))
+    shown = origins if also_forms else "'self'"
     return (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-        f"connect-src {origins}; manifest-src 'self'; form-action 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+        f"img-src {shown} data:; form-action {shown}; "
+        f"connect-src {origins}; manifest-src 'self'; "
         "frame-ancestors 'none'; base-uri 'none'"
     )
 
@@ -109,7 +112,7 @@ def check_body() -> None:
 
 def _is_form() -> bool:
     # Registry clients ask for tokens at /v2/ with name and password; no cookie counts there.
-    return not request.path.startswith(("/api/", "/flower/", "/v2/"))
+    return not request.path.startswith(("/api/", "/flower/", "/v2/", "/webdav/"))
 
 
 def _tells_its_origin() -> bool:

@@ -137,16 +137,19 @@ class Home:
 
 
 @contextmanager
-def running_home(directory: Path, redis: RedisServer, **options: object) -> Iterator[Home]:
-    """A box with a home behind its front and nginx."""
-    port, master_port = free_port(), free_port()
+def running_home(
+    directory: Path, redis: RedisServer, *, portal_port: int | None = None, **options: object
+) -> Iterator[Home]:
+    """A box with a home behind its front and nginx; without a portal's port a fake master says what tokens open."""
+    port, fake_port = free_port(), free_port()
+    master_port = portal_port or fake_port
     with running_store(directory, redis, front_port=port, **options) as store:
         _join(store, master_port)
         context = store.box.context
         store.paths.logs.mkdir(exist_ok=True)
         route = FilesAccess(context.config, context.paths, context.table, context.verifier)
         front = make_server(store.paths.front_socket, [route])
-        master = FakeMaster(master_port)
+        master = FakeMaster(fake_port)
         for server in (front, master):
             Thread(target=server.serve_forever, daemon=True).start()
         with (directory / "nginx.log").open("wb") as output:

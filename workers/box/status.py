@@ -22,6 +22,7 @@ from common.names import EPOCH, layers_key, status_key, timers_key
 from common.status import BoxStatus, DiskUse
 from common.words import Endpoint, Resources, Role
 from workers.box import capacity
+from workers.box.machine import Machine
 from workers.box.nearness import NearnessFacts
 from workers.box.owner import Switch
 from workers.box.pulse import Pulse
@@ -72,6 +73,7 @@ class Heartbeat:
         self._layers = layers
         self._pulse = pulse
         self._capacity = capacity.detect(context.config)
+        self._machine = Machine()
         self._epoch = token_hex(8)
         self._sequence = 0
         self._redis_epoch: str | None = None
@@ -187,6 +189,7 @@ class Heartbeat:
             used=sum((fact.used for fact in facts), Resources()),
             load=load,
             temperature_c=temperature_c,
+            machine=self._machine.use(),
             paused=paused,
             disk=self._disk(facts),
             instances=sum(fact.instances for fact in facts),

@@ -13,7 +13,6 @@ import hashlib
 import http.client
 import json
 import re
-import ssl
 import threading
 import time
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from common.errors import Forbidden, OpenRaaSError, TooMany, Unauthorized, Unavailable
 from common.signing import Verifier
 from common.tickets import BadTicket, FilesTicket, TicketChecker
+from common.tls import trusting
 from common.words import Endpoint
 from workers.box.config import BoxConfig, BoxPaths, Identity
 from workers.box.front import Exchange
@@ -179,9 +179,8 @@ class Tokens:
     def _connect(self) -> http.client.HTTPConnection:
         if not self._master.tls:
             return http.client.HTTPConnection(self._master.host, self._master.port, timeout=ANSWER_S)
-        context = ssl.create_default_context(cafile=str(self._authority))
         return http.client.HTTPSConnection(
-            self._master.host, self._master.port, timeout=ANSWER_S, context=context
+            self._master.host, self._master.port, timeout=ANSWER_S, context=trusting(self._authority)
         )
 
 

@@ -12,11 +12,12 @@ import socket
 import sys
 import threading
 import time
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 
 from workers.box.front import Exchange, Route, serve_on
 from workers.filestore.browsing import ASIDE, DATA
-from workers.filestore.browsing.dav import DavRoute
 from workers.filestore.browsing.route import FilesRoute
 
 IDLE_S = 120.0
@@ -47,6 +48,26 @@ class _Busy:
             return 0.0 if self._count else time.monotonic() - self._ended_at
 
 
+class _Dav:
+    """WebDAV, whose library is loaded with the first that asks for it: most never do."""
+
+    prefix = "/webdav"
+
+    def __init__(self, volume: Path) -> None:
+        self._volume = volume
+
+    @cached_property
+    def _route(self) -> Route:
+        made: Route = import_module("workers.filestore.browsing.dav").DavRoute(
+            self._volume / DATA, self._volume / ASIDE
+        )
+        return made
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        self._route.handle(exchange)
+
+
 class _Counted:
     """A route whose requests keep the process alive."""
 
@@ -72,7 +93,7 @@ def main(arguments: list[str]) -> None:
         os.open(volume / ASIDE, os.O_RDONLY | os.O_DIRECTORY),
     )
     server = serve_on(
-        listener, [_Counted(files, busy), _Counted(DavRoute(volume / DATA, volume / ASIDE), busy)]
+        listener, [_Counted(files, busy), _Counted(_Dav(volume), busy)]
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     swept_at = -SWEEP_S

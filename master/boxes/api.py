@@ -17,6 +17,7 @@ from common.words import BoxId, Frozen
 from master.accounts.guard import current_user, public, requires
 from master.accounts.models import UserRole
 from master.boxes import services
+from master.boxes.draining import drain
 from master.boxes.models import Box
 from master.boxes.standing import accusers
 from master.trust.authorities import Authorities
@@ -65,6 +66,12 @@ class CordonBody(Frozen):
     """Whether the box takes no new placements."""
 
     cordoned: bool
+
+
+class DrainAnswer(BaseModel):
+    """How many instances begin again elsewhere."""
+
+    moved: int
 
 
 class BoxAnswer(BaseModel):
@@ -119,6 +126,17 @@ def make_token(body: TokenBody) -> Response:
     return reply(TokenAnswer(token=str(token), expires_in_s=ttl_s, fingerprint=token.fingerprint), 201)
 
 
+@api.post("/boxes/own-token", summary="Make a token for a machine of one's own", responses={201: TokenAnswer})
+def make_own_token() -> Response:
+    """Make a token with which one machine of one's own may join, where people may add theirs."""
+    master, user = context(), current_user()
+    services.check_may_add(master.settings, user)
+    ttl_s = master.settings.join_token_s
+    with master.database.write() as session:
+        token = services.make_token(session, Authorities.load(master.paths).in_office, user, ttl_s)
+    return reply(TokenAnswer(token=str(token), expires_in_s=ttl_s, fingerprint=token.fingerprint), 201)
+
+
 @api.get("/boxes", summary="List boxes", responses={200: BoxList})
 def list_boxes() -> Response:
     """All boxes, by id."""
@@ -144,6 +162,16 @@ def cordon(path: BoxPath, body: CordonBody) -> Response:
         services.check_may_change(current_user(), box)
         services.cordon(session, context().redis, box, body.cordoned)
         return reply(_answer(box, _statuses().get(box.id)))
+
+
+@api.post("/boxes/<box>/drain", summary="Drain a box", responses={200: DrainAnswer})
+def drain_box(path: BoxPath) -> Response:
+    """Cordon a box and let all that it runs begin again on others. Its owner may, and an operator."""
+    with context().database.write() as session:
+        box = services.find(session, path.box)
+        services.check_may_change(current_user(), box)
+        moved = drain(session, context(), box)
+    return reply(DrainAnswer(moved=moved))
 
 
 @api.delete("/boxes/<box>", summary="Remove a box", responses={204: None})

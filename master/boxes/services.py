@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 
 import redis
 from pydantic import ValidationError
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from common.addresses import is_everywhere, is_loopback
-from common.errors import BadInput, Conflict, Forbidden, NotFound, Unauthorized, Unavailable
+from common.errors import BadInput, Conflict, Forbidden, NotFound, TooMany, Unauthorized, Unavailable
 from common.join import JoinAnswer, JoinRequest, JoinToken
 from common.logs import get_logger
 from common.names import (
@@ -32,6 +32,7 @@ from common.names import (
     transfers_key,
     wish_key,
 )
+from common.settings import Settings
 from common.status import BoxStatus
 from common.words import Endpoint, InstanceState, Role
 from master.accounts.models import User, UserRole
@@ -88,14 +89,31 @@ def read_status(box: str, text: str | bytes | None) -> BoxStatus | None:
     return status
 
 
+# Tokens of a plain person that may be open at once.
+MOST_OPEN_TOKENS = 5
+
+
+def check_may_add(settings: Settings, user: User) -> None:
+    """Raises Forbidden where only operators add boxes."""
+    if user.role == UserRole.USER and not settings.people_add_boxes:
+        raise Forbidden("Only operators add boxes here.", remedy="Ask one for a join token.")
+
+
 def make_token(session: Session, authority: Authority, user: User | None, ttl_s: float) -> JoinToken:
     """A token with which one box may join within `ttl_s` seconds; it belongs to `user`, or to whom it names.
 
-    Only the hash of its secret is kept.
+    Only the hash of its secret is kept. Raises TooMany for a person with several that nobody used.
     """
     secret = secrets.token_urlsafe(32)
     now = time.time()
     session.execute(delete(JoinSecret).where(JoinSecret.expires_at < now))
+    if user is not None and user.role == UserRole.USER:
+        unused = (JoinSecret.created_by == user.id, JoinSecret.used_by_box.is_(None))
+        count = session.scalar(select(func.count()).select_from(JoinSecret).where(*unused)) or 0
+        if count >= MOST_OPEN_TOKENS:
+            raise TooMany(
+                f"{count} of your join tokens are unused.", remedy="Use one, or wait until they expire."
+            )
     session.add(
         JoinSecret(secret_hash=_hash(secret), created_by=user.id if user else None, expires_at=now + ttl_s)
     )
@@ -120,6 +138,7 @@ def join(context: MasterContext, request: JoinRequest, *, reached_at: str = "") 
     with context.database.write() as session:
         maker_id = _use_secret(session, request.secret, request.box)
         owner_id = maker_id if request.owner is None else _person(session, request.owner).id
+        _check_owner(session, maker_id, owner_id)
         certificate = authorities.issuing(time.time()).sign_box(
             request.certificate_request, request.box, address, settings.applications_domain, request.roles
         )
@@ -166,6 +185,17 @@ def _use_secret(session: Session, secret: str, box: str) -> str | None:
             remedy="Ask the operator for a new one: openraas box token.",
         )
     return session.get_one(JoinSecret, key).created_by
+
+
+def _check_owner(session: Session, maker_id: str | None, owner_id: str | None) -> None:
+    """A plain person's token adds that person's own machine."""
+    maker = session.get(User, maker_id) if maker_id else None
+    if maker is not None and maker.role == UserRole.USER and owner_id != maker_id:
+        raise Forbidden(
+            f"The token was made by {maker.name}, for a machine of {maker.name}'s own.",
+            field="owner",
+            remedy="Leave --owner out, or ask an operator for a token.",
+        )
 
 
 def _person(session: Session, name: str) -> User:

@@ -49,6 +49,7 @@ APIS = (
     "layers",
     "filesets",
     "files",
+    "metrics",
     "history",
     "nearness",
     "trust",

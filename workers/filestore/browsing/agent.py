@@ -92,9 +92,7 @@ def main(arguments: list[str]) -> None:
         os.open(volume / DATA, os.O_PATH | os.O_DIRECTORY),
         os.open(volume / ASIDE, os.O_RDONLY | os.O_DIRECTORY),
     )
-    server = serve_on(
-        listener, [_Counted(files, busy), _Counted(_Dav(volume), busy)]
-    )
+    server = serve_on(listener, [_Counted(files, busy), _Counted(_Dav(volume), busy)])
     threading.Thread(target=server.serve_forever, daemon=True).start()
     swept_at = -SWEEP_S
     while busy.idle_s() < IDLE_S:

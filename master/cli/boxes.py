@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import click
 
 from common.addresses import is_loopback
 from common.cli import json_option, print_json
-from common.units import parse_duration
+from common.units import parse_duration, show_rate
 from master.cli.client import Client, part
 from master.cli.output import age, details, done, listing, size
 
@@ -150,6 +151,69 @@ def cordon(box: str, as_json: bool) -> None:
 def uncordon(box: str, as_json: bool) -> None:
     """Place on a box again."""
     _cordon(box, False, f"{box} takes placements again.", as_json=as_json)
+
+
+@click.command()
+@click.argument("box")
+@json_option
+def drain(box: str, as_json: bool) -> None:
+    """Place nothing new on a box, and start what runs there anew elsewhere."""
+    with Client() as client:
+        answer = client.send("POST", f"/boxes/{part(box)}/drain", {})
+    done(f"{answer['moved']} instances of {box} begin again elsewhere.", answer, as_json=as_json)
+
+
+@click.command()
+@click.argument("box")
+@click.option("--since", default="1h", show_default=True, help="How far back: 1h, 7d or 31d.")
+@json_option
+def metrics(box: str, since: str, as_json: bool) -> None:
+    """What a box was like: processor, memory, disk, network, temperature."""
+    with Client() as client:
+        found = client.get(f"/boxes/{part(box)}/metrics", since=since)
+    if as_json:
+        print_json(found)
+        return
+    listing(
+        found["samples"],
+        {
+            "FROM": lambda item: time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["at"])),
+            "CPU": lambda item: f"{100 * item['cpu']:.0f} %",
+            "MEMORY": lambda item: size(round(item["memory_bytes"])),
+            "DISK": lambda item: size(round(item["disk_bytes"])),
+            "IN": lambda item: show_rate(item["in_bps"]),
+            "OUT": lambda item: show_rate(item["out_bps"]),
+            "WARMTH": lambda item: (
+                "-" if item["temperature_c"] is None else f"{item['temperature_c']:.0f} °C"
+            ),
+            "LENT": lambda item: f"{100 * item['lent']:.0f} %",
+        },
+        as_json=False,
+        empty=f"Nothing is known of {box} in that time.",
+    )
+
+
+@click.command()
+@click.argument("box")
+@click.option("--since", default="31d", show_default=True, help="How far back.")
+@json_option
+def given(box: str, since: str, as_json: bool) -> None:
+    """What a box of yours gave: hours lent, core-hours, starts, bytes served."""
+    with Client() as client:
+        found = client.get(f"/boxes/{part(box)}/given", since=since)
+    if as_json:
+        print_json(found)
+        return
+    details(
+        {
+            "Up": f"{found['up_h']:.1f} h",
+            "Lent": f"{found['lent_h']:.1f} h",
+            "Cores held": f"{found['core_h']:.1f} h",
+            "Starts": found["starts"],
+            "Mounts served": found["mounts"],
+            "Layers served": size(found["served_bytes"]),
+        }
+    )
 
 
 def _cordon(box: str, cordoned: bool, message: str, *, as_json: bool) -> None:

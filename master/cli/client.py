@@ -100,7 +100,7 @@ class Client:
         except httpx.HTTPError as error:
             raise unreachable(f"The master at {self.target.server}", error) from error
 
-    def get(self, path: str, **params: Any) -> Any:
+    def get(self, path: str, /, **params: Any) -> Any:
         """The JSON answer to a GET below the API."""
         return self.request("GET", API + path, params=params).json()
 
@@ -119,7 +119,7 @@ class Client:
                 raise BrokenOff(f"The answer of {self.target.server} broke off: {error}.") from error
             raise unreachable(f"The master at {self.target.server}", error) from error
 
-    def send(self, method: str, path: str, body: object = None, **params: Any) -> Any:
+    def send(self, method: str, path: str, body: object = None, /, **params: Any) -> Any:
         """The JSON answer (or None) to a call that changes something."""
         options: dict[str, Any] = {"params": params}
         if body is not None:

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from common.signing import Signer
-from common.words import Endpoint
-from master.accounts.models import UserRole
-from master.context import MasterContext
-from master.web.app import create_app
-from tests.support.box import SEED
 from tests.support.files import MIB, need_files
-from tests.support.home import Home, running_home
-from tests.support.master import FakeBox, make_master
+from tests.support.home import HomePortal, running_home_portal
 from tests.support.redis import RedisServer
-from tests.support.web import add_person, serve
 
 pytestmark = pytest.mark.browser
 
@@ -34,32 +23,14 @@ SVG = (
 )
 
 
-@dataclass(frozen=True)
-class Portal:
-    """A portal and the box on which homes are."""
-
-    context: MasterContext
-    home: Home
-    address: str
-    password: str
-    token: str
-
-
 @pytest.fixture(scope="module")
-def portal(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -> Iterator[Portal]:
+def portal(tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer) -> Iterator[HomePortal]:
     need_files()
-    directory = tmp_path_factory.mktemp("f")
-    made = make_master(directory / "master", shared_redis.url, home_limit_bytes=64 * MIB)
-    context = dataclasses.replace(made, signer=Signer(SEED))
-    _, password, token = add_person(context, "ada", UserRole.USER)
-    with serve(create_app(context)) as address:
-        port = urlsplit(address).port
-        with running_home(directory / "s", shared_redis, portal_port=port) as home:
-            FakeBox(context, "store", front=Endpoint(host="127.0.0.1", port=home.port))
-            yield Portal(context, home, address, password, token)
+    with running_home_portal(tmp_path_factory.mktemp("f"), shared_redis) as made:
+        yield made
 
 
-def sign_in(page: Page, portal: Portal) -> None:
+def sign_in(page: Page, portal: HomePortal) -> None:
     page.goto(f"{portal.address}/sign-in?next=/files")
     page.get_by_label("Name").fill("ada")
     page.get_by_label("Password").fill(portal.password)
@@ -77,7 +48,7 @@ def look(page: Page, name: str) -> None:
 
 
 def test_files_are_uploaded_shown_renamed_downloaded_and_deleted(
-    page: Page, portal: Portal, tmp_path: Path
+    page: Page, portal: HomePortal, tmp_path: Path
 ) -> None:
     big = os.urandom(20 * MIB)
     (tmp_path / "big.bin").write_bytes(big)
@@ -116,7 +87,7 @@ def test_files_are_uploaded_shown_renamed_downloaded_and_deleted(
 
 
 def test_what_is_there_already_is_replaced_only_when_that_is_chosen(
-    page: Page, portal: Portal, tmp_path: Path
+    page: Page, portal: HomePortal, tmp_path: Path
 ) -> None:
     (tmp_path / "twice").write_text("first")
     sign_in(page, portal)
@@ -134,7 +105,7 @@ def test_what_is_there_already_is_replaced_only_when_that_is_chosen(
     expect(page.get_by_text("second")).to_be_visible()
 
 
-def test_a_form_without_scripts_uploads_too(browser: Browser, portal: Portal, tmp_path: Path) -> None:
+def test_a_form_without_scripts_uploads_too(browser: Browser, portal: HomePortal, tmp_path: Path) -> None:
     (tmp_path / "plain.txt").write_text("plain")
     (tmp_path / "picture.svg").write_text(SVG)
     context = browser.new_context(java_script_enabled=False)
@@ -155,7 +126,7 @@ def test_a_form_without_scripts_uploads_too(browser: Browser, portal: Portal, tm
 
 
 def test_a_link_lets_others_read_or_add_until_it_is_taken_back(
-    page: Page, browser: Browser, portal: Portal, tmp_path: Path
+    page: Page, browser: Browser, portal: HomePortal, tmp_path: Path
 ) -> None:
     sign_in(page, portal)
     for folder in ("shown", "inbox"):
@@ -194,7 +165,7 @@ def test_a_link_lets_others_read_or_add_until_it_is_taken_back(
         guest.close()
 
 
-def test_the_same_home_is_reached_by_webdav_with_an_api_token(portal: Portal) -> None:
+def test_the_same_home_is_reached_by_webdav_with_an_api_token(portal: HomePortal) -> None:
     portal.context.redis.ping()
     url = f"http://127.0.0.1:{portal.home.port}/webdav/"
     for target, more in ((url, ()), (f"{portal.address}/webdav/", ("--location-trusted",))):

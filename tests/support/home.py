@@ -7,19 +7,25 @@ import json
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import quote_from_bytes, urlencode
+from urllib.parse import quote_from_bytes, urlencode, urlsplit
 
+from common.signing import Signer
 from common.tickets import FilesTicket, issue
 from common.words import Endpoint
-from tests.support.box import identity_for
+from master.accounts.models import UserRole
+from master.context import MasterContext
+from master.web.app import create_app
+from tests.support.box import SEED, identity_for
 from tests.support.files import MIB, Store, running_store
+from tests.support.master import FakeBox, make_master
 from tests.support.redis import RedisServer, free_port, wait_until
+from tests.support.web import add_person, serve
 from workers.box.front import make_server
 from workers.filestore.browsing import sessions
 from workers.filestore.browsing.access import FilesAccess
@@ -161,11 +167,37 @@ def running_home(
         finally:
             nginx.terminate()
             nginx.wait(10)
-            sessions.end(store.paths.run, FILESET)
-            wait_until(lambda: store.volumes.close_home(FILESET), what="the end of the session")
+            for fileset in store.volumes.open_homes():
+                sessions.end(store.paths.run, fileset)
+                wait_until(lambda name=fileset: store.volumes.close_home(name), what="the session's end")  # type: ignore[misc]
             for server in (front, master):
                 server.shutdown()
                 server.server_close()
+
+
+@dataclass(frozen=True)
+class HomePortal:
+    """A portal, a person, and the box on which that person's home is."""
+
+    context: MasterContext
+    home: Home
+    address: str
+    password: str
+    token: str
+
+
+@contextmanager
+def running_home_portal(directory: Path, redis: RedisServer) -> Iterator[HomePortal]:
+    """The portal and one box, which trust each other."""
+    made = make_master(directory / "master", redis.url, home_limit_bytes=64 * MIB)
+    context = replace(made, signer=Signer(SEED))
+    _, password, token = add_person(context, "ada", UserRole.USER)
+    with ExitStack() as stack:
+        address = stack.enter_context(serve(create_app(context)))
+        port = urlsplit(address).port
+        home = stack.enter_context(running_home(directory / "s", redis, portal_port=port))
+        FakeBox(context, "store", front=Endpoint(host="127.0.0.1", port=home.port))
+        yield HomePortal(context, home, address, password, token)
 
 
 def _join(store: Store, master_port: int) -> None:

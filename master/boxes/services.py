@@ -138,7 +138,7 @@ def join(context: MasterContext, request: JoinRequest, *, reached_at: str = "") 
     with context.database.write() as session:
         maker_id = _use_secret(session, request.secret, request.box)
         owner_id = maker_id if request.owner is None else _person(session, request.owner).id
-        _check_owner(session, maker_id, owner_id)
+        _check_own(session, maker_id, owner_id, request.roles)
         certificate = authorities.issuing(time.time()).sign_box(
             request.certificate_request, request.box, address, settings.applications_domain, request.roles
         )
@@ -187,10 +187,18 @@ def _use_secret(session: Session, secret: str, box: str) -> str | None:
     return session.get_one(JoinSecret, key).created_by
 
 
-def _check_owner(session: Session, maker_id: str | None, owner_id: str | None) -> None:
-    """A plain person's token adds that person's own machine."""
+def _check_own(session: Session, maker_id: str | None, owner_id: str | None, roles: frozenset[Role]) -> None:
+    """A plain person's token adds that person's own machine, and none that would keep other people's homes."""
     maker = session.get(User, maker_id) if maker_id else None
-    if maker is not None and maker.role == UserRole.USER and owner_id != maker_id:
+    if maker is None or maker.role != UserRole.USER:
+        return
+    if Role.FILESTORE in roles:
+        raise Forbidden(
+            "Whoever owns a filestore can read what people keep there, so only operators add one.",
+            field="roles",
+            remedy="Join with --roles compute,depository, or ask an operator for a token.",
+        )
+    if owner_id != maker_id:
         raise Forbidden(
             f"The token was made by {maker.name}, for a machine of {maker.name}'s own.",
             field="owner",

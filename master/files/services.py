@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from sqlalchemy.orm import Session
-
 from common.errors import Unavailable
 from common.tickets import FilesTicket, issue
 from common.tls import connect_box
@@ -53,29 +51,49 @@ class Place:
 
 def place_of(context: MasterContext, user: User) -> Place:
     """Where the person's home lies; one that lies nowhere yet gets a filestore first. Raises Unavailable."""
+    found = _known_place(context, user) or _new_place(context, user)
+    status = statuses_of(context.redis, [found.box]).get(found.box)
+    if status is None or status.front is None:
+        raise Unavailable(
+            f"Your files lie on box {found.box}, which is silent.",
+            remedy="Try again when it is back; an operator sees how it is.",
+        )
+    return Place(found.fileset, found.limit_bytes, found.box, status.front)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A home and the one filestore that writes it."""
+
+    fileset: str
+    limit_bytes: int
+    box: str
+
+
+def _known_place(context: MasterContext, user: User) -> _Written | None:
+    """Where the home lies, if it does: nobody has to wait for a transaction that writes."""
+    with context.database.read() as session:
+        home = filesets.known_home(session, user)
+        return _written(context, home) if home is not None else None
+
+
+def _new_place(context: MasterContext, user: User) -> _Written:
     with context.database.write() as session:
         home = filesets.home_of(session, user, context.settings.home_limit_bytes)
         home = session.get_one(Fileset, home.id, with_for_update=True)
-        box = _writing_box(session, context, home)
-        limit = home.size_limit_bytes or context.settings.home_limit_bytes
-    status = statuses_of(context.redis, [box]).get(box)
-    if status is None or status.front is None:
-        raise Unavailable(
-            f"Your files lie on box {box}, which is silent.",
-            remedy="Try again when it is back; an operator sees how it is.",
-        )
-    return Place(home.id, limit, box, status.front)
+        if (found := _written(context, home)) is not None:
+            return found  # another request was quicker
+        box = filesets.roomiest(session, context.redis)
+        home.copies.append(FilesetCopy(box_id=box, version=home.version))
+        session.flush()
+        return _Written(home.id, home.size_limit_bytes or context.settings.home_limit_bytes, box)
 
 
-def _writing_box(session: Session, context: MasterContext, home: Fileset) -> str:
-    """Never a copy that follows: one filestore writes a home."""
-    for copy in home.copies:
-        if not copy.follows and copy.wanted == filesets.HELD:
-            return copy.box_id
-    box = filesets.roomiest(session, context.redis)
-    home.copies.append(FilesetCopy(box_id=box, version=home.version))
-    session.flush()
-    return box
+def _written(context: MasterContext, home: Fileset) -> _Written | None:
+    """Never by a copy that follows."""
+    boxes = [copy.box_id for copy in home.copies if not copy.follows and copy.wanted == filesets.HELD]
+    limit = home.size_limit_bytes or context.settings.home_limit_bytes
+    return _Written(home.id, limit, boxes[0]) if boxes else None
 
 
 def ticket_for(

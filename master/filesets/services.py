@@ -83,10 +83,7 @@ def list_filesets(session: Session, user: User) -> Sequence[Fileset]:
 
 def home_of(session: Session, user: User, limit_bytes: int) -> Fileset:
     """The person's home; its row is made if it is missing, its files when it is first exported."""
-    query = select(Fileset).where(
-        Fileset.owner_id == user.id, Fileset.kind == FilesetKind.HOME.value, Fileset.removed_at.is_(None)
-    )
-    found = session.scalar(query)
+    found = known_home(session, user)
     if found is not None:
         return found
     home = Fileset(
@@ -102,8 +99,16 @@ def home_of(session: Session, user: User, limit_bytes: int) -> Fileset:
         with session.begin_nested():
             session.add(home)
     except IntegrityError:  # two requests of one person at once
-        return session.scalars(query).one()
+        if (found := known_home(session, user)) is None:
+            raise
+        return found
     return home
+
+
+def known_home(session: Session, user: User) -> Fileset | None:
+    """The person's home, if there ever was one."""
+    own_home = (Fileset.owner_id == user.id, Fileset.kind == FilesetKind.HOME.value)
+    return session.scalar(select(Fileset).where(*own_home, Fileset.removed_at.is_(None)))
 
 
 def begin_put(

@@ -200,6 +200,18 @@ def test_a_token_is_made_by_operators_only(portal: Portal) -> None:
     assert portal.person("ada").call("POST", "/api/v1/boxes/token", json={}).status_code == 403
 
 
+def test_a_persons_own_token_admits_their_own_machine_and_no_filestore(portal: Portal) -> None:
+    ada, eve = portal.person("ada"), portal.person("eve")
+    token = str(ada.call("POST", "/api/v1/boxes/own-token", json={}).json["token"])
+    lending = ["compute", "depository"]
+    for changes, field in (({}, "roles"), ({"roles": lending, "owner": "eve"}, "owner")):
+        answer = portal.client.post("/api/v1/boxes/join", json=request(token, **changes))
+        assert (answer.status_code, answer.json["field"]) == (403, field)
+    assert portal.client.post("/api/v1/boxes/join", json=request(token, roles=lending)).status_code == 200
+    assert ada.call("GET", "/api/v1/boxes/attic").json["own"] is True
+    assert eve.call("GET", "/api/v1/boxes/attic").json["own"] is False
+
+
 def test_a_joins_answer_and_the_database_keep_no_secret_in_the_clear(
     portal: Portal, operator: Person
 ) -> None:

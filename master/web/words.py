@@ -52,6 +52,7 @@ STATES = {
     "closed": _l("closed"),
     "cordoned": _l("cordoned"),
     "full": _l("full"),
+    "paused": _l("paused"),
     "silent": _l("silent"),
 }
 ROLES = {"compute": _l("compute"), "filestore": _l("filestore"), "depository": _l("depository")}

@@ -121,12 +121,12 @@ def test_boxes_show_how_far_they_are_and_how_well_their_place_is_known(
     client: FlaskClient, context: MasterContext
 ) -> None:
     measured = FakeBox(context, "omega", coordinate_error=0.2, master_ms=12.345)
-    assert "not confirmed yet" in client.get("/boxes").text
+    assert "not confirmed yet" in client.get("/boxes/omega").text
     write_map(context.redis, {"omega": Position(measured.status.coordinate, 0.2)})
-    page = client.get("/boxes").text
+    page = client.get("/boxes/omega").text
     assert "12 ms" in page
     assert "±20 %" in page
-    assert "typed in" in page
+    assert "typed in" in client.get("/boxes/alpha").text
 
 
 def test_a_page_that_is_not_there_is_an_error_page(client: FlaskClient) -> None:

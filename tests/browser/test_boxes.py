@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from master.accounts.models import UserRole
 from master.boxes.models import Box
 from master.metrics.recorder import Recorder
 from master.web.app import create_app
+from tests.browser.test_pages import grave_findings, keep
 from tests.support.master import GIB, FakeBox, make_master
 from tests.support.redis import RedisServer
 from tests.support.web import add_person, serve
@@ -24,12 +24,13 @@ pytestmark = pytest.mark.browser
 
 
 def look(page: Page, name: str) -> None:
-    """Keep a picture where somebody asked for pictures."""
-    if folder := os.environ.get("OPENRAAS_PICTURES"):
-        for width in (1280, 375):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.screenshot(path=f"{folder}/{name}-{width}.png", full_page=True)
-        page.set_viewport_size({"width": 1280, "height": 900})
+    """The page is for everybody: nothing grave for a screen reader, nothing sticks out of a phone."""
+    assert grave_findings(page) == []
+    for width in (1280, 375):
+        page.set_viewport_size({"width": width, "height": 900})
+        keep(page, f"{name}-{width}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+    page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def test_a_box_is_found_looked_at_and_taken_back_and_another_one_added(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.test_pages import grave_findings, keep
 from tests.support.files import MIB, need_files
 from tests.support.home import HomePortal, running_home_portal
 from tests.support.redis import RedisServer
@@ -39,12 +40,13 @@ def sign_in(page: Page, portal: HomePortal) -> None:
 
 
 def look(page: Page, name: str) -> None:
-    """Keep a picture where somebody asked for pictures."""
-    if folder := os.environ.get("OPENRAAS_PICTURES"):
-        for width in (1280, 375):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.screenshot(path=f"{folder}/{name}-{width}.png", full_page=True)
-        page.set_viewport_size({"width": 1280, "height": 900})
+    """The page is for everybody: nothing grave for a screen reader, nothing sticks out of a phone."""
+    assert grave_findings(page) == []
+    for width in (1280, 375):
+        page.set_viewport_size({"width": width, "height": 900})
+        keep(page, f"{name}-{width}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+    page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def test_files_are_uploaded_shown_renamed_downloaded_and_deleted(

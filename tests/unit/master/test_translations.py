@@ -21,7 +21,7 @@ LANGUAGES = sorted((ROOT / "master/translations").glob("*/LC_MESSAGES/messages.p
 REMEDY = "Run `make translations` and translate what is empty in the .po files."
 # Names, and what is the same everywhere.
 # Values of attributes that an expression chooses.
-VALUES = {"any", "true", "false", "light", "dark"}
+VALUES = {"any", "true", "false", "light", "dark", "ascending", "descending"}
 NAMES = {"OpenRaaS", "Redis", "s", "ms", "°C"}
 SPOKEN_ATTRIBUTES = {"aria-label", "title", "placeholder", "alt", "data-empty", "data-close"}
 SILENT_ELEMENTS = {"code", "script", "style"}

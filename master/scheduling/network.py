@@ -84,13 +84,14 @@ class Network:
         return distance + between
 
     def from_nearest(self, rows: Indices) -> Floats:
-        """From the nearest of a few boxes to all boxes, shape (rows,); not to be changed."""
+        """From the nearest of a few boxes to all boxes, shape (rows,), nothing to itself; not to be changed."""
         key = rows.tobytes()
         nearest = self._nearest.get(key)
         if nearest is None:
             nearest = self.distance_ms(self.place_of(int(rows[0])))
             for row in rows[1:]:
                 np.minimum(nearest, self.distance_ms(self.place_of(int(row))), out=nearest)
+            nearest[rows] = 0.0  # what lies on the box itself crosses no access link
             self._nearest[key] = nearest
             if len(self._nearest) > NEAREST_KEPT:
                 del self._nearest[next(iter(self._nearest))]

@@ -14,7 +14,7 @@ from master.cli.output import table
 from master.scheduling.policy import load_policy, policy_names
 from master.simulation.loading import load_scenario, shipped
 from master.simulation.many import run_all
-from master.simulation.output import shown, write_csv, write_parquet
+from master.simulation.output import caution, shown, write_csv, write_parquet
 from master.simulation.summary import Runs
 
 _MODULES = {"html": "matplotlib", "parquet": "pyarrow"}
@@ -82,6 +82,8 @@ def simulate(
     click.echo(f"{runs.scenario}: {', '.join(f'{count} {name}' for name, count in runs.made.items())}.")
     click.echo(f"{seeds} seed{'s' * (seeds > 1)}; mean ± half the 95 % interval.\n")
     table(*shown(runs))
+    if warning := caution(seeds):
+        click.echo(f"\nCaution: {warning}")
     for path in (csv, parquet, html):
         if path is not None:
             click.echo(f"Written: {path}")

@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from common.errors import BadInput
-from master.simulation.output import shown
+from master.simulation.output import caution, shown
 from master.simulation.scenario import Scenario
 from master.simulation.summary import PARTS, Runs
 from master.simulation.world import KINDS
@@ -41,6 +41,7 @@ def render(scenario: Scenario, runs: Runs) -> str:
     title = html.escape(scenario.title or scenario.name)
     made = ", ".join(f"{count} {html.escape(name)}" for name, count in runs.made.items())
     seeds = f"{len(runs.seeds)} seed{'s' * (len(runs.seeds) > 1)}"
+    warning = f"<p><strong>Caution:</strong> {text}</p>\n" if (text := caution(len(runs.seeds))) else ""
     figures = "\n".join(f"<figure>{svg}</figure>" for svg in _plots(scenario, runs))
     shape = html.escape(yaml.safe_dump(scenario.model_dump(mode="json", exclude_none=True), sort_keys=False))
     return f"""<!doctype html>
@@ -49,7 +50,7 @@ def render(scenario: Scenario, runs: Runs) -> str:
 <h1>{title}</h1>
 <p>{made}. {seeds}; means with 95 % confidence intervals over the seeds (Student's t). Delays are over all requests; a
 dropped one counts with its patience, the length of a slot.</p>
-<div class="wide">{_table(*shown(runs))}</div>
+{warning}<div class="wide">{_table(*shown(runs))}</div>
 {figures}
 <details><summary>All figures</summary><div class="wide">{_all(runs)}</div></details>
 <details><summary>The scenario</summary><pre>{shape}</pre></details>

@@ -6,7 +6,9 @@ STATE := $(or $(OPENRAAS_STATE_DIR),$(CURDIR)/.state)
 BENCHMARKS := $(patsubst tests/benchmarks/bench_%.py,bench-%,$(sort $(wildcard tests/benchmarks/bench_*.py)))
 
 .DEFAULT_GOAL := run
-.PHONY: run setup setup-tests test test-all lint format lock bench screenshots clean $(BENCHMARKS)
+POT := master/translations/messages.pot
+
+.PHONY: run setup setup-tests test test-all lint format lock translations bench screenshots clean $(BENCHMARKS)
 
 # Bring up the whole platform, start a sample application and open its page.
 run: setup
@@ -50,6 +52,14 @@ screenshots: setup-tests
 lock: setup
 	@uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --upgrade --quiet --output-file requirements.lock
+
+# Collect what pages say into the translations; then translate what is empty in the .po files, and run it again.
+translations: setup
+	@$(BIN)/pybabel -q extract --mapping-file babel.cfg --sort-output --no-location --no-wrap --project OpenRaaS \
+	    --msgid-bugs-address=- --output-file $(POT) .
+	@$(BIN)/pybabel -q update --input-file $(POT) --output-dir master/translations --no-fuzzy-matching \
+	    --ignore-obsolete --ignore-pot-creation-date --no-wrap
+	@$(BIN)/python hatch_build.py
 
 # Never crosses into a mounted file system: what is mounted there is somebody's files.
 clean:

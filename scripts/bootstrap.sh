@@ -85,6 +85,12 @@ pip_install() {
     }
 }
 
+stale_translations() {
+    for source in master/translations/*/LC_MESSAGES/messages.po; do
+        [ "${source%.po}.mo" -nt "$source" ] || printf '%s ' "$source"
+    done
+}
+
 packages=$(missing_packages)
 # In a shell of its own: what keeps Debian from starting services goes with it, however it ends.
 [ -z "$packages" ] || (install_packages "$packages")
@@ -98,6 +104,8 @@ fi
 # Installing takes a while: only when the lock file or the project's own description changed.
 wanted=$(cat requirements.lock pyproject.toml | sha256sum | cut -d' ' -f1)
 if [ "$(cat .venv/.installed 2>/dev/null)" = "$wanted" ]; then
+    # What the pages say in other languages is compiled when it changed; an installation does so itself.
+    [ -z "$(stale_translations)" ] || .venv/bin/python hatch_build.py
     exit 0
 fi
 say "Installing Python packages into .venv (a minute or two the first time)"

@@ -18,7 +18,7 @@ from master.accounts import guard
 from master.boxes.api import authority_views
 from master.context import MasterContext
 from master.images.token import token_views
-from master.web import docs, errors, flower, health, metrics, pages, proxies, security, streams
+from master.web import docs, errors, flower, health, languages, metrics, pages, proxies, security, streams
 from master.web.current import EXTENSION
 from master.web.errors import ErrorAnswer
 
@@ -78,6 +78,7 @@ def create_app(context: MasterContext) -> OpenAPI:
     app.before_request(security.check_body)
     app.after_request(_log_change)
     errors.register(app)
+    languages.register(app)
     pages.register(app)
     for blueprint in (health.views, flower.views, docs.views, authority_views, token_views):
         app.register_blueprint(blueprint)

@@ -1,0 +1,74 @@
+"""In which language a page speaks: what the person chose, else what their browser prefers.
+
+English stands in the code; the others in `master/translations/<language>/LC_MESSAGES/messages.po`, where
+`make translations` collects what is to be translated. A language is there once its file is compiled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from babel import Locale, negotiate_locale
+from flask import Blueprint, Flask, redirect, request, url_for
+from flask_babel import Babel, get_locale
+from werkzeug.wrappers import Response
+
+from common.errors import BadInput
+from master.accounts.guard import public, visitor
+
+views = Blueprint("languages", __name__)
+
+FOLDER = Path(__file__).parents[1] / "translations"
+SOURCE = "en"
+COOKIE = "openraas_language"
+COOKIE_MAX_AGE_S = 365 * 86400
+
+
+def languages() -> dict[str, str]:
+    """The languages that pages can speak, each with its own name of itself, English first."""
+    codes = [SOURCE, *sorted(path.parent.parent.name for path in FOLDER.glob("*/LC_MESSAGES/messages.mo"))]
+    return {code: (Locale.parse(code).get_display_name() or code).capitalize() for code in codes}
+
+
+def register(app: Flask) -> None:
+    """Give pages their language: `_("…")` in templates, `flask_babel.gettext` in Python."""
+    known = languages()
+    Babel(
+        app,
+        default_locale=SOURCE,
+        default_translation_directories=str(FOLDER),
+        locale_selector=lambda: choose(known),
+    )
+    app.jinja_env.policies["ext.i18n.trimmed"] = True
+    app.context_processor(lambda: {"language": str(get_locale() or SOURCE), "languages": known})
+    app.register_blueprint(views)
+
+
+def choose(known: dict[str, str]) -> str:
+    """The language of this request's answer: profile, choice in this browser, the browser's own, English."""
+    for wish in (getattr(visitor(), "language", None), request.cookies.get(COOKIE)):
+        if wish in known:
+            return str(wish)
+    return negotiate_locale(list(request.accept_languages.values()), list(known), sep="-") or SOURCE
+
+
+@views.post("/language")
+@public
+def change() -> Response:
+    """Keep the choice in this browser, and go back to the page where it was made."""
+    wish = request.form.get("language", "")
+    if wish not in languages():
+        raise BadInput(f"There is no language {wish!r} here.", field="language")
+    answer = redirect(_page_before(), 303)
+    answer.set_cookie(
+        COOKIE, wish, max_age=COOKIE_MAX_AGE_S, samesite="Lax", httponly=True, secure=request.is_secure
+    )
+    return answer
+
+
+def _page_before() -> str:
+    """Where the form stood, if that is a page of this portal."""
+    page = urlsplit(request.referrer or "")
+    inside = page.netloc == request.host and not page.path.startswith(("//", "/\\"))
+    return page._replace(scheme="", netloc="", fragment="").geturl() if inside else url_for("pages.home")

@@ -38,6 +38,7 @@ PLACES = "places"
 SURVEY_LOCK = "lock:survey"
 # Whom boxes trust, signed; every box may read it.
 TRUST = "trust"
+SIMULATION_LOCK = "lock:simulation"
 
 
 def role_queue(role: Role, box: str) -> str:

@@ -10,9 +10,10 @@ from master.images.models import BlobChunks, Image, ImageHolding, ImageReferrer,
 from master.layers.models import LayerOrder
 from master.mirrors.models import Mirror
 from master.nearness.models import Sighting
+from master.simulation.models import Simulation, SimulationFile
 
 __all__ = [
     "ApiToken", "Application", "Base", "BlobChunks", "Box", "Deployment", "Fileset", "FilesetCopy", "Image",
     "ImageHolding", "ImageReferrer", "ImageVariant", "Instance", "JoinSecret", "LayerOrder", "Mirror", "Mount",
-    "Sighting", "Tag", "TimelineRow", "User", "WebSession",
+    "Sighting", "Simulation", "SimulationFile", "Tag", "TimelineRow", "User", "WebSession",
 ]  # fmt: skip

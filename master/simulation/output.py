@@ -76,3 +76,20 @@ def write_parquet(runs: Runs, path: Path) -> None:
         parquet.write_table(pyarrow.table(dict(zip(FIELDS, columns, strict=True))), path)
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror}.", field="parquet") from error
+
+
+def as_json(runs: Runs) -> dict[str, object]:
+    """Every figure of every policy, as the mean over the seeds."""
+    return {
+        "scenario": runs.scenario,
+        "seeds": list(runs.seeds),
+        "made": dict(runs.made),
+        "policies": {
+            policy: {
+                name: {"mean": found.mean, "half": found.half} if found.count else None
+                for name in runs.names()
+                if (found := runs.estimate(policy, name))
+            }
+            for policy in runs.by_policy
+        },
+    }

@@ -6,6 +6,7 @@ import html
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -28,21 +29,29 @@ th:first-child, td:first-child { text-align: left; } pre { background: #f6f8fa; 
 _COLOURS = ("#2f6fab", "#e0912f", "#4c9a57", "#b5483f", "#7b5ea7", "#7a7a7a")
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A picture that needs nothing else."""
+
+    title: str
+    svg: str
+
+
 def write_html(scenario: Scenario, runs: Runs, path: Path) -> None:
     """Write the report; raises BadInput if the file cannot be written."""
     try:
-        path.write_text(render(scenario, runs), encoding="utf-8")
+        path.write_text(render(scenario, runs, draw(scenario, runs)), encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror}.", field="html") from error
 
 
-def render(scenario: Scenario, runs: Runs) -> str:
+def render(scenario: Scenario, runs: Runs, plots: Sequence[Plot]) -> str:
     """The page."""
     title = html.escape(scenario.title or scenario.name)
     made = ", ".join(f"{count} {html.escape(name)}" for name, count in runs.made.items())
     seeds = f"{len(runs.seeds)} seed{'s' * (len(runs.seeds) > 1)}"
     warning = f"<p><strong>Caution:</strong> {text}</p>\n" if (text := caution(len(runs.seeds))) else ""
-    figures = "\n".join(f"<figure>{svg}</figure>" for svg in _plots(scenario, runs))
+    figures = "\n".join(f"<figure>{plot.svg}</figure>" for plot in plots)
     shape = html.escape(yaml.safe_dump(scenario.model_dump(mode="json", exclude_none=True), sort_keys=False))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -71,10 +80,11 @@ def _all(runs: Runs) -> str:
     return _table(["figure", *runs.by_policy], rows)
 
 
-def _plots(scenario: Scenario, runs: Runs) -> list[str]:
+def draw(scenario: Scenario, runs: Runs) -> list[Plot]:
+    """All plots of a comparison for which there are figures."""
     tasks = list(scenario.tasks) if len(scenario.tasks) > 1 else []
     kinds = [kind for kind in KINDS if kind != "centre"]
-    plots = [
+    found = [
         _bars(runs, "Dropped requests", "share", {"all": "drop_rate"} | {t: f"drop_rate.{t}" for t in tasks}),
         _stacks(
             runs, "Start delay by part (of what started)", "seconds", {p[:-2]: f"start.{p}" for p in PARTS}
@@ -95,22 +105,22 @@ def _plots(scenario: Scenario, runs: Runs) -> list[str]:
     ]
     for resource in ("compute", "disk", "link"):
         series = {kind: f"utilisation.{resource}.{kind}" for kind in kinds}
-        plots.append(_bars(runs, f"Used of the {resource} that workers offer", "share", series))
+        found.append(_bars(runs, f"Used of the {resource} that workers offer", "share", series))
     whats = dict.fromkeys(name.split(".")[1] for name in runs.names() if name.startswith("bytes."))
     for what in whats:
         series = {kind: f"bytes.{what}.{kind}" for kind in KINDS}
-        plots.append(_stacks(runs, f"Bytes of {what} by kind of source", "gigabytes", series, 1e-9))
-    plots.append(
+        found.append(_stacks(runs, f"Bytes of {what} by kind of source", "gigabytes", series, 1e-9))
+    found.append(
         _bars(runs, "Fairness between people (Jain's index)", "index", {"people": "fairness.people"})
     )
-    return [plot for plot in plots if plot]
+    return [plot for plot in found if plot is not None]
 
 
-def _bars(runs: Runs, title: str, unit: str, series: dict[str, str]) -> str:
+def _bars(runs: Runs, title: str, unit: str, series: dict[str, str]) -> Plot | None:
     """A group of bars per policy, with whiskers for the intervals."""
     present = {label: name for label, name in series.items() if name in runs.names()}
     if not present:
-        return ""
+        return None
     figure, axes = _figure(runs, title, unit)
     width = 0.8 / len(present)
     for at, (label, name) in enumerate(present.items()):
@@ -120,14 +130,14 @@ def _bars(runs: Runs, title: str, unit: str, series: dict[str, str]) -> str:
         means = [0.0 if math.isnan(item.mean) else item.mean for item in found]
         colour = _COLOURS[at % len(_COLOURS)]
         axes.bar(places, means, width, label=label, color=colour, yerr=halves, capsize=2, ecolor="#444")
-    return _svg(figure, axes, legend=len(present) > 1)
+    return Plot(title, _svg(figure, axes, legend=len(present) > 1))
 
 
-def _stacks(runs: Runs, title: str, unit: str, series: dict[str, str], factor: float = 1.0) -> str:
+def _stacks(runs: Runs, title: str, unit: str, series: dict[str, str], factor: float = 1.0) -> Plot | None:
     """A bar per policy, made of parts."""
     present = {label: name for label, name in series.items() if name in runs.names()}
     if not present:
-        return ""
+        return None
     figure, axes = _figure(runs, title, unit)
     below = [0.0] * len(runs.by_policy)
     for at, (label, name) in enumerate(present.items()):
@@ -137,7 +147,7 @@ def _stacks(runs: Runs, title: str, unit: str, series: dict[str, str], factor: f
             range(len(heights)), heights, 0.6, bottom=below, label=label, color=_COLOURS[at % len(_COLOURS)]
         )
         below = [one + other for one, other in zip(below, heights, strict=True)]
-    return _svg(figure, axes, legend=True)
+    return Plot(title, _svg(figure, axes, legend=True))
 
 
 def _figure(runs: Runs, title: str, unit: str):  # type: ignore[no-untyped-def] # matplotlib's Axes has no types

@@ -37,8 +37,9 @@ APIS = (
     "history",
     "nearness",
     "trust",
+    "simulation",
 )
-VIEWS = ("accounts", "catalogue", "deployments", "boxes", "layers", "mirrors")
+VIEWS = ("accounts", "catalogue", "deployments", "boxes", "layers", "mirrors", "simulation")
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
     "token": SecurityScheme(type="http", scheme="bearer", description="An API token, `ora_…`."),

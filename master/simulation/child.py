@@ -115,7 +115,8 @@ def _teller(folder: Path) -> Callable[[int, int], None]:
 
 
 def _fail(folder: Path, message: str) -> int:
-    (folder / files.ERROR).write_text(message, encoding="utf-8")
+    here = f"{folder}/"  # whoever reads it knows nothing of our folders
+    (folder / files.ERROR).write_text(message.replace(here, ""), encoding="utf-8")
     return FAILED
 
 

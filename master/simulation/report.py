@@ -122,7 +122,7 @@ def _bars(runs: Runs, title: str, unit: str, series: dict[str, str]) -> Plot | N
     if not present:
         return None
     figure, axes = _figure(runs, title, unit)
-    width = 0.8 / len(present)
+    width, tallest = 0.8 / len(present), 0.0
     for at, (label, name) in enumerate(present.items()):
         found = [runs.estimate(policy, name) for policy in runs.by_policy]
         places = [row + (at - (len(present) - 1) / 2) * width for row in range(len(found))]
@@ -130,6 +130,8 @@ def _bars(runs: Runs, title: str, unit: str, series: dict[str, str]) -> Plot | N
         means = [0.0 if math.isnan(item.mean) else item.mean for item in found]
         colour = _COLOURS[at % len(_COLOURS)]
         axes.bar(places, means, width, label=label, color=colour, yerr=halves, capsize=2, ecolor="#444")
+        tallest = max(tallest, *(mean + half for mean, half in zip(means, halves, strict=True)))
+    axes.set_ylim(0.0, 1.05 * tallest or 1.0)  # no figure here is below 0, whatever an interval says
     return Plot(title, _svg(figure, axes, legend=len(present) > 1))
 
 

@@ -90,7 +90,7 @@ def request_simulation(session: Session, user: User, wanted: Wanted) -> Simulati
             f"{MOST_AT_ONCE} of your simulations wait or run already.", remedy="Wait, or stop one of them."
         )
     simulation = Simulation(
-        id=new_id(),
+        id=new_id("s"),
         user_id=user.id,
         name=scenario.name,
         title=scenario.title[:200],

@@ -143,6 +143,34 @@ def test_files_on_the_box_itself_cross_no_access_link() -> None:
     assert predicted == pytest.approx({"holder": MOUNT_S, "other": MOUNT_S + 6 * 0.055})
 
 
+def test_a_filestore_that_was_slow_for_a_box_is_passed_over_by_who_goes_by_records() -> None:
+    held = [FilesetHolding(fileset="f-1", version=1)]
+    fleet = Fleet.build([
+        box("c", coordinate=Coordinate(x_ms=1)),
+        box("far", open=False, filesets=held, coordinate=Coordinate(x_ms=30)),
+        box("near", open=False, filesets=held, coordinate=Coordinate(x_ms=3)),
+    ])  # fmt: skip
+    request = ask(filesets=(FilesetNeed("f-1", 1, MountMode.READ_ONLY),))
+    fleet.network.set_pair(0, 2, 10_000_000)  # where all links carry 100 Mbit/s
+    assert decide(fleet, request, "start-soonest").placements[0].filestores == {"f-1": "far"}
+    assert decide(fleet, request, "nearest").placements[0].filestores == {"f-1": "near"}
+
+
+def test_depositories_that_were_slow_for_a_box_are_spared_by_it_alone() -> None:
+    held = {A.digest}
+    fleet = Fleet.build([
+        box("c"),
+        box("d", coordinate=Coordinate(x_ms=90)),
+        *(box(name, open=False, layers=held) for name in ("quick", "slow", "unknown", "usual")),
+    ])  # fmt: skip
+    row = fleet.row_of
+    for name, rate_bps in (("quick", 10**8), ("slow", 10**6), ("usual", 5 * 10**7)):
+        fleet.network.set_pair(row["c"], row[name], rate_bps)
+    here, there = decide(fleet, ask(layers=(A,)), "start-soonest").placements
+    assert here.depositories[A.digest] == ("quick", "unknown", "usual")
+    assert set(there.depositories[A.digest]) == {"quick", "slow", "unknown", "usual"}
+
+
 def test_a_home_is_written_where_it_is_written_already_and_only_read_elsewhere() -> None:
     need = FilesetNeed("f-home", 1, MountMode.READ_WRITE, held_by=("store",), writer="b")
     fleet = Fleet.build([box("a"), box("b", coordinate=Coordinate(x_ms=80)), box("store", open=False)])

@@ -39,6 +39,7 @@ from tests.support.master import (
     make_master,
 )
 from tests.support.redis import RedisServer, wait_until
+from tests.support.scheduling import place_now
 
 LIMIT_S = 90.0
 
@@ -111,7 +112,7 @@ def test_a_lost_race_lands_on_the_next_candidate(
 
     monkeypatch.setattr(Reservations, "take_all", rival_first)
     deployment = request_deployment(master, add_user(master), "site", {})
-    assert Scheduler(master).place(deployment.instances[0].id, 1) == "placed"
+    assert place_now(master, deployment.instances[0].id, 1) == "placed"
     assert where(master, deployment) == "box-2"
 
 
@@ -147,7 +148,7 @@ def test_who_loses_the_last_candidate_looks_at_the_fleet_again(
     scheduler.run()
     monkeypatch.setattr(Reservations, "take_all", rival_first)
     deployment = request_deployment(master, add_user(master), "site", {})
-    assert scheduler.place(deployment.instances[0].id, 1) == "placed"
+    assert place_now(master, deployment.instances[0].id, 1, scheduler=scheduler) == "placed"
     assert where(master, deployment) == "box-2"
 
 
@@ -240,21 +241,21 @@ def test_a_snapshot_follows_what_the_herald_says(master: MasterContext) -> None:
     scheduler = Scheduler(master)
     user = add_user(master)
     one = request_deployment(master, user, "site", {})
-    assert scheduler.place(one.instances[0].id, 1) == "placed"
+    assert place_now(master, one.instances[0].id, 1, scheduler=scheduler) == "placed"
 
     first.beat(load=3.0, at=time.time())
     assert herald.look() == frozenset(), "nothing that a placement looks at"
     first.beat(capacity=Resources(cpu=2, memory_bytes=64 * GIB))
     assert herald.look() == {"box-1"}
     two = request_deployment(master, user, "site", {})
-    assert scheduler.place(two.instances[0].id, 1) == "placed"
+    assert place_now(master, two.instances[0].id, 1, scheduler=scheduler) == "placed"
 
     second = FakeBox(master, "box-2", capacity=Resources(cpu=1, memory_bytes=64 * GIB))
     second.hold(first.layers)
     first.go_silent()
     assert herald.look() == {"box-1", "box-2"}
     three = request_deployment(master, user, "site", {})
-    assert scheduler.place(three.instances[0].id, 1) == "placed"
+    assert place_now(master, three.instances[0].id, 1, scheduler=scheduler) == "placed"
     assert where(master, three) == "box-2"
 
 
@@ -265,7 +266,7 @@ def test_a_cordon_counts_at_once(master: MasterContext) -> None:
     with master.database.write() as session:
         cordon(session, master.redis, session.get_one(Box, "box-1"), cordoned=True)
     deployment = request_deployment(master, add_user(master), "site", {})
-    scheduler.place(deployment.instances[0].id, 1)
+    place_now(master, deployment.instances[0].id, 1, scheduler=scheduler)
     assert where(master, deployment) == "box-2"
 
 

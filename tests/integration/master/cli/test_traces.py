@@ -8,11 +8,11 @@ from common.reports import Preparing, Running, StepDone, Stopped
 from common.words import Resources, Role
 from master.deployments.services import request_deployment
 from master.lifecycle.reports import Reports
-from master.scheduler.service import Scheduler
 from master.simulation.loading import load_scenario
 from master.simulation.record import Outcome
 from tests.support.cli import World
 from tests.support.master import GIB, FakeBox, add_application, add_image, add_user, image_digests
+from tests.support.scheduling import place_now
 from tests.support.simulation import column, run
 
 
@@ -28,7 +28,7 @@ def test_what_ran_on_a_platform_replays_in_the_simulator(world: World) -> None:
     for number in range(2):
         deployment = request_deployment(master, add_user(master, f"user-{number}"), "site", {})
         instance = deployment.instances[0]
-        assert Scheduler(master).place(instance.id, 1) == "placed"
+        assert place_now(master, instance.id, 1) == "placed"
         about = {"subject": instance.id, "generation": 1}
         reports = [
             Preparing(**about),

@@ -141,6 +141,7 @@ def ps(everything: bool, everybody: bool, as_json: bool) -> None:
         "APPLICATION": lambda item: item["application"],
         "STATE": lambda item: item["state"],
         "WAITS": lambda item: next((_place(i) for i in item["instances"] if i["queue"]), "-"),
+        "PRIORITY": lambda item: item["priority"],
         "BOX": lambda item: ",".join(sorted({i["box"] for i in item["instances"] if i["box"]})) or "-",
         "AGE": lambda item: age(item["created_at"]),
     }
@@ -182,6 +183,7 @@ def show(deployment: str, as_json: bool) -> None:
             "Deployment": item["id"],
             "Application": item["application"],
             "State": item["state"],
+            "Priority": item["priority"],
             "Lease ends": _moment(item["lease_end"]) if item["lease_end"] else "it runs from the start on",
             "Options": ", ".join(f"{name}={value}" for name, value in item["options"].items()),
         }

@@ -54,7 +54,12 @@ class Scheduler:
         reservations = Reservations(context.redis)
         self._placements = Placements(context, reservations)
         self._decider = Decider(
-            self._policy, self._snapshot, reservations, self._outlook, reservation_s=conf.reservation_s
+            self._policy,
+            self._snapshot,
+            reservations,
+            self._outlook,
+            context.redis,
+            reservation_s=conf.reservation_s,
         )
         self._forecaster = Forecaster(context, self._policy, self._snapshot, self._outlook, self._asks)
         self._refused: dict[tuple[str, int], tuple[int, float]] = {}

@@ -12,17 +12,22 @@ import redis
 from sqlalchemy import select, text
 
 from common import names
+from common.errors import NotFound
 from common.words import Resources
 from master.boxes.models import Box
 from master.boxes.services import cordon
+from master.catalogue.manifest import Manifest
+from master.catalogue.services import find_application
 from master.context import MasterContext
 from master.deployments.events import add_row
 from master.deployments.messages import ENOUGH_WAKES
 from master.deployments.models import Deployment, Instance
+from master.deployments.parts import missing_parts
 from master.deployments.services import request_deployment, stop_deployment
 from master.lifecycle.herald import Herald
 from master.lifecycle.reconcile import Reconciler
 from master.scheduler.changes import position, read_since
+from master.scheduler.heads import AGREED_MS, agree
 from master.scheduler.outlook import holding_times
 from master.scheduler.queue import Claims
 from master.scheduler.reservations import SUMS, Reservation, Reservations
@@ -293,6 +298,36 @@ def test_a_claim_is_nobody_elses_until_it_is_given_back(master: MasterContext) -
     assert other.take(["a", "b", "c"], 2) == {"c"}
     one.release(["a"])
     assert other.take(["a", "b", "c"], 2) == {"a"}
+
+
+def test_schedulers_keep_the_same_box_for_the_head_of_the_queue(master: MasterContext) -> None:
+    assert agree(master.redis, "i-1", "box-1") == "box-1"
+    assert agree(master.redis, "i-1", "box-2") == "box-1", "another scheduler sees another fleet"
+    assert agree(master.redis, "i-2", "box-2") == "box-2", "another head"
+    assert agree(master.redis, "i-2", "box-1") == "box-2"
+    assert 0 < master.redis.pttl(names.HEAD) <= AGREED_MS
+
+
+def test_a_pin_to_a_box_that_has_not_joined_is_refused_with_the_remedy(master: MasterContext) -> None:
+    site(master, ("box-1", 1))
+    add_application(master, "pinned", "site:1", placement={"boxes": ["box-9"]})
+    user = add_user(master)
+    with pytest.raises(NotFound, match="may run only on box-9, and no such box has joined") as caught:
+        request_deployment(master, user, "pinned", {})
+    assert "openraas box list" in str(caught.value)
+    with master.database.read() as session:
+        entry = find_application(session, "pinned")
+        (told,) = missing_parts(session, master, user, Manifest.model_validate(entry.manifest))
+    assert "no such box has joined" in told
+
+
+def test_a_new_home_on_the_box_itself_is_reserved_with_the_layers(master: MasterContext) -> None:
+    user = add_user(master)
+    site(master, ("box-1", 2))
+    add_application(master, "desk", "site:1", home="/home")
+    deployment = request_deployment(master, user, "desk", {})
+    assert place_now(master, deployment.instances[0].id, 1) == "placed"
+    assert Reservations(master.redis).sums("box-1").disk_bytes >= master.settings.home_limit_bytes
 
 
 def test_sums_of_reservations_stay_what_the_parts_are(master: MasterContext) -> None:

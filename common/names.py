@@ -36,9 +36,9 @@ SILENT = "silent"
 RECONCILE_LOCK = "lock:reconcile"
 PLACES = "places"
 SURVEY_LOCK = "lock:survey"
+SIMULATION_LOCK = "lock:simulation"
 # Whom boxes trust, signed; every box may read it.
 TRUST = "trust"
-SIMULATION_LOCK = "lock:simulation"
 
 
 def role_queue(role: Role, box: str) -> str:

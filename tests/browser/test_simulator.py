@@ -20,7 +20,7 @@ from tests.support.web import add_person, serve
 
 pytestmark = pytest.mark.browser
 
-ENDS_MS = 60_000
+ENDS_MS = 240_000
 
 
 @pytest.fixture

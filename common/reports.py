@@ -13,10 +13,21 @@ from pydantic import Field, TypeAdapter
 
 from common.images import DescribedImage, PlatformImage
 from common.wishes import ChunkList
-from common.words import MOST, BoxId, Digest, Endpoint, FilesetId, Frozen
+from common.words import MOST, BoxId, Digest, Endpoint, FilesetId, Frozen, InstanceId
 
 StepName = Literal[
-    "offer", "fetch", "export", "network", "mount", "create", "launch", "ready", "stop", "unmount"
+    "offer",
+    "fetch",
+    "unpack",
+    "export",
+    "network",
+    "mount",
+    "create",
+    "launch",
+    "wake",
+    "ready",
+    "stop",
+    "unmount",
 ]
 # `no-room`: place it elsewhere; everything else ends the instance.
 Reason = Literal[
@@ -36,7 +47,9 @@ class StepDone(_Report):
     kind: Literal["step"] = "step"
     step: StepName
     took_s: float = Field(ge=0)
-    size_bytes: int = Field(0, ge=0, le=MOST, description="Bytes that came over the network.")
+    size_bytes: int = Field(
+        0, ge=0, le=MOST, description="Bytes that came over the network; of unpack: of the layers, packed."
+    )
     sources: dict[str, int] = Field(default_factory=dict, description="Bytes by box that they came from.")
     detail: str = Field("", max_length=500)
 
@@ -75,6 +88,13 @@ class Running(_Report):
     """The instance is ready."""
 
     kind: Literal["running"] = "running"
+
+
+class Activity(_Report):
+    """How long nobody has used what runs on this box; the subject is the box itself."""
+
+    kind: Literal["activity"] = "activity"
+    idle_s: dict[InstanceId, Annotated[float, Field(ge=0, le=MOST)]] = Field(max_length=2000)
 
 
 class Stopped(_Report):
@@ -164,6 +184,7 @@ Report = (
     | Exported
     | Ended
     | Running
+    | Activity
     | Stopped
     | Failed
     | Held

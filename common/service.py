@@ -53,6 +53,18 @@ class Egress(Frozen):
     private: bool = Field(False, description="Private addresses; also needs the box owner's permission.")
 
 
+class Warming(Frozen):
+    """How a container is brought up to the point before it needs to know whose it is, and waits there."""
+
+    command: list[str] | None = Field(
+        None,
+        description=(
+            "Loads what takes long, then tells $OPENRAAS_HANDOVER/ready and waits for $OPENRAAS_HANDOVER/go; "
+            "none: a shell waits, and then runs the service's own command."
+        ),
+    )
+
+
 class ServiceSpec(Frozen):
     """One service with its options filled in: everything a compute box needs to launch it."""
 
@@ -77,3 +89,4 @@ class ServiceSpec(Frozen):
         default_factory=list, description="Given back after all were dropped."
     )
     egress: Egress = Egress()
+    prewarm: Warming | None = Field(None, description="None: every container of it starts from nothing.")

@@ -56,7 +56,10 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     log_format: str = Field("json", pattern="^(json|text)$")
 
-    web_threads: int = Field(64, ge=1, description="Requests and event streams served at once.")
+    web_threads: int = Field(64, ge=1, description="Requests served at once, event streams not counted.")
+    web_streams: int = Field(
+        512, ge=1, description="Pages and outputs followed at once by one web process; others poll."
+    )
     web_proxies: int = Field(
         0, ge=0, le=5, description="Reverse proxies in front of the web whose X-Forwarded-… headers count."
     )
@@ -73,6 +76,27 @@ class Settings(BaseSettings):
         30.0, description="Seconds of start that a box sure to fail is worse by (start-soonest)."
     )
     lease_s: Duration = Field(8 * 3600.0, description="Lease of a deployment whose manifest says nothing.")
+    lease_max_s: Duration = Field(
+        24 * 3600.0, description="How long a deployment may run with all that its lease is extended."
+    )
+    lease_by_use_s: Duration = Field(
+        3600.0,
+        description="Whoever uses a deployment has at least so long from then on; 0: use extends nothing.",
+    )
+    lease_warn_s: Duration = Field(600.0, description="How long before its end a person is told.")
+    idle_stop_s: Duration = Field(
+        0.0, description="A deployment that nobody used for so long ends; 0: never."
+    )
+    prewarm_lead_s: Duration = Field(
+        300.0, description="How long before a time of the timetable instances are made ready."
+    )
+    prefetch_lead_s: Duration = Field(
+        1800.0, description="How long before a time of the timetable layers are fetched."
+    )
+    prewarm_stay_s: Duration = Field(
+        900.0, description="How long after a time of the timetable they wait for those who are late."
+    )
+    time_zone: str = Field("UTC", description="Of the timetable, where an entry names none.")
     ticket_s: Duration = Field(60.0, description="How long a launch ticket may be used.")
     layer_ticket_s: Duration = Field(3600.0, description="How long layers may be read after a placement.")
     repository_ticket_s: Duration = Field(900.0, description="How long a token of docker login holds.")

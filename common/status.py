@@ -21,6 +21,9 @@ from common.words import (
     RoundTripMs,
 )
 
+# So many applications a box can have prewarmed instances of.
+MOST_PREWARMED = 256
+
 
 class DiskUse(Frozen):
     """The lent space of a box. A layer lies on the disk twice, as a blob and unpacked in the engine."""
@@ -98,6 +101,11 @@ class BoxStatus(Frozen):
         description="Why its owner's rules let no new instance in now, after the box's name; empty: they do.",
     )
     instances: int = Field(0, ge=0)
+    prewarmed: dict[str, int] = Field(
+        default_factory=dict,
+        max_length=MOST_PREWARMED,
+        description="How many prewarmed instances wait for an owner, by the subject of the wish for them.",
+    )
     layers_sequence: int = Field(0, ge=0, description="Grows with every change of the set `layers:<box>`.")
     layer_timer_s: float = Field(86400.0, gt=0, description="A layer that nobody uses for so long goes.")
     offers_layers: bool = Field(True, description="Whether other boxes may fetch its layers.")

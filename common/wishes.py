@@ -7,6 +7,7 @@ with the higher (generation, version) counts; the box never goes back.
 | role | subject | wanted |
 | --- | --- | --- |
 | compute | instance id | running, stopped |
+| compute | `warm.<application id>` | kept, dropped |
 | filestore | `<instance>.<fileset>` | exported, ended |
 | filestore | `fileset.<fileset>` | held, removed |
 | depository | instance id | offered, released |
@@ -17,9 +18,9 @@ with the higher (generation, version) counts; the box never goes back.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from common.errors import Unauthorized
 from common.service import MountPoint, ServiceSpec, VariableName
@@ -51,6 +52,7 @@ class _Wish(Frozen):
 
 UNDONE = {
     "ComputeWish": "stopped",
+    "WarmWish": "dropped",
     "ExportWish": "ended",
     "FilesetWish": "removed",
     "OfferWish": "released",
@@ -114,6 +116,7 @@ class ComputeWish(_Wish):
     """One instance on this box."""
 
     role: Literal["compute"] = "compute"
+    kind: Literal["instance"] = "instance"
     wanted: Literal["running", "stopped"]
     instance: InstanceId
     deployment: DeploymentId
@@ -123,6 +126,25 @@ class ComputeWish(_Wish):
     sealed: dict[VariableName, str] = Field(
         default_factory=dict, description="Secret environment, sealed for this box."
     )
+
+
+class Target(Frozen):
+    """A place in a container where files will appear."""
+
+    target: MountPoint
+    mode: MountMode
+
+
+class WarmWish(_Wish):
+    """Have the image here, and so many containers of it that wait for whoever comes first."""
+
+    role: Literal["compute"] = "compute"
+    kind: Literal["warm"] = "warm"
+    wanted: Literal["kept", "dropped"]
+    service: ServiceSpec
+    image: ImageSource
+    targets: list[Target] = Field(default_factory=list)
+    count: int = Field(ge=0, le=1000, description="None: only the image is to be here.")
 
 
 class ExportWish(_Wish):
@@ -215,11 +237,21 @@ class MirrorWish(_Wish):
     )
 
 
+def _kind_of_compute(value: Any) -> str:  # Any: what comes from outside, or a wish
+    """A wish of a former version says no kind, and is for an instance."""
+    kind = value.get("kind", "instance") if isinstance(value, dict) else getattr(value, "kind", "instance")
+    return str(kind)
+
+
+InstanceOrWarm = Annotated[
+    Annotated[ComputeWish, Tag("instance")] | Annotated[WarmWish, Tag("warm")],
+    Discriminator(_kind_of_compute),
+]
 FilestoreWish = Annotated[ExportWish | FilesetWish, Field(discriminator="kind")]
 DepositoryWish = Annotated[OfferWish | HoldWish | LayersWish | MirrorWish, Field(discriminator="kind")]
-Wish = ComputeWish | ExportWish | FilesetWish | OfferWish | HoldWish | LayersWish | MirrorWish
+Wish = ComputeWish | WarmWish | ExportWish | FilesetWish | OfferWish | HoldWish | LayersWish | MirrorWish
 _ADAPTER: TypeAdapter[Wish] = TypeAdapter(
-    Annotated[ComputeWish | FilestoreWish | DepositoryWish, Field(discriminator="role")]
+    Annotated[InstanceOrWarm | FilestoreWish | DepositoryWish, Field(discriminator="role")]
 )
 
 

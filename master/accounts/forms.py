@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from flask_babel import lazy_gettext as _
 from flask_wtf import FlaskForm
 from wtforms import PasswordField, SelectField, StringField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, Regexp
 
 from common.words import NAME
 from master.accounts.models import UserRole
 from master.accounts.services import MAXIMUM_PASSWORD, MINIMUM_PASSWORD
+from master.web.words import PEOPLE
 
 
 class SignInForm(FlaskForm):  # type: ignore[misc]
     """Name and password."""
 
-    name = StringField("Name", [InputRequired("Your name is needed."), Length(max=64)])
+    name = StringField(_("Name"), [InputRequired(_("Your name is needed.")), Length(max=64)])
     password = PasswordField(
-        "Password", [InputRequired("Your password is needed."), Length(max=MAXIMUM_PASSWORD)]
+        _("Password"), [InputRequired(_("Your password is needed.")), Length(max=MAXIMUM_PASSWORD)]
     )
 
 
@@ -24,13 +27,18 @@ class PasswordForm(FlaskForm):  # type: ignore[misc]
     """Changing one's own password."""
 
     current = PasswordField(
-        "Current password", [InputRequired("Your current password is needed."), Length(max=MAXIMUM_PASSWORD)]
+        _("Current password"),
+        [InputRequired(_("Your current password is needed.")), Length(max=MAXIMUM_PASSWORD)],
     )
     new = PasswordField(
-        "New password",
+        _("New password"),
         [
-            InputRequired("A new password is needed."),
-            Length(MINIMUM_PASSWORD, MAXIMUM_PASSWORD, f"At least {MINIMUM_PASSWORD} characters."),
+            InputRequired(_("A new password is needed.")),
+            Length(
+                MINIMUM_PASSWORD,
+                MAXIMUM_PASSWORD,
+                _("At least %(number)s characters.", number=MINIMUM_PASSWORD),
+            ),
         ],
     )
 
@@ -38,18 +46,18 @@ class PasswordForm(FlaskForm):  # type: ignore[misc]
 class TokenForm(FlaskForm):  # type: ignore[misc]
     """A new API token."""
 
-    name = StringField("What it is for", [InputRequired("A name is needed."), Length(max=64)])
+    name = StringField(_("What it is for"), [InputRequired(_("A name is needed.")), Length(max=64)])
 
 
 class UserForm(FlaskForm):  # type: ignore[misc]
     """A new person."""
 
     name = StringField(
-        "Name",
+        _("Name"),
         [
-            InputRequired("A name is needed."),
+            InputRequired(_("A name is needed.")),
             Length(max=64),
-            Regexp(NAME, message="Small letters, digits, and . _ - between them."),
+            Regexp(NAME, message=_("Small letters, digits, and . _ - between them.")),
         ],
     )
-    role = SelectField("Role", choices=[role.value for role in UserRole])
+    role = SelectField(_("Role"), choices=[SelectChoice(role.value, PEOPLE[role.value]) for role in UserRole])

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask import session as form_session
+from flask_babel import gettext
 from werkzeug.wrappers import Response
 
 from common.errors import BadInput, Conflict, OpenRaaSError, TooMany
@@ -114,7 +115,7 @@ def change_password() -> Page:
         except (BadInput, TooMany) as error:
             form[error.field or "current"].errors = [str(error)]
         else:
-            flash("Your password is changed. Sign in with the new one.")
+            flash(gettext("Your password is changed. Sign in with the new one."))
             return redirect(url_for("accounts.sign_in"), 303)
     return _account(form, TokenForm(prefix="token"), status=422)
 
@@ -135,7 +136,7 @@ def revoke_token(token: str) -> Response:
     """From now on it opens nothing."""
     with context().database.write() as session:
         services.revoke_token(session, current_user(), token)
-    flash("The token is revoked.")
+    flash(gettext("The token is revoked."))
     return redirect(url_for("accounts.account"), 303)
 
 

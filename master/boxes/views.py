@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import redis
 from flask import Blueprint, render_template
+from flask_babel import gettext
 
 from common.status import BoxStatus
 from common.vivaldi import Position
@@ -30,9 +31,9 @@ class BoxCard:
     def place(self) -> str:
         """How well its place in network space is known."""
         if self.status is None or (self.believed is None and self.status.coordinate_error is not None):
-            return "not confirmed yet"
+            return str(gettext("not confirmed yet"))
         if self.status.coordinate_error is None:
-            return "typed in"
+            return str(gettext("typed in"))
         return f"±{100 * self.status.coordinate_error:.0f} %"
 
     @property
@@ -60,7 +61,7 @@ def boxes() -> str:
     try:
         statuses, places = services.statuses(context().redis), read_map(context().redis).places
     except redis.RedisError:
-        problem = "Redis does not answer, so nobody knows how the boxes are."
+        problem = gettext("Redis does not answer, so nobody knows how the boxes are.")
     with context().database.read() as session:
         cards = [
             BoxCard(box, statuses.get(box.id), places.get(box.id)) for box in services.list_boxes(session)

@@ -19,7 +19,16 @@ from pydantic import (
 )
 
 from common.errors import BadInput
-from common.service import Capability, ContainerPath, Egress, MountPoint, Readiness, ServiceSpec, VariableName
+from common.service import (
+    Capability,
+    ContainerPath,
+    Egress,
+    MountPoint,
+    Readiness,
+    ServiceSpec,
+    VariableName,
+    Warming,
+)
 from common.units import Duration, Rate, Size
 from common.words import LABEL, REPOSITORY, TAG, Access, Frozen, Name, Resources
 from master.catalogue.options import Option, OptionType, OptionValue, check
@@ -89,6 +98,19 @@ class FilesetUse(Frozen):
     mount: MountPoint
 
 
+class ManifestPrewarm(Frozen):
+    """Instances that are loaded before anybody asks; for an application of one service with one instance."""
+
+    instances: int = Field(0, ge=0, le=200, description="How many; an operator may set another number.")
+    command: list[Text] | None = Field(
+        None,
+        description=(
+            "Loads what takes long, writes to $OPENRAAS_HANDOVER/ready and reads $OPENRAAS_HANDOVER/go before it "
+            "goes on; none: a shell waits, and then runs the service's command."
+        ),
+    )
+
+
 class Service(Frozen):
     """One image of an application, and what its instances need."""
 
@@ -118,9 +140,12 @@ class Service(Frozen):
     egress: Egress = Egress()
     instances: int = Field(1, ge=1, le=64, description="How many containers of it run.")
     placement: ManifestPlacement = ManifestPlacement()
+    prewarm: ManifestPrewarm | None = Field(None, description="None: every start is from nothing.")
 
     @model_validator(mode="after")
     def _is_coherent(self) -> Self:
+        if self.prewarm is not None and self.prewarm.command is None and self.command is None:
+            raise ValueError("prewarm: give it a command, or the service one")
         if self.port is None and self.access in (Access.WEB, Access.DESKTOP):
             raise ValueError(f"port: the access {self.access.value} needs one")
         if self.port is None and self.readiness.http is not None:
@@ -148,6 +173,14 @@ class Manifest(Frozen):
     lease: Annotated[Duration, _amount("8h")] | None = Field(
         None, ge=60, description="How long a deployment may run; none: what the operator set."
     )
+    lease_max: Annotated[Duration, _amount("24h")] | None = Field(
+        None,
+        ge=60,
+        description="How long it may run with all that it is extended; none: what the operator set.",
+    )
+    idle_stop: Annotated[Duration, _amount("1h")] | None = Field(
+        None, ge=0, description="Nobody used it for so long: it ends; 0: never; none: what the operator set."
+    )
     services: dict[ServiceName, Service] = Field(min_length=1, max_length=32)
     options: list[Option] = Field(default_factory=list, max_length=50)
 
@@ -157,6 +190,9 @@ class Manifest(Frozen):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"options: {name} is there twice")
+        is_single = sum(service.instances for service in self.services.values()) == 1
+        if not is_single and any(service.prewarm for service in self.services.values()):
+            raise ValueError("prewarm: this is for one service with one instance")
         check_placements({name: service.placement for name, service in self.services.items()})
         for name, service in self.services.items():
             for index, text in enumerate(service.command or []):
@@ -299,6 +335,12 @@ def fill(manifest: Manifest, options: Mapping[str, OptionValue]) -> dict[str, Fi
     }
 
 
+def _fill_prewarm(prewarm: ManifestPrewarm | None, put: Callable[[str], str]) -> Warming | None:
+    if prewarm is None:
+        return None
+    return Warming(command=[put(text) for text in prewarm.command] if prewarm.command else None)
+
+
 def _fill_service(
     manifest: Manifest, name: str, service: Service, put: Callable[[str], str]
 ) -> FilledService:
@@ -312,7 +354,16 @@ def _fill_service(
     spec = ServiceSpec.model_validate(
         {
             **service.model_dump(
-                exclude={"filesets", "home", "instances", "resources", "command", "environment", "placement"}
+                exclude={
+                    "filesets",
+                    "home",
+                    "instances",
+                    "resources",
+                    "command",
+                    "environment",
+                    "placement",
+                    "prewarm",
+                }
             ),
             "name": name,
             "command": [put(text) for text in service.command] if service.command else None,
@@ -320,6 +371,7 @@ def _fill_service(
                 key: put(text) for key, text in service.environment.items() if key not in secrets
             },
             "resources": service.resources.amounts(),
+            "prewarm": _fill_prewarm(service.prewarm, put),
         }
     )
     filesets = [FilesetMount(use.name, use.mount) for use in service.filesets]

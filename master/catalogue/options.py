@@ -63,6 +63,9 @@ class Option(Frozen):
     name: OptionName
     title: str = Field("", max_length=80, description="Label of the field; empty: the name.")
     help: str = Field("", max_length=500, description="A sentence below the field.")
+    group: str = Field(
+        "", max_length=60, description="The form shows options of one group together, below it."
+    )
     type: OptionType = OptionType.TEXT
     default: OptionValue | None = None
     minimum: float | None = Field(None, description="Smallest integer or number.")

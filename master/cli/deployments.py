@@ -12,10 +12,11 @@ from rich.console import Console
 
 from common.cli import json_option, print_json
 from common.errors import OpenRaaSError
+from common.units import parse_duration
 from common.words import InstanceState
 from master.cli.client import API, Client, part
 from master.cli.nearness import measure
-from master.cli.output import age, details, duration, listing
+from master.cli.output import age, details, done, duration, listing
 from master.cli.timeline import Follower
 from master.scheduling.order import Priority
 
@@ -47,11 +48,18 @@ def _options(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     show_default=True,
     help="Its class while it waits for room; high is for operators.",
 )
+@click.option("--keep", is_flag=True, help="No lease and no idle stop; for operators.")
 @click.option("--wait/--no-wait", default=True, help="Follow it until it runs (the default), or not.")
 @click.option("--timeout", type=float, default=WAIT_S, show_default=True, help="Seconds to wait at most.")
 @json_option
 def run(
-    application: str, options: dict[str, str], priority: str, wait: bool, timeout: float, as_json: bool
+    application: str,
+    options: dict[str, str],
+    priority: str,
+    keep: bool,
+    wait: bool,
+    timeout: float,
+    as_json: bool,
 ) -> None:
     """Start APPLICATION, show what happens, and print the address that opens it."""
     with Client() as client:
@@ -63,6 +71,7 @@ def run(
                 "application": application,
                 "options": options,
                 "priority": priority,
+                "keep": keep,
                 "round_trips_ms": measure(client),
             },
             headers={"Idempotency-Key": uuid.uuid4().hex},
@@ -184,7 +193,7 @@ def show(deployment: str, as_json: bool) -> None:
             "Application": item["application"],
             "State": item["state"],
             "Priority": item["priority"],
-            "Lease ends": _moment(item["lease_end"]) if item["lease_end"] else "it runs from the start on",
+            "Lease ends": _lease(item),
             "Options": ", ".join(f"{name}={value}" for name, value in item["options"].items()),
         }
     )
@@ -207,6 +216,43 @@ def show(deployment: str, as_json: bool) -> None:
             click.echo(f"  {mount['target']} is {mount['fileset']} ({mount['mode']}) on {mount['filestore']}")
     click.echo()
     Follower(console=Console(highlight=False, soft_wrap=True)).show(item)
+
+
+def _lease(deployment: dict[str, Any]) -> str:
+    """When it ends, and how far that can be put off."""
+    if deployment["is_kept"]:
+        return "never: an operator keeps it"
+    if not deployment["lease_end"]:
+        return "it runs from the start on"
+    latest = deployment["latest_end"] or 0.0
+    more = f" (can be extended until {_moment(latest)})" if latest > deployment["lease_end"] + 1 else ""
+    return _moment(deployment["lease_end"]) + more
+
+
+@click.command()
+@click.argument("deployment")
+@click.option("--by", help="Such as 2h; default: by as much as its lease was at first.")
+@click.option(
+    "--keep/--no-keep", default=None, help="No lease and no idle stop, or both again; for operators."
+)
+@json_option
+def extend(deployment: str, by: str | None, keep: bool | None, as_json: bool) -> None:
+    """Let the lease of a deployment end later."""
+    path = f"/deployments/{part(deployment)}"
+    if by is not None and keep is not None:
+        raise click.UsageError("Say --by or --keep, not both.")
+    by_s = None
+    if by is not None:
+        try:
+            by_s = parse_duration(by)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--by") from error
+    with Client() as client:
+        if keep is None:
+            item = client.send("POST", f"{path}/extend", {"by_s": by_s})
+        else:
+            item = client.send("PUT", f"{path}/keep", {"kept": keep})
+    done(f"The lease of {item['id']} ends: {_lease(item)}.", item, as_json=as_json)
 
 
 def is_over(deployment: dict[str, Any]) -> bool:

@@ -10,10 +10,13 @@ from master.images.models import BlobChunks, Image, ImageHolding, ImageReferrer,
 from master.layers.models import LayerOrder
 from master.mirrors.models import Mirror
 from master.nearness.models import Sighting
+from master.prewarming.models import PrewarmOrder, WarmPool
 from master.simulation.models import Simulation, SimulationFile
+from master.timetable.models import TimetableEntry
 
 __all__ = [
     "ApiToken", "Application", "Base", "BlobChunks", "Box", "Deployment", "Fileset", "FilesetCopy", "Image",
     "ImageHolding", "ImageReferrer", "ImageVariant", "Instance", "JoinSecret", "LayerOrder", "Mirror", "Mount",
-    "Sighting", "Simulation", "SimulationFile", "Tag", "TimelineRow", "User", "WebSession",
+    "PrewarmOrder", "Sighting", "Simulation", "SimulationFile", "Tag", "TimelineRow", "TimetableEntry", "User",
+    "WarmPool", "WebSession",
 ]  # fmt: skip

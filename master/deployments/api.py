@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field, JsonValue
 
 from common.errors import BadInput
 from common.words import BoxId, DeploymentId, RoundTripMs
-from master.accounts.guard import current_user
-from master.deployments import services
+from master.accounts.guard import current_user, requires
+from master.accounts.models import UserRole
+from master.deployments import lease_services, services
 from master.deployments.opening import open_url
 from master.deployments.output_answer import OutputQuery, answer_output
 from master.deployments.presentation import DeploymentSummary, DeploymentView, summarise
@@ -37,11 +38,26 @@ class NewDeployment(BaseModel):
     priority: Priority = Field(
         Priority.NORMAL, description="Its class while it waits for room; high is for operators."
     )
+    keep: bool = Field(False, description="No lease and no idle stop; for operators.")
     round_trips_ms: dict[BoxId, RoundTripMs] = Field(
         default_factory=dict,
         max_length=MOST_CANDIDATES,
         description="What was measured of `/nearness/candidates`, by box.",
     )
+
+
+class ExtendBody(BaseModel):
+    """By how much."""
+
+    by_s: float | None = Field(
+        None, gt=0, le=366 * 86400, description="Seconds; none: by as much as its lease was at first."
+    )
+
+
+class KeepBody(BaseModel):
+    """Whether an operator keeps it."""
+
+    kept: bool
 
 
 class Idempotency(BaseModel):
@@ -106,7 +122,14 @@ def start(header: Idempotency, body: NewDeployment) -> Response:
         options[name] = value
     seen = Seen(request.remote_addr or "", body.round_trips_ms)
     deployment = services.request_deployment(
-        context(), current_user(), body.application, options, key, priority=body.priority, seen=seen
+        context(),
+        current_user(),
+        body.application,
+        options,
+        key,
+        priority=body.priority,
+        seen=seen,
+        keep=body.keep,
     )
     return _show(deployment.id, 202)
 
@@ -133,6 +156,21 @@ def list_deployments(query: Page) -> Response:
 @api.get("/<id>", summary="Show a deployment", responses={200: DeploymentView})
 def show(path: DeploymentPath) -> Response:
     """With instances, placement and timeline."""
+    return _show(path.id)
+
+
+@api.post("/<id>/extend", summary="Extend the lease", responses={200: DeploymentView})
+def extend(path: DeploymentPath, body: ExtendBody) -> Response:
+    """As far as its application, the operator and the person's limit allow; 409 when it is at that already."""
+    lease_services.extend_lease(context(), current_user(), path.id, body.by_s)
+    return _show(path.id)
+
+
+@api.put("/<id>/keep", summary="Keep a deployment", responses={200: DeploymentView})
+@requires(UserRole.OPERATOR)
+def keep(path: DeploymentPath, body: KeepBody) -> Response:
+    """No lease and no idle stop, or both again from now on."""
+    lease_services.keep(context(), current_user(), path.id, is_kept=body.kept)
     return _show(path.id)
 
 

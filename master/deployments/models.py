@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from master.accounts.models import User
@@ -30,6 +30,23 @@ class Deployment(Base):
     )
     wanted: Mapped[str] = mapped_column(String(16), default="running")
     lease_end: Mapped[float]
+    lease_step_s: Mapped[float] = mapped_column(
+        default=8 * 3600.0, server_default="28800", doc="By how much the lease is extended at one go."
+    )
+    lease_limit_s: Mapped[float] = mapped_column(
+        default=24 * 3600.0, server_default="86400", doc="How long it may run with all that it is extended."
+    )
+    idle_stop_s: Mapped[float] = mapped_column(
+        default=0.0, server_default="0", doc="Nobody used it for so long: it ends; 0: never."
+    )
+    begun_at: Mapped[float | None] = mapped_column(
+        doc="When it first had a place: from then on the lease runs."
+    )
+    used_at: Mapped[float | None] = mapped_column(doc="When its boxes last saw somebody use it.")
+    warned_for: Mapped[float | None] = mapped_column(doc="The end of the lease of which the person was told.")
+    is_kept: Mapped[bool] = mapped_column(
+        default=False, server_default=false(), doc="An operator keeps it: no lease, no idle stop."
+    )
     priority: Mapped[str] = mapped_column(
         String(8), default="normal", server_default="normal", doc="Its class while it waits."
     )
@@ -48,6 +65,14 @@ class Deployment(Base):
         """An instance gets its place: from the first one on the lease runs."""
         if not self.has_begun:
             self.lease_end = now + self.lease_s(now)
+            self.begun_at = now
+
+    @property
+    def latest_end(self) -> float | None:
+        """Until when its lease may be extended; none before it has begun."""
+        if self.is_kept:
+            return self.lease_end
+        return None if self.begun_at is None else max(self.lease_end, self.begun_at + self.lease_limit_s)
 
     def lease_s(self, now: float) -> float:
         """How long it may run from now on. Until it has begun `lease_end` is counted from the request."""

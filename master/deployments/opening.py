@@ -39,7 +39,8 @@ def open_url(context: MasterContext, deployment: Deployment, user: User) -> str:
             generation=instance.generation,
             user=user.id,
             once=secrets.token_urlsafe(16),
-            session_until=deployment.lease_end,
+            # The box ends the instance with its lease; whoever extends that need not sign in anew.
+            session_until=deployment.latest_end or deployment.lease_end,
         ),
     )
     host = host_name(instance, front, context.settings.applications_domain)

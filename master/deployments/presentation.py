@@ -12,7 +12,6 @@ from common.words import InstanceState
 from master.deployments.models import Deployment, Instance, Mount, TimelineRow
 from master.deployments.wanted import near_of
 from master.history.accuracy import predicted_and_taken
-from master.history.predicted import PREDICTED
 from master.scheduling.order import Priority
 
 # The furthest behind says how far a deployment is; what went wrong comes first.
@@ -117,6 +116,13 @@ class DeploymentSummary(BaseModel):
     created_at: float
     ended_at: float | None
     lease_end: float | None = Field(description="Unix time; none while it waits for its first place.")
+    latest_end: float | None = Field(
+        None, description="Until when the lease can be extended (Unix time); none before it has begun."
+    )
+    ends_soon: bool = Field(False, description="Its lease ends so soon that the person was told.")
+    is_kept: bool = Field(False, description="An operator keeps it: no lease, no idle stop.")
+    idle_stop_s: float = Field(0.0, description="It ends when nobody used it for so long; 0: never.")
+    used_at: float | None = Field(None, description="When it was last seen in use (Unix time).")
     instances: Sequence[InstanceSummary]
 
     @property
@@ -130,6 +136,13 @@ class DeploymentSummary(BaseModel):
     def can_open(self) -> bool:
         """Whether there is something to open."""
         return self.wanted == "running" and any(i.state is InstanceState.RUNNING for i in self.instances)
+
+    @property
+    def can_extend(self) -> bool:
+        """Whether its lease can be made longer."""
+        if self.is_kept or self.lease_end is None or self.latest_end is None:
+            return False
+        return self.can_stop and self.latest_end > self.lease_end + 1
 
     @property
     def can_stop(self) -> bool:
@@ -147,7 +160,7 @@ class DeploymentView(DeploymentSummary):
     @property
     def fingerprint(self) -> str:
         """Differs whenever the page would."""
-        parts = [self.wanted, str(self.lease_end)]
+        parts = [self.wanted, str(self.lease_end), str(self.ends_soon), str(self.is_kept)]
         for instance in self.instances:
             last = max((row.id for row in instance.timeline), default=0)
             parts += [instance.id, str(instance.generation), instance.state, str(last)]
@@ -196,6 +209,11 @@ def _common(deployment: Deployment) -> dict[str, Any]:
         "created_at": deployment.created_at,
         "ended_at": deployment.ended_at,
         "lease_end": deployment.lease_end if deployment.has_begun else None,
+        "latest_end": deployment.latest_end,
+        "ends_soon": deployment.warned_for == deployment.lease_end and not deployment.is_kept,
+        "is_kept": deployment.is_kept,
+        "idle_stop_s": deployment.idle_stop_s,
+        "used_at": deployment.used_at,
     }
 
 
@@ -260,56 +278,6 @@ def _row(row: TimelineRow) -> TimelineView:
         size_bytes=row.size_bytes,
         sources=row.sources,
         detail=row.detail,
-    )
-
-
-class Bar(BaseModel):
-    """A step of the start as a bar; positions are percentages of the whole."""
-
-    step: str
-    box: str | None
-    left: float
-    width: float
-    began_s: float = Field(description="Seconds after a box was chosen.")
-    took_s: float
-
-
-MINIMUM_WIDTH = 0.6
-PLACED = InstanceState.PLACED.value
-
-
-def waterfall(instance: InstanceView, created_at: float) -> list[Bar]:
-    """The timed steps of the current generation's start, each where it lay in time."""
-    rows = [row for row in instance.timeline if row.generation == instance.generation]
-    ready = next((i for i, row in enumerate(rows) if row.state is InstanceState.RUNNING), None)
-    if ready is not None:
-        # The report that the instance runs may overtake that of its last step.
-        rows = rows[: ready + 1] + [row for row in rows[ready + 1 :] if row.at <= rows[ready].at]
-    timed = [row for row in rows if _takes_time(row)]
-    if not timed:
-        return []
-    # The time in which it waited for room says nothing of the start. Boxes' clocks differ a little: nothing begins
-    # before a box was chosen.
-    placed = next((row.at for row in rows if row.step == PLACED), None)
-    begin = placed if placed is not None else created_at
-    if placed is None and instance.generation > 1:
-        begin = min(row.at - (row.took_s or 0) for row in timed)
-    whole = max(max(row.at for row in timed) - begin, 1e-3)
-    bars = [_bar(row, begin, whole) for row in timed]
-    return sorted(bars, key=lambda bar: (bar.began_s, bar.began_s + bar.took_s))
-
-
-def _takes_time(row: TimelineView) -> bool:
-    return row.took_s is not None and row.state is not InstanceState.STOPPING and row.step != PREDICTED
-
-
-def _bar(row: TimelineView, begin: float, whole: float) -> Bar:
-    took = min(row.took_s or 0.0, whole)
-    began = min(max(row.at - took - begin, 0.0), whole)
-    width = min(max(100 * took / whole, MINIMUM_WIDTH), 100.0)
-    left = min(100 * began / whole, 100 - width)
-    return Bar(
-        step=row.step, box=row.box, left=round(left, 2), width=round(width, 2), began_s=began, took_s=took
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from sqlalchemy import select
@@ -18,6 +17,7 @@ from master.catalogue.options import OptionValue
 from master.catalogue.services import find_application
 from master.context import MasterContext
 from master.deployments.events import about, add_row
+from master.deployments.leases import lease_terms
 from master.deployments.messages import wake_scheduler
 from master.deployments.models import Deployment, Instance
 from master.deployments.parts import check_fileset, check_pins, usable_image
@@ -40,16 +40,19 @@ def request_deployment(
     *,
     priority: Priority = Priority.NORMAL,
     seen: Seen | None = None,
+    keep: bool = False,
 ) -> Deployment:
     """Write the wish down and wake the scheduler. `seen` is what the person measured before asking.
 
-    A repeated `idempotency_key` of the same person gives the deployment of the first time. Raises NotFound for
-    an unknown application, image, fileset or box to be pinned to, BadInput for options out of range, Forbidden for a
-    priority that is not this person's to take, Unavailable when no box holds the image or a fileset; in all of
-    these nothing is written.
+    A repeated `idempotency_key` of the same person gives the deployment of the first time. `keep` means no lease and
+    no idle stop. Raises NotFound for an unknown application, image, fileset or box to be pinned to, BadInput for
+    options out of range, Forbidden for a priority that is not this person's to take or somebody who may not `keep`,
+    Unavailable when no box holds the image or a fileset; in all of these nothing is written.
     """
     if priority is Priority.HIGH and user.role == UserRole.USER.value:
         raise Forbidden("Only operators may go before others.", field="priority", remedy="Leave it out.")
+    if keep and user.role == UserRole.USER.value:
+        raise Forbidden("Only operators keep deployments.", field="keep", remedy="Leave it out.")
     seen = seen or Seen()
     near = locate_person(context, user, seen)
     with context.database.write() as session:
@@ -78,7 +81,7 @@ def request_deployment(
                 name: seal(context.seal_key.public_key, str(value)) for name, value in secret.items()
             },
             near=near.model_dump(),
-            lease_end=time.time() + (manifest.lease or context.settings.lease_s),
+            **lease_terms(manifest, context.settings, is_kept=keep),
             idempotency_key=idempotency_key,
             priority=priority.value,
         )

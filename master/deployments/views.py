@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
-from common.errors import BadInput
+from common.errors import BadInput, Conflict
 from common.names import events_channel
 from master.accounts.guard import current_user, may
 from master.accounts.models import UserRole
-from master.deployments import services
+from master.deployments import lease_services, services
+from master.deployments.charts import shares, waterfall
 from master.deployments.opening import open_url
 from master.deployments.output_answer import OutputQuery, answer_output
-from master.deployments.presentation import DeploymentView, remaining_s, summarise, waterfall
+from master.deployments.presentation import DeploymentView, remaining_s, summarise
 from master.deployments.reading import queue_of, view_of
 from master.web.current import context
 from master.web.streams import View, event_stream
@@ -57,8 +58,13 @@ def _read(deployment: str) -> DeploymentView:
 
 
 def _values(view: DeploymentView) -> dict[str, object]:
-    bars = {instance.id: waterfall(instance, view.created_at) for instance in view.instances}
-    return {"deployment": view, "bars": bars, "remaining_s": remaining_s(view), "now": time.time()}
+    return {
+        "deployment": view,
+        "falls": {instance.id: waterfall(instance, view.created_at) for instance in view.instances},
+        "fetched": {instance.id: shares(instance) for instance in view.instances},
+        "remaining_s": remaining_s(view),
+        "now": time.time(),
+    }
 
 
 @views.get("/<deployment>")
@@ -77,7 +83,9 @@ def events(deployment: str) -> Response:
 
     def look() -> View:
         view = _read(deployment)
-        return View(view.fingerprint, render_template("_deployment.html", **_values(view)), view.is_over)
+        return View(
+            view.fingerprint, lambda: render_template("_deployment.html", **_values(view)), view.is_over
+        )
 
     return event_stream(context(), events_channel(deployment), look)
 
@@ -99,6 +107,16 @@ def open_(deployment: str) -> Response:
     with context().database.read() as session:
         found = services.find_deployment(session, current_user(), deployment)
         return redirect(open_url(context(), found, current_user()), 303)
+
+
+@views.post("/<deployment>/extend")
+def extend(deployment: str) -> Response:
+    """Let the lease end later."""
+    try:
+        lease_services.extend_lease(context(), current_user(), deployment)
+    except Conflict as error:
+        flash(str(error))
+    return redirect(url_for("deployments.show", deployment=deployment), 303)
 
 
 @views.post("/<deployment>/stop")

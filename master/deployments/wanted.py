@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.service import ServiceSpec
+from common.warm import warm_subject
 from common.words import MountMode
 from master.catalogue.manifest import FilledService, Manifest, fill
 from master.deployments.models import Deployment, Instance, Mount
@@ -89,7 +90,7 @@ def placement_request(
     return PlacementRequest(
         resources=want.spec.resources,
         variants=variants,
-        filesets=tuple(_need(session, instance, mount) for mount in want.mounts),
+        filesets=tuple(fileset_need(session, mount, besides=instance.id) for mount in want.mounts),
         near=Place.of(near.coordinate) if near.coordinate is not None else Place(),
         measured=near.round_trips_ms,
         excluded=frozenset(instance.excluded),
@@ -98,7 +99,16 @@ def placement_request(
         beside=beside,
         apart=apart,
         spread=spread_of(session, instance, rules),
+        warm=_warm(instance, want),
     )
+
+
+def _warm(instance: Instance, want: Wanted) -> str:
+    """Under which name instances may wait that are as this one would be."""
+    deployment = instance.deployment
+    if want.spec.prewarm is None or deployment.application_id is None:
+        return ""
+    return warm_subject(deployment.application_id)
 
 
 def image_variants(session: Session, image: Image) -> tuple[Variant, ...]:
@@ -121,7 +131,8 @@ def _variant(image: Image) -> Variant:
     )
 
 
-def _need(session: Session, instance: Instance, mount: WantedMount) -> FilesetNeed:
+def fileset_need(session: Session, mount: WantedMount, *, besides: str = "") -> FilesetNeed:
+    """A mount as policies see it; whoever writes there `besides` this instance binds it to a box."""
     fileset = mount.fileset
     is_home = fileset.kind == FilesetKind.HOME.value
     return FilesetNeed(
@@ -131,7 +142,7 @@ def _need(session: Session, instance: Instance, mount: WantedMount) -> FilesetNe
         name=fileset.name,
         held_by=_written_on(fileset) if is_home else tuple(holders(fileset)) or None,
         room_bytes=fileset.size_limit_bytes or 0,
-        writer=active_writer(session, fileset, besides=instance.id)
+        writer=active_writer(session, fileset, besides=besides)
         if mount.mode is MountMode.READ_WRITE
         else None,
     )

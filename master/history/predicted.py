@@ -31,6 +31,7 @@ def in_words(predicted: Prediction) -> str:
     parts = {
         "waiting for the line": predicted.queue_s,
         "layers": predicted.fetch_s,
+        "unpacking": predicted.unpack_s,
         "files": predicted.files_s,
         "launch": predicted.launch_s,
     }

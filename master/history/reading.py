@@ -28,6 +28,8 @@ EVERYTHING_EVERY_S = 300.0
 MOST_STARTING = 5_000
 # Between the first step that needs all layers and running.
 LAUNCH_STEPS = frozenset({"create", "launch", "ready"})
+# It was there already when somebody came: that says nothing of what a launch takes.
+WAKE_STEP = "wake"
 FILES_STEPS = frozenset({"export", "mount"})
 EXPORT_FAILED = "export-failed"
 # Whose failure it is, by the reason that a box gives. Of the others (no room, a bad image, a refusal) it is nobody's.
@@ -41,8 +43,10 @@ STARTING = (InstanceState.PLACED.value, InstanceState.PREPARING.value)
 class _Start:
     """What is known of a start that is under way."""
 
+    fetched_bytes: int = 0
     launch_s: float = 0.0
     files_s: float = 0.0
+    was_warm: bool = False
     filestores: set[str] = field(default_factory=set)
     runs: bool = False
 
@@ -120,11 +124,16 @@ class HistoryReader:
         start = self._starts.touch((row.instance_id, row.generation))
         took_s = row.took_s or 0.0
         if row.step == "fetch":
+            start.fetched_bytes = row.size_bytes or 0
             self._history.fetched(row.box_id, row.size_bytes or 0, took_s, row.sources)
             for source in row.sources:
                 self._history.did_well(source, Role.DEPOSITORY, row.at)
+        elif row.step == "unpack":
+            self._history.unpacked(row.size_bytes or 0, took_s, start.fetched_bytes)
         elif row.step in LAUNCH_STEPS:
             start.launch_s += took_s
+        elif row.step == WAKE_STEP:
+            start.was_warm = True
         elif row.step in FILES_STEPS:
             start.files_s += took_s
             if row.step == "export":
@@ -138,8 +147,9 @@ class HistoryReader:
         self._history.did_well(row.box_id, Role.COMPUTE, row.at)
         for filestore in start.filestores:
             self._history.did_well(filestore, Role.FILESTORE, row.at)
-        if start.launch_s:
-            image = row.variant_digest or row.image_digest
+        image = row.variant_digest or row.image_digest
+        self._history.has_unpacked(row.box_id, image)
+        if start.launch_s and not start.was_warm:
             self._history.launched(image, BoxKind(row.kind), start.launch_s)
         if start.files_s:
             self._history.mounted(start.files_s)

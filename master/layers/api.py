@@ -43,6 +43,7 @@ class LayerAnswer(BaseModel):
     media_type: str
     images: list[str] = Field(description="Names of the images that need it.")
     holders: list[HolderAnswer]
+    vouched: bool = Field(description="Two boxes agree on its chunks, so it may come from several at once.")
 
 
 class LayerQuery(BaseModel):
@@ -172,6 +173,7 @@ def _answer(row: services.LayerRow) -> LayerAnswer:
         size_bytes=row.size_bytes,
         media_type=row.media_type,
         images=row.images,
+        vouched=row.vouched,
         holders=[
             HolderAnswer(
                 box=item.box,

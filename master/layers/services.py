@@ -49,6 +49,7 @@ class LayerRow:
     media_type: str = ""
     images: list[str] = field(default_factory=list)
     holders: list[LayerHolder] = field(default_factory=list)
+    vouched: bool = False  # two boxes agree on its chunks, so it may come from several at once
 
 
 def list_layers(
@@ -94,12 +95,14 @@ def _all_layers(session: Session, client: redis.Redis, verifier: Verifier) -> di
 
 
 def _add_sizes(session: Session, rows: list[LayerRow]) -> None:
-    """Of blobs that no image names."""
-    unknown = {row.digest: row for row in rows if row.size_bytes is None}
-    for some in batched(unknown):
-        sizes = select(BlobChunks.digest, BlobChunks.size_bytes).where(BlobChunks.digest.in_(some))
-        for digest, size_bytes in session.execute(sizes):
-            unknown[digest].size_bytes = size_bytes
+    """Of blobs that no image names; and whether their chunks are vouched for."""
+    known = {row.digest: row for row in rows}
+    for some in batched(known):
+        chunks = select(BlobChunks.digest, BlobChunks.size_bytes, BlobChunks.confirmed_by)
+        for digest, size_bytes, confirmed_by in session.execute(chunks.where(BlobChunks.digest.in_(some))):
+            row = known[digest]
+            row.size_bytes = size_bytes if row.size_bytes is None else row.size_bytes
+            row.vouched = confirmed_by is not None
 
 
 def batched(digests: Iterable[str]) -> Iterator[list[str]]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 import redis
 from flask import Blueprint, render_template, request
+from flask_babel import gettext
 
 from common.signing import Verifier
 from common.status import BoxStatus
 from common.transfers import BoxTransfers
+from common.words import Role
 from master.boxes.services import statuses
 from master.filesets.services import HomeCopy, home_copies
 from master.layers import services
@@ -19,7 +21,7 @@ from master.web.current import context
 
 views = Blueprint("layers", __name__)
 
-OTHERS = "Of no image"
+OTHERS = ""
 IMAGES_PER_PAGE = 25
 # An image has a few dozen layers; of what belongs to none there may be thousands.
 ROWS_PER_IMAGE = 130
@@ -49,12 +51,15 @@ def layers() -> str:
     master, problem = context(), ""
     rows: list[LayerRow] = []
     alerts: list[BoxStatus] = []
+    able = 0
     with master.database.read() as session:
         try:
             rows = services.list_layers(session, master.redis, Verifier(master.signer.public_key))
-            alerts = [status for status in statuses(master.redis).values() if status.alert]
+            known = statuses(master.redis).values()
+            alerts = [status for status in known if status.alert]
+            able = sum(Role.DEPOSITORY in status.roles for status in known)
         except redis.RedisError:
-            problem = "Redis does not answer, so nobody knows what the boxes hold."
+            problem = gettext("Redis does not answer, so nobody knows what the boxes hold.")
         homes: list[HomeCopy] = home_copies(session)
     groups = _groups(rows)
     pages = max(1, -(-len(groups) // IMAGES_PER_PAGE))
@@ -69,6 +74,7 @@ def layers() -> str:
         alerts=alerts,
         problem=problem,
         wanted=master.settings.copies,
+        able=able,
     )
 
 
@@ -80,7 +86,7 @@ def transfers() -> str:
     try:
         found = told.running(context().redis)
     except redis.RedisError:
-        problem = "Redis does not answer, so nobody knows what is on its way."
+        problem = gettext("Redis does not answer, so nobody knows what is on its way.")
     return render_template("transfers.html", boxes=found, problem=problem)
 
 

@@ -39,6 +39,8 @@ from master.lifecycle.wishes import (
 from master.mirrors.models import Mirror
 from master.mirrors.services import FETCHING
 from master.nearness.map import located_statuses
+from master.prewarming.models import WarmPool
+from master.prewarming.wishes import field_of, pools, warm_wish
 
 Order = tuple[int, int]
 
@@ -67,9 +69,15 @@ def expected_wishes(session: Session, context: MasterContext) -> list[Expected]:
     found += [_hold(session, context, holding, every) for holding in session.scalars(select(ImageHolding))]
     found += [_fileset(context, copy) for copy in session.scalars(select(FilesetCopy))]
     found += [_ready(_order(order)) for order in session.scalars(select(LayerOrder))]
+    found += [_warm(session, context, pool) for pool in pools(session)]
     fetching = select(Mirror).where(Mirror.state == FETCHING)
     found += [_ready(mirror_wish(mirror)) for mirror in session.scalars(fetching)]
     return found
+
+
+def _warm(session: Session, context: MasterContext, pool: WarmPool) -> Expected:
+    order, derive = (0, pool.version), lambda: warm_wish(session, context, pool)
+    return Expected(pool.box_id, field_of(pool), order, derive)
 
 
 def _ready(item: BoxWish) -> Expected:

@@ -47,6 +47,7 @@ class Steps:
 
     def __init__(self, context: MasterContext) -> None:
         self._context = context
+        self.settings, self.redis = context.settings, context.redis
         self._writer = WishWriter(context)
         self._reservations = Reservations(context.redis)
 

@@ -26,6 +26,7 @@ from master.boxes.services import restore
 from master.context import MasterContext
 from master.db.session import after_commit
 from master.deployments.events import about, set_state
+from master.deployments.lease_services import warn
 from master.deployments.messages import send_later
 from master.deployments.models import Deployment, Instance
 from master.deployments.wanted import filled_service
@@ -38,6 +39,7 @@ from master.lifecycle.states import ON_A_BOX, WAITING
 from master.lifecycle.wishes import WishWriter
 from master.mirrors.services import fail_mirrors_of
 from master.nearness.surveyor import Surveyor
+from master.prewarming.planner import Planner
 from master.scheduler.reservations import Reservation, Reservations
 from master.trust.notary import Notary
 
@@ -60,6 +62,7 @@ class Reconciler:
         self._watch = Watch(context)
         self._surveyor = Surveyor(context)
         self._notary = Notary(context)
+        self._planner = Planner(context)
 
     def run(self) -> bool:
         """One round; returns False if another process is at it. Raises redis.RedisError, Unavailable."""
@@ -74,6 +77,7 @@ class Reconciler:
             self._mend_reservations()
             self._surveyor.run()
             self._replicator.run()
+            self._planner.run()
             self._mend_wish_lists()
             self._resend()
         finally:
@@ -85,6 +89,7 @@ class Reconciler:
 
     def _end_leases(self) -> None:
         with self._context.database.write() as session:
+            warn(session, self._redis, self._settings.lease_warn_s, time.time())
             ended = select(Deployment).where(
                 Deployment.wanted == "running", Deployment.lease_end < time.time()
             )

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from common.logs import bind, get_logger
 from common.metrics import REPORTS, SOURCE_BYTES, STEP_SECONDS
 from common.reports import (
+    Activity,
     CertificateAsked,
     Ended,
     Exported,
@@ -37,7 +38,8 @@ from master.boxes.models import Box
 from master.boxes.standing import accuse
 from master.context import MasterContext
 from master.db.session import after_commit
-from master.deployments.events import add_row, set_state
+from master.deployments.events import about, add_row, set_state
+from master.deployments.lease_services import note_use
 from master.deployments.models import Instance, Mount, TimelineRow
 from master.filesets.models import Fileset
 from master.filesets.services import record_fileset_held, record_fileset_removed
@@ -94,6 +96,7 @@ class Reports:
             Exported: self._exported,
             Ended: self._ended,
             Running: self._running,
+            Activity: self._activity,
             Stopped: self._stopped,
             Failed: self._failed,
             Held: self._held,
@@ -250,6 +253,16 @@ class Reports:
         set_state(session, self._context.redis, instance, S.RUNNING, "running", at=report.at)
         self._steps.settle(session, instance)
         return True
+
+    def _activity(self, session: Session, box: str, report: Activity) -> bool:
+        rows = session.scalars(
+            select(Instance).where(Instance.id.in_(report.idle_s), Instance.box_id == box)
+        ).all()
+        for instance in rows:
+            if S(instance.state) is S.RUNNING:
+                with about(instance):
+                    note_use(session, self._steps, instance, report.idle_s[instance.id])
+        return bool(rows)
 
     def _stopped(self, session: Session, box: str, report: Stopped) -> bool:
         instance = self._placed(session, box, report)

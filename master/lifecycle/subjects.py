@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from common.warm import SUBJECT as WARM
 from master.images.models import Image
 from master.layers.models import LayerOrder
 from master.mirrors.services import PREFIX as MIRROR
@@ -17,7 +18,7 @@ DIGITS = 12
 
 def instance_of_subject(subject: str) -> str | None:
     """The instance that a subject is, or one of whose filesets it is."""
-    return None if subject.startswith((IMAGE, FILESET, LAYERS, MIRROR)) else subject.partition(".")[0]
+    return None if subject.startswith((IMAGE, FILESET, LAYERS, MIRROR, WARM)) else subject.partition(".")[0]
 
 
 def log_fields(subject: str, generation: int | None = None) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from master.scheduling.request import PlacementRequest, Variant
 log = get_logger(__name__)
 
 # What says which box is the best of those that fit decides nothing about whether there is one.
-_PREFERENCES = {"near", "measured", "spread", "input_bytes"}
+_PREFERENCES = {"near", "measured", "spread", "input_bytes", "warm"}
 _DECISIVE = [field.name for field in fields(PlacementRequest) if field.name not in _PREFERENCES]
 
 

@@ -208,6 +208,7 @@ class _Batch:
             if fits and (self._kept is None or self._kept.allows(row, amounts, one.ask.ends_by)):
                 self._fleet.reserve(row, taken)
                 self._fleet.begin_fetch(row, placement.missing_bytes, self._sources(placement))
+                self._fleet.take_prewarmed(row, one.ask.request.warm)
                 if self._kept is not None:
                     self._kept.note(row, amounts, one.ask.ends_by)
                 return True

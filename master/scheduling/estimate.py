@@ -1,4 +1,4 @@
-"""How long a start is expected to take on each box: queue, missing layers, files, launch.
+"""How long a start is expected to take on each box: queue, missing layers, unpacking, files, launch.
 
 The queue is what the box's own link still has to carry. The missing layers come no faster than that link, and no
 faster than their depositories give: the first byte comes from the source that is free first, and then all send
@@ -23,6 +23,8 @@ from master.scheduling.request import PlacementRequest, Prediction
 HANDSHAKES = 6
 # A fileset that may lie on more boxes than this is near enough to every box.
 FEW_STORES = 8
+# What an instance that waits for its owner takes until it answers.
+WAKE_S = 0.5
 # More than any byte takes.
 FOREVER_S = 1e12
 
@@ -49,7 +51,13 @@ def start_s(request: PlacementRequest, fleet: Fleet) -> Floats:
     if request.variants:
         column = fleet.column(request.variants)
         ready = _fetch_s(request, column, fleet)
-        ready += _launch_s(column, fleet)
+        ready += _unpack_s(column, fleet)
+        launch = _launch_s(column, fleet)
+        ready += launch
+        if waiting := fleet.prewarmed.get(request.warm):
+            rows = list(waiting)
+            least = np.maximum(0.0, np.broadcast_to(launch, ready.shape)[rows] - WAKE_S)
+            ready[rows] -= least
     else:
         ready = np.zeros(len(fleet.up))
     if request.filesets:
@@ -76,7 +84,11 @@ def predict(request: PlacementRequest, fleet: Fleet, row: int) -> Prediction:
         given = supply(column.images[number], fleet)
         fetched = max(fetched, missing * given.s_per_byte + given.wait_s)
     launch = fleet.launch_s(column.variants[number].image)[fleet.kind[row]]
-    return Prediction(queue, fetched - queue, files, float(launch))
+    if row in fleet.prewarmed.get(request.warm, {}):
+        launch = min(launch, WAKE_S)
+    image = column.images[number]
+    unpack = fleet.unpacking.of(column.variants[number].image, image.size_bytes, missing, row)
+    return Prediction(queue, fetched - queue, files, float(launch), unpack)
 
 
 def _fetch_s(request: PlacementRequest, column: Column, fleet: Fleet) -> Floats:
@@ -99,6 +111,20 @@ def _fetch_s(request: PlacementRequest, column: Column, fleet: Fleet) -> Floats:
         return np.minimum(own, ceiling, out=own)
     np.minimum(lent, ceiling, out=lent)
     return np.maximum(own, lent, out=own)
+
+
+def _unpack_s(column: Column, fleet: Fleet) -> Floats | float:
+    """Seconds after the last byte until the engine has the image."""
+    if not fleet.unpacking.is_known:
+        return 0.0
+    table = [
+        fleet.unpacking.seconds(variant.image, image.size_bytes, column.missing)
+        for variant, image in zip(column.variants, column.images, strict=True)
+    ]
+    if column.suited is None:
+        return table[0]
+    found: Floats = np.array(table)[column.suited, np.arange(len(column.suited))]
+    return found
 
 
 def _launch_s(column: Column, fleet: Fleet) -> Floats | float:

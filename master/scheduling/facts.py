@@ -35,6 +35,7 @@ class BoxFacts:
     reserved: Resources = Resources()
     layers: frozenset[str] = frozenset()
     filesets: frozenset[tuple[str, int]] = frozenset()
+    prewarmed: dict[str, int] = field(default_factory=dict)  # how many instances wait, by their name
 
 
 def facts_of(
@@ -58,5 +59,6 @@ def facts_of(
         capacity=status.capacity.model_copy(update={"disk_bytes": status.disk.free_bytes}),
         reserved=reserved,
         layers=layers,
+        prewarmed=status.prewarmed,
         filesets=frozenset((held.fileset, held.version) for held in status.filesets),
     )

@@ -10,7 +10,7 @@ Disk capacity is what is free of the lent space now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from master.scheduling.holders import Indices, Register
 from master.scheduling.layers import Bools, Column, Floats, LayerBook
 from master.scheduling.network import Network, longer
 from master.scheduling.request import FilesetNeed, Layer, Place, Variant
+from master.scheduling.unpacking import Unpacking
 
 COLUMNS = ("cpu", "memory", "disk", "bandwidth", "gpu")
 CPU, MEMORY, DISK, BANDWIDTH, GPU = range(5)
@@ -88,8 +89,10 @@ class Fleet:
         self.doubted = np.zeros(rows, dtype=bool)  # a depository that failed too often lately
         self.launches: dict[str, Floats] = {}  # image → seconds to launch it, per kind
         self.mount_s = MOUNT_S
+        self.unpacking = Unpacking()
         self.layers = LayerBook(self.serving, self.doubted)
         self.network = Network(rows, backbone_ms)
+        self.prewarmed: dict[str, dict[int, int]] = {}  # name → row → how many instances wait there
         self.filesets: Register[tuple[str, int]] = Register()  # (fileset, version)
         self.labels: Register[tuple[str, str]] = Register()  # (key, value)
         self._suited: dict[tuple[tuple[str, bool], ...], Indices] = {}
@@ -144,8 +147,24 @@ class Fleet:
         self.layers.replace(row, box.layers)
         self.filesets.replace(row, box.filesets)
         self.labels.replace(row, frozenset(box.labels.items()))
+        self._put_prewarmed(row, box.prewarmed)
         self._settle(row)
         return row
+
+    def _put_prewarmed(self, row: int, waiting: Mapping[str, int]) -> None:
+        for name in self.prewarmed.keys() | waiting.keys():
+            rows = self.prewarmed.setdefault(name, {})
+            rows.pop(row, None)
+            if count := waiting.get(name, 0):
+                rows[row] = count
+
+    def take_prewarmed(self, row: int, name: str) -> None:
+        """Somebody is placed there and gets one of those that wait, if one does."""
+        rows = self.prewarmed.get(name, {})
+        if row in rows:
+            rows[row] -= 1
+            if not rows[row]:
+                del rows[row]
 
     def leave(self, row: int) -> None:
         """A box is silent: nobody counts on it, but what it holds is there again when it returns."""

@@ -33,6 +33,9 @@ HALF_LIFE_S = 6 * 3600.0
 # From this distrust on a depository is asked only where there is nobody else.
 DOUBTED = 0.4
 
+# Of an image as it is sent, where all of it lies on the box; after a fetch about half of that is left to do.
+UNPACK_S_PER_BYTE = 26e-9
+
 MOST_BOXES = 100_000
 MOST_PAIRS = 50_000
 MOST_IMAGES = 5_000
@@ -45,6 +48,9 @@ class Window:
 
     def __init__(self) -> None:
         self._samples: deque[float] = deque(maxlen=WINDOW)
+
+    def __len__(self) -> int:
+        return len(self._samples)
 
     def add(self, sample: float) -> None:
         """One more; the oldest goes."""
@@ -135,6 +141,10 @@ class History:
         self._records: Kept[tuple[str, Role], Record] = Kept(MOST_BOXES, Record)
         self._launches: Kept[str, dict[BoxKind, Window]] = Kept(MOST_IMAGES, dict)
         self._mounts = Window()
+        # Seconds per byte that engines take after the last byte, where all lay there already and after a fetch.
+        self._unpacking_there, self._unpacking_fetched = Window(), Window()
+        self._unpacked: Kept[tuple[str, str], bool] = Kept(MOST_PAIRS, bool)  # box and image
+        self._new_unpacked: set[tuple[str, str]] = set()
         self._changed: set[str] = set()  # boxes of which something new is known
         self._images: set[str] = set()
         self._changed_pairs: set[tuple[str, str]] = set()
@@ -159,6 +169,18 @@ class History:
     def has_come_up(self, image: str) -> bool:
         """Whether an image is known to have come up on any box."""
         return self._launches.get(image) is not None
+
+    def unpacked(self, size_bytes: int, took_s: float, fetched_bytes: int) -> None:
+        """An engine unpacked layers of so many bytes, and was done so long after the last of them had come."""
+        if size_bytes < TELLING_BYTES:
+            return
+        window = self._unpacking_fetched if fetched_bytes * 2 > size_bytes else self._unpacking_there
+        window.add(took_s / size_bytes)
+
+    def has_unpacked(self, box: str, image: str) -> None:
+        """An image ran on a box, so its engine has it unpacked."""
+        self._unpacked.touch((box, image))
+        self._new_unpacked.add((box, image))
 
     def mounted(self, took_s: float) -> None:
         """The files of an instance were exported and mounted."""
@@ -213,6 +235,7 @@ class History:
             fleet.forget_launches()  # what was forgotten here is forgotten there
         for image in self._launches.keys() if everything else self._images:
             fleet.set_launch(image, np.array([self.launch_s(image, kind) for kind in KINDS]))
+        self._tell_of_engines(fleet, everything=everything)
         fleet.set_mount(self.mount_s())
         for box, source in self._pairs.keys() if everything else self._changed_pairs:
             self._tell_of_pair(box, source, fleet)
@@ -225,6 +248,18 @@ class History:
         if row is not None and other is not None:
             at_best = 8.0 / float(max(fleet.s_per_byte[row], fleet.s_per_byte[other]))
             fleet.network.set_pair(row, other, self.pair_bps(box, source, at_best))
+
+    def _tell_of_engines(self, fleet: Fleet, *, everything: bool) -> None:
+        if self._unpacking_there or self._unpacking_fetched:
+            there = self._unpacking_there.estimate(UNPACK_S_PER_BYTE)
+            fetched = self._unpacking_fetched.estimate(min(there, UNPACK_S_PER_BYTE / 2))
+            fleet.unpacking.set_pace(there, fetched)
+        if everything:
+            fleet.unpacking.forget()
+        for box, image in self._unpacked.keys() if everything else self._new_unpacked:
+            if (row := fleet.row_of.get(box)) is not None:
+                fleet.unpacking.note(image, row)
+        self._new_unpacked.clear()
 
     def _tell_of(self, name: str, fleet: Fleet, now: float) -> None:
         row = fleet.row_of[name]

@@ -102,6 +102,7 @@ class PlacementRequest:
     apart: tuple[Neighbours, ...] = ()
     spread: Spread | None = None
     input_bytes: int = 0  # what the person sends to the box before it starts
+    warm: str = ""  # under this name boxes have instances that wait for such a request; empty: none can
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +121,12 @@ class Prediction:
     fetch_s: float = 0.0  # the missing layers
     files_s: float = 0.0  # exporting and mounting
     launch_s: float = 0.0
+    unpack_s: float = 0.0  # what the engine does after the last byte
 
     @property
     def start_s(self) -> float:
         """From the placement to running."""
-        return self.queue_s + self.fetch_s + self.files_s + self.launch_s
+        return self.queue_s + self.fetch_s + self.unpack_s + self.files_s + self.launch_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def simulate(
     for name in names:
         load_policy(name)
     world = load_scenario(scenario, settings)
-    _can_be_written({"csv": csv, "parquet": parquet, "html": html})
+    can_be_written({"csv": csv, "parquet": parquet, "html": html})
     runs = run_all(world, names, range(first_seed, first_seed + seeds), jobs=jobs)
     if csv is not None:
         write_csv(runs, csv)
@@ -89,7 +89,7 @@ def simulate(
             click.echo(f"Written: {path}")
 
 
-def _can_be_written(files: Mapping[str, Path | None]) -> None:
+def can_be_written(files: Mapping[str, Path | None]) -> None:
     """Raise what would otherwise be known only after a long run."""
     for option, path in files.items():
         if path is None:

@@ -22,6 +22,13 @@ class Clock:
         self._announced += 1
         heapq.heappush(self._events, (max(moment, self.now), self._announced, what, arguments))
 
+    def run_out(self) -> None:
+        """Let everything happen that was announced, and what comes of it."""
+        events = self._events
+        while events:
+            self.now, _, what, arguments = heapq.heappop(events)
+            what(*arguments)
+
     def run_until(self, end: float) -> None:
         """Let everything happen that comes before `end`; then it is `end`."""
         events = self._events

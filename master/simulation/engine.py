@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -19,12 +20,15 @@ from master.simulation.demand import Asked, Demand
 from master.simulation.instant import choose_all
 from master.simulation.links import Links, make_links
 from master.simulation.record import NOBODY, Block, Outcome
-from master.simulation.runs import Run, Runs
+from master.simulation.run import Run
+from master.simulation.runs import Runs
 from master.simulation.scenario import Asking, Scenario
+from master.simulation.starting import Start, Stepwise
 from master.simulation.stock import Stock, files_need, make_fleet, place_of, request_for
 from master.simulation.streams import Purpose, streams
 from master.simulation.tally import Tally
 from master.simulation.traces import TraceDemand, read_trace
+from master.simulation.workshop import Workshop
 from master.simulation.world import Application, Bools, World, make_world
 
 _DOUBT = 2  # good ends that every box is given in advance, so that one bad end condemns nobody
@@ -78,12 +82,18 @@ class Simulation:
             self.slots = self._demand.slots
         self.clock = Clock()
         self.fleet: Fleet = make_fleet(self.world, policy)
-        self.links: Links = make_links(scenario.network.sharing, self.clock, self.world.boxes.link_bps)
+        self.links: Links = make_links(
+            scenario.network.sharing, self.clock, self.world.boxes.link_bps * scenario.network.goodput
+        )
         self.tally = Tally(self.world)
         shared = policy.sharing is Sharing.ALL
         self.stock = Stock(self.world, self.fleet, shared=shared)
         parts = (self.world, self.clock, self.links, self.fleet, self.stock, self.tally)
-        self.runs = Runs(*parts, keeps_layers=policy.keeps_layers)
+        self._start = self._make_start()
+        self.runs = Runs(
+            *parts, keeps_layers=policy.keeps_layers, start=self._start, on_end=self._serve_waiting
+        )
+        self._waiting: deque[tuple[int, Asked, Block, int]] = deque()
         self._copies = Copies(*parts, busy=lambda row: self.runs.on.get(row, 0) > 0) if shared else None
         self._requests = [request_for(self.world, item) for item in self.world.applications]
         self._lends = scenario.people.lends > 0
@@ -91,6 +101,13 @@ class Simulation:
         self._away: set[int] = set()
         self._carried: dict[int, float] = {}
         self.blocks: list[Block] = []
+
+    def _make_start(self) -> Start:
+        steps = self._scenario.cost.steps
+        if steps is None:
+            return Start(self.clock, self._scenario)
+        workshop = Workshop(self.world, self.clock, self.stock, steps)
+        return Stepwise(self.clock, self._scenario, workshop, steps)
 
     # --- a slot --------------------------------------------------------------------------------------------
 
@@ -109,13 +126,13 @@ class Simulation:
         if self._copies is not None:
             self._copies.repair(number, self._is_online)
         asked = self._demand.slot(number * length_s)
-        block = Block(asked)
+        block = Block(asked, steps=self._scenario.cost.steps is not None)
         self.blocks.append(block)
         if self._scenario.people.asking is Asking.AT_ONCE and asked.lasts_s is None:
             self._decide(number, asked, block)
         else:
             for at in range(len(asked)):
-                self.clock.at(float(asked.at_s[at]), self._one, number, asked, block, at)
+                self.clock.at(float(asked.at_s[at]), self._asked, number, asked, block, at)
         self.clock.run_until((number + 1) * length_s)
         self._measure(length_s)
         check(self.world, self.fleet, self.links)
@@ -123,8 +140,13 @@ class Simulation:
     def finish(self) -> None:
         """End everything that still runs, and see that nothing got lost."""
         self._end(self.slots)
+        for _, _, block, at in self._waiting:
+            block.outcome[at] = Outcome.NO_ROOM
+        self._waiting.clear()
         for run in list(self.runs.live):
             self.runs.end(run)
+        if self._scenario.cost.steps is not None:
+            self.clock.run_out()  # what takes a while to end
         for slot in list(self._bulk):
             self._release_bulk(slot)
         if self._copies is not None:
@@ -213,6 +235,27 @@ class Simulation:
                 if len(closed) == len(self.world.applications):
                     break
         block.outcome[np.isin(asked.application, list(closed)) & (block.box == NOBODY)] = Outcome.NO_ROOM
+
+    def _asked(self, slot: int, asked: Asked, block: Block, at: int) -> None:
+        """Somebody asks; the decision comes a little later where that takes time."""
+        if not self._scenario.people.queue:
+            self._start.ask(lambda: self._one(slot, asked, block, at))
+            return
+
+        def wait() -> None:
+            self._waiting.append((slot, asked, block, at))
+            self._serve_waiting()
+
+        self._start.ask(wait)
+
+    def _serve_waiting(self) -> None:
+        """Place those who wait, in their order; who fits may pass who does not."""
+        for entry in list(self._waiting):
+            slot, asked, block, at = entry
+            if self._one(slot, asked, block, at):
+                self._waiting.remove(entry)
+            else:
+                block.outcome[at] = Outcome.OPEN
 
     def _one(self, slot: int, asked: Asked, block: Block, at: int) -> bool:
         """Place one request; False if no box can take it now."""

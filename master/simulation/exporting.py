@@ -19,7 +19,7 @@ from master.catalogue.manifest import Manifest
 TRACE_FILE, SCENARIO_FILE = "trace.csv", "scenario.yaml"
 HEADER = ("arrival_s", "duration_s", "cpu", "memory_bytes", "task")
 # What a box does by itself to start an instance, beside the transfers; a replay takes the median of their sums.
-_LOCAL_STEPS = ("network", "create", "launch", "ready")
+_LOCAL_STEPS = ("unpack", "network", "create", "launch", "ready")
 _USUAL_BPS = 10**9  # of a box that does not say what its link gives
 _PERSON = {
     "share": 1, "compute": 0, "disk_bytes": 0, "link_bps": _USUAL_BPS, "access_ms": 1, "open": 0, "fixed": 1
@@ -160,7 +160,7 @@ def scenario_yaml(
         "network": {"areas": 1, "backbone_ms": 0, "sharing": "max-min"},
         "servers": {**{key: value for key, value in _PERSON.items() if key != "share"}, "count": 0},
         "boxes": {name: _box(status) for name, status in known.items()},
-        "people": {"count": 1, "devices": {"desktop": _PERSON}},
+        "people": {"count": 1, "queue": True, "devices": {"desktop": _PERSON}},
         "pools": pools,
         "tasks": tasks,
         "keeping": {"copies": 1, "free_bytes": 0},

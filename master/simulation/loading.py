@@ -110,12 +110,22 @@ class _Sent:
         return str(self._trace)
 
 
-def load_scenario(name: str, settings: Iterable[str] = ()) -> Scenario:
+def load_scenario(name: str, settings: Iterable[str] = (), *, over: str | None = None) -> Scenario:
     """A shipped scenario by its name or one by its file; `settings` are `key.of.it=value` and win.
 
-    Raises BadInput with file, line and key.
+    `over` is a file whose keys replace those of the scenario. Raises BadInput with file, line and key.
     """
-    return _build(_read(name, _Folder(Path.cwd()), ()), settings)
+    text = _read(name, _Folder(Path.cwd()), ())
+    if over is not None:
+        above = _read(over, _Folder(Path.cwd()), ())
+        _lay_over(text.values, above.values)
+        text.places.update(above.places)
+    return _build(text, settings)
+
+
+def place_of(name: str, key: str) -> str:
+    """File and line of a key of a scenario, or of what is nearest around it; raises BadInput."""
+    return _read(name, _Folder(Path.cwd()), ()).place(tuple(key.split(".")))
 
 
 def parse_scenario(content: str, settings: Iterable[str] = (), *, trace: Path | None = None) -> Scenario:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from common.errors import BadInput
@@ -57,23 +57,33 @@ def rows(runs: Runs) -> Iterator[tuple[str, str, int, str, float]]:
 
 def write_csv(runs: Runs, path: Path) -> None:
     """Every figure of every run, one a line; raises BadInput if the file cannot be written."""
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(FIELDS)
-            writer.writerows(rows(runs))
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written: {error.strerror}.", field="csv") from error
+    csv_file(FIELDS, rows(runs), path)
 
 
 def write_parquet(runs: Runs, path: Path) -> None:
     """The same as Parquet; needs pyarrow."""
+    parquet_file(FIELDS, rows(runs), path)
+
+
+def csv_file(fields: Sequence[str], lines: Iterable[Sequence[object]], path: Path) -> None:
+    """A header and lines; raises BadInput if the file cannot be written."""
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(fields)
+            writer.writerows(lines)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}.", field="csv") from error
+
+
+def parquet_file(fields: Sequence[str], lines: Iterable[Sequence[object]], path: Path) -> None:
+    """The same as columns of a Parquet file; needs pyarrow."""
     import pyarrow
     from pyarrow import parquet
 
-    columns = list(zip(*rows(runs), strict=True))
+    columns = list(zip(*lines, strict=True))
     try:
-        parquet.write_table(pyarrow.table(dict(zip(FIELDS, columns, strict=True))), path)
+        parquet.write_table(pyarrow.table(dict(zip(fields, columns, strict=True))), path)
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror}.", field="parquet") from error
 

@@ -25,6 +25,9 @@ class Outcome(IntEnum):
 
 DROPPED = (Outcome.NO_ROOM, Outcome.LATE)
 FLOATS = ("layers_s", "launch_s", "traffic_s", "latency_ms", "speed_bps")
+# The parts of a start, one after the other, where the scenario says what each step costs. `transfer` ends with the
+# last byte, `unpack` is what the engine does after it.
+STEPS = ("queue", "prepare", "transfer", "unpack", "files", "launch")
 
 
 class Block:
@@ -35,9 +38,9 @@ class Block:
     traffic_s: NDArray[np.float32]
     latency_ms: NDArray[np.float32]
     speed_bps: NDArray[np.float32]
-    __slots__ = ("application", "asked_at", "box", "lasts", "outcome", "person", *FLOATS)
+    __slots__ = ("application", "asked_at", "box", "lasts", "outcome", "person", "steps_s", *FLOATS)
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, *, steps: bool = False) -> None:
         count = len(asked)
         self.person = asked.person
         self.application = asked.application
@@ -45,6 +48,8 @@ class Block:
         self.lasts = asked.lasts_slots
         self.outcome: NDArray[np.int8] = np.zeros(count, dtype=np.int8)
         self.box: NDArray[np.int32] = np.full(count, NOBODY, dtype=np.int32)
+        # Seconds by request and step; nothing of it is kept where nobody asked for steps.
+        self.steps_s = np.full((count if steps else 0, len(STEPS)), np.nan)
         for name in FLOATS:
             setattr(self, name, np.full(count, np.nan, dtype=np.float32))
 

@@ -4,51 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from master.scheduling.fleet import BANDWIDTH, CPU, DISK, MEMORY, Fleet
+from master.simulation.chunks import ChunkFetching
 from master.simulation.clock import Clock
 from master.simulation.fetching import Fetching
 from master.simulation.links import Links, Transfer
-from master.simulation.record import Block, Outcome
+from master.simulation.record import Outcome
+from master.simulation.run import Run
+from master.simulation.starting import Start
 from master.simulation.stock import Stock
 from master.simulation.tally import Tally
-from master.simulation.world import Application, Layer, World
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """One placed request. `amounts` are reserved on `box`, `room_bytes` on `store`."""
-
-    block: Block
-    at: int
-    application: Application
-    person: int
-    box: int
-    end_slot: int
-    asked_at: float
-    store: int | None = None
-    lasts_s: float | None = None  # from its start; none: until `end_slot`
-    cpu: float | None = None  # none: as its task says
-    memory_bytes: float = 0.0
-    salt: int = 0
-    amounts: list[float] = field(default_factory=lambda: [0.0] * 5)
-    room_bytes: float = 0.0
-    mount_bps: float = 0.0  # reserved on the store's link
-    stream_bps: float = 0.0  # held on the person's link
-    expected_bytes: float = 0.0  # of the person's, announced before they are sent
-    missing: set[str] = field(default_factory=set)
-    layers_at: float = 0.0
-    launched_at: float = 0.0
-    started: bool = False
-    started_at: float = 0.0
-    over: bool = False
-    transfers: list[Transfer] = field(default_factory=list)
-    to_send: list[int] = field(default_factory=list)
-    to_arrive: int = 0
-    sent_bytes: float = 0.0
+from master.simulation.world import Layer, World
 
 
 class Runs:
@@ -64,11 +34,15 @@ class Runs:
         tally: Tally,
         *,
         keeps_layers: bool,
+        start: Start,
+        on_end: Callable[[], None],
     ) -> None:
         self._world, self._clock, self._links = world, clock, links
         self._fleet, self._stock, self._tally = fleet, stock, tally
         self._keeps_layers = keeps_layers
-        self._fetching = Fetching(world, clock, links, stock, tally)
+        self._starts, self._on_end = start, on_end
+        kind = Fetching if world.scenario.network.chunk_bytes is None else ChunkFetching
+        self._fetching: Fetching | ChunkFetching = kind(world, clock, links, stock, tally)
         self._scenario = world.scenario
         self._public = round(self._scenario.files.kinds * self._scenario.files.public)
         self._public_at: dict[int, set[int]] = {}
@@ -101,10 +75,14 @@ class Runs:
         self.live[run] = None
         run.missing = {layer.name for layer in missing}
         run.layers_at = self._clock.now
-        for layer in missing:
-            self._fetching.want(run.box, layer, depositories[layer.name], _Waiter(self, run))
-        if not missing:
-            self._launch(run)
+
+        def fetch() -> None:
+            for layer in missing:
+                self._fetching.want(run.box, layer, depositories[layer.name], _Waiter(self, run))
+            if not missing:
+                self._starts.complete(run, self._launch)
+
+        self._starts.begin(run, fetch, self._launch)
 
     def arrived(self, run: Run, layer: Layer) -> None:
         """A layer is there; its room is used now and no longer reserved."""
@@ -113,8 +91,9 @@ class Runs:
         self._fleet.release(run.box, amounts)
         run.amounts[DISK] -= layer.size_bytes
         run.missing.discard(layer.name)
+        self._starts.arrived(run)
         if not run.missing:
-            self._launch(run)
+            self._starts.complete(run, self._launch)
 
     def _launch(self, run: Run) -> None:
         now = self._clock.now
@@ -122,13 +101,14 @@ class Runs:
         for layer in run.application.layers:
             self._stock.touch(run.box, layer.name, now)
         run.layers_at = now
-        self._clock.at(now + self._scenario.cost.launch_s, self._launched, run)
+        self._starts.launch(run, self._launched)
 
     def _launched(self, run: Run) -> None:
         if run.over:
             return
         run.launched_at = self._clock.now
         run.block.launch_s[run.at] = run.launched_at - run.layers_at
+        self._starts.launched(run)
         self._met(run)
         task = self._world.tasks[run.application.task]
         if task.input_bytes:
@@ -153,6 +133,7 @@ class Runs:
         if run.lasts_s is not None:
             self._clock.at(now + run.lasts_s, self.end, run)
         task = self._world.tasks[run.application.task]
+        self._starts.started(run, run.amounts[CPU] * task.burns)
         block.traffic_s[at] = now - run.launched_at
         block.outcome[at] = Outcome.STARTED
         if task.input_bytes and run.person != run.box:
@@ -260,6 +241,9 @@ class Runs:
         if run.over:
             return
         run.over = True
+        self._starts.ended(run, lambda: self._end(run, outcome))
+
+    def _end(self, run: Run, outcome: Outcome | None) -> None:
         del self.live[run]
         if outcome is None:
             self.ended[run.box] += 1
@@ -277,6 +261,7 @@ class Runs:
         if not self._keeps_layers:
             self._stock.forget(run.box, run.application.layers)
         self._stock.make_room(run.box)
+        self._on_end()
 
     def _release(self, run: Run) -> None:
         kind = self._tally.kind(run.box)

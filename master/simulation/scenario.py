@@ -53,6 +53,13 @@ class Network(Part):
     threads: int = Field(
         4, ge=1, description="Into how many pieces a layer is split, each from a holder of its own."
     )
+    chunk_bytes: Annotated[Size, Field(gt=0)] | None = Field(
+        None,
+        description="Instead of threads: pieces of this size, two at a time from each holder, in the layers' order.",
+    )
+    goodput: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="How much of a link is left for what is carried, after headers and pauses."
+    )
     mount_bps: Annotated[Rate, Field(ge=0)] = 8_000_000
     reservable: Share = Field(0.95, description="Of a link; the rest keeps transfers from standing still.")
     copy_piece_bytes: Annotated[Size, Field(gt=0)] = Field(
@@ -105,6 +112,9 @@ class People(Part):
 
     count: int = Field(ge=0)
     asks: Share = Field(1.0, description="Who is online asks for a service in a slot so often.")
+    queue: bool = Field(
+        False, description="Whether what no box can take waits until one can, instead of being dropped."
+    )
     asking: Asking = Asking.AT_ONCE
     online: Online = Online(stays=1.0, returns=1.0, first=1.0)
     lends: Share = Field(0.0, description="An idle device becomes a worker in a slot so often.")
@@ -123,6 +133,7 @@ class LayerPool(Part):
 
     count: int = Field(ge=1)
     size_bytes: Annotated[Size, Field(gt=0)]
+    files: int = Field(1, ge=1, description="How many files are in each: a file more is work for the engine.")
     on: list[str] = Field([], description="Boxes (see `boxes`) that hold them from the start; none: drawn.")
 
 
@@ -138,6 +149,8 @@ class Task(Part):
     stream_bps: Annotated[Rate, Field(ge=0)] = Field(0, description="To the person, held while it runs.")
     files: int = Field(0, ge=0, description="Files from the person through the compute box to a filestore.")
     slots: WholeRange = Field(description="How many it lasts.")
+    burns: Share = Field(0.0, description="How much of its compute it keeps busy while it runs.")
+    home: bool = Field(False, description="Whether the person's own files are mounted before it starts.")
 
 
 class Files(Part):
@@ -162,10 +175,38 @@ class Keeping(Part):
     )
 
 
+class Work(Part):
+    """What a step takes when nothing else is done: waiting, and then processor time, which is shared."""
+
+    wait_s: Annotated[Duration, Field(ge=0)] = 0.0
+    cpu_s: Annotated[Duration, Field(ge=0)] = 0.0
+    threads: float = Field(1.0, ge=1, description="So many cores it can use at once, on average.")
+
+
+class Steps(Part):
+    """The steps of a start one by one, with processors that all boxes and the master share, as in a lab."""
+
+    cores: float = Field(0.0, ge=0, description="For all of them together; 0: nobody slows down anybody.")
+    ask: Work = Field(Work(), description="To take in a request; the master does one after the other.")
+    place: Work = Field(Work(), description="To place all that wait at that moment, at once.")
+    prepare: Work = Field(Work(), description="Until the box has begun: messages, a network.")
+    network: Work = Field(Work(), description="A network of its own; while layers come it costs no time.")
+    fetch: Work = Field(Work(), description="Before the first byte of a missing layer.")
+    unpack: Work = Field(Work(), description="Of every layer, beside its bytes and files.")
+    unpack_s_per_gb: float = Field(0.0, ge=0, description="Processor time for a gigabyte as it is sent.")
+    unpack_s_per_file: float = Field(0.0, ge=0)
+    files: Work = Field(Work(), description="To share and mount a home.")
+    launch: Work = Field(Work(), description="From the last layer and file to the first answer.")
+    release: Work = Field(Work(), description="From the end of a task until its room is free again.")
+
+
 class Cost(Part):
     """What is no transfer and takes time."""
 
     launch_s: Annotated[Duration, Field(ge=0)] = 0.0
+    steps: Steps | None = Field(
+        None, description="Instead of launch_s: what `openraas experiment` has learnt."
+    )
 
 
 class Column(Part):
@@ -187,6 +228,16 @@ class Replay(Part):
     memory_scale: Positive = 1.0
 
 
+class Lab(Part):
+    """What `openraas experiment` needs beside the world itself; the simulator does not look at it."""
+
+    policy: str = Field("least-loaded", description="By which both worlds place.")
+    settings: dict[str, str] = Field({}, description="Others of the lab's master.")
+    samples: dict[str, str] = Field({}, description="Task → the sample application that stands for it.")
+    options: dict[str, dict[str, str | int]] = Field({}, description="Task → options of its sample.")
+    patience_s: Annotated[Duration, Field(gt=0)] = Field(180.0, description="For the last start of all.")
+
+
 class Scenario(Part):
     """A world to run policies in."""
 
@@ -205,7 +256,11 @@ class Scenario(Part):
     files: Files = Files()
     keeping: Keeping = Keeping()
     cost: Cost = Cost()
+    unpacked_on: list[BoxName] = Field(
+        [], description="Boxes whose engines have all images unpacked from the start; see cost.steps."
+    )
     trace: Replay | None = None
+    lab: Lab = Lab()
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -220,6 +275,13 @@ class Scenario(Part):
         for name, pool in self.pools.items():
             if unknown := [box for box in pool.on if box not in self.boxes]:
                 raise ValueError(f"pools.{name}.on: there is no box {unknown[0]}")
+        if unknown := [box for box in self.unpacked_on if box not in self.boxes]:
+            raise ValueError(f"unpacked_on: there is no box {unknown[0]}")
+        for name, keys in (("samples", self.lab.samples), ("options", self.lab.options)):
+            if unknown := [task for task in keys if task not in self.tasks]:
+                raise ValueError(f"lab.{name}: there is no task {unknown[0]}")
+        if self.people.queue and self.trace is None:
+            raise ValueError("people.queue: only the requests of a trace can wait")
         if self.trace is not None and (self.people.lends > 0 or self.people.count == 0):
             raise ValueError("trace: it needs somebody in people.count, and people.lends 0")
         if servers == 0 and any(task.layers or task.data_bytes for task in self.tasks.values()):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response as WebResponse
 
 from common.errors import BadInput, OpenRaaSError, TooMany
-from master.accounts.guard import current_user, visitor
+from master.accounts.guard import current_user
 from master.accounts.models import User
 from master.scheduling.policy import policy_names
 from master.simulation import services
@@ -23,13 +21,6 @@ USUAL_POLICIES = ("nearest", "start-soonest")
 USUAL_SEEDS = 10
 # Which input of the form a part of a scenario's problem belongs to; all else is the scenario's.
 _INPUTS = frozenset({"settings", "policies", "seeds", "first_seed", "trace"})
-
-
-@views.app_context_processor
-def _common() -> dict[str, Any]:
-    """Whether the menu has the simulator in it."""
-    user = visitor()
-    return {"may_simulate": user is not None and services.may_simulate(user, context().settings)}
 
 
 @views.get("/simulations")

@@ -27,6 +27,7 @@ class Layer:
     number: int
     name: str
     size_bytes: int
+    files: int = 1
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,9 @@ def _catalogue(
     pools: dict[str, list[Layer]] = {}
     layers: list[Layer] = []
     for name, pool in scenario.pools.items():
-        pools[name] = [Layer(len(layers) + at, f"{name}-{at}", pool.size_bytes) for at in range(pool.count)]
+        pools[name] = [
+            Layer(len(layers) + at, f"{name}-{at}", pool.size_bytes, pool.files) for at in range(pool.count)
+        ]
         layers += pools[name]
     applications: list[Application] = []
     for number, (name, task) in enumerate(scenario.tasks.items()):
@@ -203,13 +206,13 @@ def _spread(world: World, rng: np.random.Generator) -> None:
         chosen = _holders(world, application.data_bytes, stores, room, rng, application.name)
         world.data_copies.append(chosen)
     lends = edge if world.scenario.people.lends > 0 else edge & (np.arange(len(boxes)) < world.servers.stop)
-    told = {
-        name: [1 + list(world.scenario.boxes).index(box) for box in pool.on]
-        for name, pool in world.scenario.pools.items()
-    }
+    number = {box: 1 + at for at, box in enumerate(world.scenario.boxes)}
+    told = {name: [number[box] for box in pool.on] for name, pool in world.scenario.pools.items()}
+    unpacked = [number[box] for box in world.scenario.unpacked_on]
     for layer in world.layers:
         rows = told[layer.name.rpartition("-")[0]]
-        world.layer_copies.append(rows or _holders(world, layer.size_bytes, lends, room, rng, layer.name))
+        rows = rows or _holders(world, layer.size_bytes, lends, room, rng, layer.name)
+        world.layer_copies.append(rows + [row for row in unpacked if row not in rows])
 
 
 def _holders(

@@ -43,7 +43,12 @@ def master_programs(settings: Settings, layout: Layout) -> list[Program]:
 
     return [
         Program(
-            WEB, _web(settings, layout), common, MASTER_PRIORITY, stop_wait_s=WEB_STOP_S, autostart=False
+            WEB,
+            web_command(settings, layout),
+            common,
+            MASTER_PRIORITY,
+            stop_wait_s=WEB_STOP_S,
+            autostart=False,
         ),
         module("scheduler", "master.scheduler.main"),
         *more,
@@ -53,12 +58,17 @@ def master_programs(settings: Settings, layout: Layout) -> list[Program]:
     ]
 
 
-def _web(settings: Settings, layout: Layout) -> tuple[str, ...]:
-    """One process with threads: the page's event streams each hold one, and the metrics stay whole."""
+def web_command(settings: Settings, layout: Layout) -> tuple[str, ...]:
+    """One process with threads: the page's event streams each hold one, and the metrics stay whole.
+
+    Threads are made as they are needed. Each connection counts, also one that a browser keeps and does not use.
+    """
+    threads = settings.web_threads + settings.web_streams
     command = [
         *(sys.executable, "-m", "gunicorn", "master.web.wsgi:app"),
         *("--bind", f"{_host(settings.listen)}:{settings.web_port}"),
-        *("--worker-class", "gthread", "--threads", str(settings.web_threads)),
+        *("--worker-class", "gthread", "--threads", str(threads)),
+        *("--worker-connections", str(2 * threads)),
         *("--keep-alive", "75", "--graceful-timeout", str(WEB_STOP_S // 2), "--timeout", "60"),
         *("--worker-tmp-dir", _memory_folder(layout), "--no-control-socket"),
     ]

@@ -16,9 +16,23 @@ from common.files import read_secret, write_secret
 from common.logs import get_logger
 from master.accounts import guard
 from master.boxes.api import authority_views
+from master.catalogue.expectations import Expectations
+from master.catalogue.views import EXPECTATIONS
 from master.context import MasterContext
 from master.images.token import token_views
-from master.web import docs, errors, flower, health, languages, metrics, pages, proxies, security, streams
+from master.web import (
+    appearance,
+    docs,
+    errors,
+    flower,
+    health,
+    languages,
+    metrics,
+    pages,
+    proxies,
+    security,
+    streams,
+)
 from master.web.current import EXTENSION
 from master.web.errors import ErrorAnswer
 
@@ -37,9 +51,22 @@ APIS = (
     "history",
     "nearness",
     "trust",
+    "queue",
+    "prewarming",
+    "timetable",
     "simulation",
 )
-VIEWS = ("accounts", "catalogue", "deployments", "boxes", "layers", "mirrors", "simulation")
+VIEWS = (
+    "accounts",
+    "catalogue",
+    "deployments",
+    "queue",
+    "boxes",
+    "layers",
+    "mirrors",
+    "timetable",
+    "simulation",
+)
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
     "token": SecurityScheme(type="http", scheme="bearer", description="An API token, `ora_…`."),
@@ -70,7 +97,8 @@ def create_app(context: MasterContext) -> OpenAPI:
         doc_ui=False,
     )
     app.extensions[EXTENSION] = context
-    app.extensions[streams.SLOTS] = streams.make_slots(context.settings.web_threads)
+    app.extensions[EXPECTATIONS] = Expectations(context)
+    app.extensions[streams.SLOTS] = streams.make_slots(context.settings.web_streams)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     metrics.register(app)
     security.protect(app, _form_key(context))
@@ -80,6 +108,7 @@ def create_app(context: MasterContext) -> OpenAPI:
     app.after_request(_log_change)
     errors.register(app)
     languages.register(app)
+    appearance.register(app)
     pages.register(app)
     for blueprint in (health.views, flower.views, docs.views, authority_views, token_views):
         app.register_blueprint(blueprint)

@@ -7,6 +7,8 @@ from typing import Any
 
 import redis
 from flask import Flask, Response, redirect, render_template, request, url_for
+from flask_babel import gettext
+from flask_babel import lazy_gettext as _l
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as BaseResponse
@@ -18,6 +20,21 @@ from master.web.current import reply
 log = get_logger(__name__)
 
 _KINDS = {413: "too-large", 422: "bad-input", 429: "too-many", 500: "internal", 503: "unavailable"}
+
+
+_TITLES = {
+    400: _l("This request cannot be understood"),
+    401: _l("Please sign in"),
+    403: _l("This is not allowed"),
+    404: _l("There is nothing here"),
+    405: _l("This cannot be done here"),
+    409: _l("This does not go together"),
+    413: _l("This is too large"),
+    422: _l("Something is not right yet"),
+    429: _l("Too many tries"),
+    500: _l("Something went wrong"),
+    503: _l("Not available at the moment"),
+}
 
 
 class ErrorAnswer(BaseModel):
@@ -52,9 +69,14 @@ def _kind(status: int) -> str:
     return _KINDS.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
 
 
+def is_rest() -> bool:
+    """Whether the REST interface is asked; it speaks English."""
+    return request.path.startswith("/api/v1/")
+
+
 def wants_json() -> bool:
     """Whether a program is asking, not a page."""
-    if request.path.startswith("/api/v1/"):
+    if is_rest():
         return True
     best = request.accept_mimetypes.best_match(["text/html", "application/json"], default="text/html")
     return best == "application/json"
@@ -69,7 +91,7 @@ def _on_own(error: OpenRaaSError) -> BaseResponse:
 def _on_redis(error: redis.RedisError) -> BaseResponse:
     """Whoever needs Redis for an answer and does not say more of its own."""
     log.warning("request failed", path=request.path, error=f"Redis: {error}")
-    return _answer(503, "Redis does not answer.", None, "Try again in a moment.")
+    return _answer(503, gettext("Redis does not answer."), None, gettext("Try again in a moment."))
 
 
 def _on_http(error: HTTPException) -> BaseResponse:
@@ -77,7 +99,8 @@ def _on_http(error: HTTPException) -> BaseResponse:
         return error.get_response()
     message, remedy = error.description or HTTPStatus(error.code).phrase, None
     if isinstance(error, NotFound):
-        message, remedy = f"There is nothing at {request.path}.", "See that the address is whole."
+        message = gettext("There is nothing at %(path)s.", path=request.path)
+        remedy = gettext("See that the address is whole.")
     answer = _answer(error.code, message, None, remedy)
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after", "www-authenticate"):
@@ -87,7 +110,7 @@ def _on_http(error: HTTPException) -> BaseResponse:
 
 def _on_unexpected(error: Exception) -> BaseResponse:
     log.error("request failed unexpectedly", path=request.path, exc_info=error)
-    return _answer(500, "The master could not answer this.", None, "Its log says why.")
+    return _answer(500, gettext("The master could not answer this."), None, gettext("Its log says why."))
 
 
 def _answer(status: int, message: str, field: str | None, remedy: str | None) -> BaseResponse:
@@ -100,6 +123,6 @@ def _answer(status: int, message: str, field: str | None, remedy: str | None) ->
         return answer  # type: ignore[no-any-return]
     if status == HTTPStatus.UNAUTHORIZED and request.method == "GET":
         return redirect(url_for("accounts.sign_in", next=request.full_path.rstrip("?")))
-    title = HTTPStatus(status).phrase
+    title = _TITLES.get(status) or HTTPStatus(status).phrase
     page = render_template("error.html", status=status, title=title, message=message, remedy=remedy)
     return Response(page, status)

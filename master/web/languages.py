@@ -7,22 +7,22 @@ English stands in the code; the others in `master/translations/<language>/LC_MES
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from babel import Locale, negotiate_locale
-from flask import Blueprint, Flask, redirect, request, url_for
+from flask import Blueprint, Flask, redirect, request
 from flask_babel import Babel, get_locale
 from werkzeug.wrappers import Response
 
 from common.errors import BadInput
 from master.accounts.guard import public, visitor
+from master.web.choices import keep_choice, page_before
+from master.web.errors import is_rest
 
 views = Blueprint("languages", __name__)
 
 FOLDER = Path(__file__).parents[1] / "translations"
 SOURCE = "en"
 COOKIE = "openraas_language"
-COOKIE_MAX_AGE_S = 365 * 86400
 
 
 def languages() -> dict[str, str]:
@@ -46,7 +46,12 @@ def register(app: Flask) -> None:
 
 
 def choose(known: dict[str, str]) -> str:
-    """The language of this request's answer: profile, choice in this browser, the browser's own, English."""
+    """The language of this request's answer: profile, choice in this browser, the browser's own, English.
+
+    Programs always get English.
+    """
+    if is_rest():
+        return SOURCE
     for wish in (getattr(visitor(), "language", None), request.cookies.get(COOKIE)):
         if wish in known:
             return str(wish)
@@ -60,15 +65,6 @@ def change() -> Response:
     wish = request.form.get("language", "")
     if wish not in languages():
         raise BadInput(f"There is no language {wish!r} here.", field="language")
-    answer = redirect(_page_before(), 303)
-    answer.set_cookie(
-        COOKIE, wish, max_age=COOKIE_MAX_AGE_S, samesite="Lax", httponly=True, secure=request.is_secure
-    )
+    answer = redirect(page_before(), 303)
+    keep_choice(answer, COOKIE, wish)
     return answer
-
-
-def _page_before() -> str:
-    """Where the form stood, if that is a page of this portal."""
-    page = urlsplit(request.referrer or "")
-    inside = page.netloc == request.host and not page.path.startswith(("//", "/\\"))
-    return page._replace(scheme="", netloc="", fragment="").geturl() if inside else url_for("pages.home")

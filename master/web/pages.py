@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -12,9 +11,9 @@ from flask import Blueprint, Flask, current_app, redirect, render_template, url_
 from werkzeug.wrappers import Response
 
 from common import __version__
-from common.units import show_rate, show_size
 from master.accounts.guard import may, public, visitor
 from master.accounts.models import UserRole
+from master.web import navigation, words
 from master.web.current import context
 from master.web.health import look
 
@@ -22,44 +21,29 @@ views = Blueprint("pages", __name__)
 
 HUES = 8
 # What a manifest may name as its icon besides an emoji or a letter: the symbols of static/icons.svg.
-ICONS = frozenset({"chart", "chat", "code", "desktop", "files", "globe", "notebook", "terminal"})
-_STEPS = {
-    "requested": "Asked for",
-    "queued": "Waiting for room",
-    "predicted": "Start predicted",
-    "placed": "Place found",
-    "preparing": "Box begins",
-    "offer": "Layers offered",
-    "fetch": "Layers fetched",
-    "export": "Files shared",
-    "network": "Network made",
-    "mount": "Files mounted",
-    "create": "Container made",
-    "launch": "Container started",
-    "ready": "First answer",
-    "running": "Running",
-    "stopping": "Stopping",
-    "stop": "Container ended",
-    "unmount": "Files unmounted",
-    "end": "Files closed",
-    "stopped": "Stopped",
-    "failed": "Failed",
-    "lost": "Box lost",
-}
+ICONS = frozenset(
+    {"chart", "chat", "code", "desktop", "files", "game", "globe", "notebook", "pencil", "render", "terminal"}
+)
 
 
 def register(app: Flask) -> None:
     """Give templates their filters and common values."""
     app.jinja_env.filters.update(
-        size=_size,
-        cores=_cores,
-        rate=show_rate,
-        took=took,
-        ago=ago,
-        moment=_moment,
+        size=words.size,
+        cores=words.cores,
+        rate=words.rate,
+        took=words.took,
+        about=words.about,
+        ready_in=words.ready_in,
+        ago=words.ago,
+        moment=words.moment,
         hue=_hue,
-        step=step_title,
-        milliseconds=_milliseconds,
+        step=words.step_title,
+        state_word=words.state_word,
+        role_word=words.role_word,
+        role_of_person=words.role_of_person,
+        kind_word=words.kind_word,
+        milliseconds=words.milliseconds,
     )
     version = _static_version(Path(app.static_folder or ""))
 
@@ -72,6 +56,8 @@ def register(app: Flask) -> None:
             "version": __version__,
             "static": lambda name: url_for("static", filename=name, v=version),
             "icons": ICONS,
+            "main_entries": navigation.main_entries,
+            "menu_groups": navigation.menu_groups,
         }
 
     app.context_processor(common)
@@ -104,51 +90,6 @@ def favicon() -> Response:
 def about() -> str:
     """What this is, and whether it is well."""
     return render_template("about.html", health=look(context()))
-
-
-def step_title(name: str) -> str:
-    """A step of the timeline in words for people."""
-    return _STEPS.get(name, name.replace("-", " ").capitalize())
-
-
-def took(seconds: float | None) -> str:
-    """A duration for people: `35 ms`, `2.4 s`, `3 min`, `5 h`."""
-    if seconds is None:
-        return ""
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    for limit, unit_s, unit in ((3600, 60, "min"), (86400 * 2, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit_s:.0f} {unit}"
-    return f"{seconds / 86400:.0f} days"
-
-
-def ago(at: float | None) -> str:
-    """How long ago a Unix time was."""
-    if at is None:
-        return "never"
-    passed = time.time() - at
-    if passed < 5:
-        return "just now"
-    return f"{passed:.0f} s ago" if passed < 60 else f"{took(passed)} ago"
-
-
-def _size(size_bytes: float) -> str:
-    return show_size(size_bytes).replace(".0 ", " ")
-
-
-def _cores(cores: float) -> str:
-    return f"{cores:g} core" if cores == 1 else f"{cores:g} cores"
-
-
-def _milliseconds(value_ms: float) -> str:
-    return f"{value_ms:.1f} ms" if value_ms < 10 else f"{value_ms:.0f} ms"
-
-
-def _moment(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def _hue(text: str) -> int:

@@ -11,30 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.support.platform import RunningPlatform
 
 pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.timeout(600)]
-CHROMIUM = Path("/usr/bin/chromium")
 START_LIMIT_MS = 60_000
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
-    if not CHROMIUM.exists():
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
+def context(browser: Browser) -> Iterator[BrowserContext]:
     """A fresh profile."""
-    made = chromium.new_context(viewport={"width": 1100, "height": 760})
+    made = browser.new_context(viewport={"width": 1100, "height": 760})
     yield made
     made.close()
 
@@ -58,7 +46,6 @@ def test_a_person_opens_an_application_in_the_browser_and_stops_it(
 ) -> None:
     page = context.new_page()
     sign_in(page, platform)
-    keep(page, "applications")
     page.get_by_role("link", name="A small site").first.click()
     page.get_by_role("main").get_by_role("button", name=re.compile("Start|Launch")).click()
     launch = page.get_by_role("main").get_by_role("link", name="Open", exact=True)
@@ -69,7 +56,6 @@ def test_a_person_opens_an_application_in_the_browser_and_stops_it(
         launch.click()
     application = opened.value
     expect(application.get_by_role("heading", name="It runs near you")).to_be_visible()
-    keep(application, "application")
     instance = re.match(r"http://(i-[0-9a-f]+)\.localhost:", application.url)
     assert instance, application.url
     cookies = {cookie["name"]: cookie for cookie in context.cookies(application.url)}
@@ -83,12 +69,12 @@ def test_a_person_opens_an_application_in_the_browser_and_stops_it(
     assert gone.status in (401, 403, 404, 410)
 
 
-def test_a_launch_link_opens_only_once(platform: RunningPlatform, chromium: Browser) -> None:
+def test_a_launch_link_opens_only_once(platform: RunningPlatform, browser: Browser) -> None:
     deployment = platform.start("site")
     platform.wait(deployment, "running")
     url = platform.call("POST", f"/deployments/{deployment}/ticket")["url"]
     for expected in (200, 401):
-        stranger = chromium.new_context()
+        stranger = browser.new_context()
         answer = stranger.new_page().goto(url)
         assert answer is not None
         assert answer.status == expected, answer.text()

@@ -34,7 +34,7 @@ def running(
     plan = build.Plan(
         boxes=len(roles),
         roles=[frozenset(Role(word) for word in entry.split("+")) for entry in roles],
-        link=link,
+        links=[link],
         lab=name,
         state_dir=directory,
         own_master=True,

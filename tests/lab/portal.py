@@ -64,6 +64,10 @@ class Portal:
 
     def someone(self, name: str) -> Portal:
         """A new person."""
+        return Portal(self.lab, self.token_of(name))
+
+    def token_of(self, name: str) -> str:
+        """An API token of a new person."""
         added = self.call("POST", "/users", {"name": name})
         answer = self.http.post(
             "/api/v1/tokens",
@@ -71,7 +75,7 @@ class Portal:
             headers={"Authorization": ""},
         )
         assert answer.is_success, answer.text
-        return Portal(self.lab, answer.json()["token"])
+        return str(answer.json()["token"])
 
     def start(self, application: str, **options: object) -> str:
         """Ask for an application; returns the deployment's id."""

@@ -54,11 +54,13 @@ def test_what_one_process_made_others_see_change_and_remove(lab_id: str, directo
     said = lab(
         "up", "--boxes", "1", "--roles", "depository", "--uplink", "50mbit", "--delay", "5ms", "--own-master",
         "--set", "policy=first",
-        "--lab", lab_id, "--state-dir", str(directory), "--json", "--", "--lent", "1GB",
+        "--lab", lab_id, "--state-dir", str(directory), "--json", "--each", "--lent 1GB",
     )  # fmt: skip
     made = json.loads(said)
     assert (made["lab"], [row["name"] for row in made["boxes"]]) == (lab_id, ["master", box])
     assert lab_id in json.loads(lab("list", "--json"))
+    assert made["master"]["own"]
+    assert (Path(made["master"]["state_dir"]) / "portal.url").exists()
     row = status(lab_id)[box]
     assert (row["state"], row["roles"], row["uplink_bps"]) == ("up", ["depository"], 50_000_000)
     assert row["delay_ms"] == 5

@@ -12,9 +12,12 @@ from flask.testing import FlaskClient
 from flask_openapi3 import OpenAPI
 from werkzeug.serving import make_server
 
+from common.words import InstanceState
 from master.accounts import services as accounts
 from master.accounts.models import User, UserRole
 from master.context import MasterContext
+from master.deployments.events import set_state
+from master.deployments.models import Deployment
 from tests.support.master import FakeBox, add_image, image_digests
 
 MANIFEST: dict[str, Any] = {
@@ -72,6 +75,22 @@ def sign_in(client: FlaskClient, name: str, password: str) -> Any:
     """Sign in on the page."""
     token = csrf_token(client.get("/sign-in").text)
     return client.post("/sign-in", data={"csrf_token": token, "name": name, "password": password})
+
+
+def launch(client: FlaskClient, **fields: str) -> str:
+    """Send the form of the notebook; gives where it leads."""
+    page = client.get("/applications/notebook").text
+    data = {"csrf_token": csrf_token(page), "key": "k", "option.project": "thesis", **fields}
+    answer = client.post("/applications/notebook", data=data)
+    assert answer.status_code == 303, answer.text
+    return str(answer.location)
+
+
+def step(context: MasterContext, where: str, state: InstanceState) -> None:
+    """The deployment's one instance takes this step, as lifecycle would write it."""
+    with context.database.write() as session:
+        instance = session.get_one(Deployment, where.split("/")[-1]).instances[0]
+        set_state(session, context.redis, instance, state, state.value, detail=f"It is {state.value} now.")
 
 
 @contextmanager

@@ -164,6 +164,8 @@ class BoxPaths:
         self.filesets = state_dir / "filesets"
         self.exports = state_dir / "exports"
         self.mounts = state_dir / "mounts"
+        self.places = state_dir / "places"
+        self.handovers = state_dir / "handovers"
         self.keys = state_dir / "keys"
         self.run = state_dir / "run"
         self.logs = state_dir / "logs"

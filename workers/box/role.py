@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -64,6 +65,7 @@ class RoleFacts:
     filesets: tuple[FilesetHolding, ...] = ()
     alert: str = ""  # why the box should take nothing new
     engine: EngineFacts | None = None
+    prewarmed: Mapping[str, int] = field(default_factory=dict)  # how many wait, by the subject of their wish
 
 
 class RoleWorker(Protocol):

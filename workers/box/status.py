@@ -190,6 +190,7 @@ class Heartbeat:
             paused=paused,
             disk=self._disk(facts),
             instances=sum(fact.instances for fact in facts),
+            prewarmed={subject: count for fact in facts for subject, count in fact.prewarmed.items()},
             layers_sequence=layers_sequence,
             layer_timer_s=config.layer_timer_s,
             offers_layers=config.offer_layers or Role.DEPOSITORY in config.roles,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from common.errors import OpenRaaSError
 from common.logs import get_logger
 from common.units import show_size
-from common.wishes import ComputeWish
+from common.wishes import ComputeWish, WarmWish
 from workers.box.jobs import Lane
 from workers.box.room import Kind
 from workers.compute.ending import Ending
@@ -56,17 +56,22 @@ class Caretaking:
 
     def remove_strangers(self, listed: list[ContainerFacts]) -> None:
         """Remove containers of this box that its table does not know. Raises EngineError."""
-        held = {(row.instance, str(row.generation)) for row in self._tools.instances.held()}
+        rows = self._tools.instances.held()
+        # By what the table says, for one that was handed over carries the labels of its former life.
+        held = {(row.instance, str(row.generation)) for row in rows} | {(row.container, None) for row in rows}
         for facts in listed:
             instance = facts.labels.get(LABEL_INSTANCE, "")
-            if (instance, facts.labels.get(LABEL_GENERATION)) not in held:
+            labelled = (instance, facts.labels.get(LABEL_GENERATION))
+            if labelled not in held and (facts.id, None) not in held:
                 log.warning("container removed that nobody wants", instance=instance, container=facts.id[:12])
                 self._tools.engine.remove(facts.id)
 
     def unwanted(self) -> list[InstanceRow]:
         """Instances that are here although no wish is left for them."""
         wanted = {wish.subject for wish in self._wishes()}
-        return [row for row in self._tools.instances.held() if row.instance not in wanted]
+        return [
+            row for row in self._tools.instances.held() if row.instance not in wanted and not row.is_waiting
+        ]
 
     def send_away(self) -> list[InstanceRow]:
         """The owner wants nothing to run here: what runs is ended, and the master places it elsewhere."""
@@ -101,13 +106,19 @@ class Caretaking:
         try:
             self._keeper.keep()
             self._tools.room.keep_only(Kind.DISK, self._instances_in(*LIVE, Stage.ENDING))
-            self._tools.room.keep_only(Kind.LAUNCH, self._instances_in(Stage.PREPARING))
+            self._tools.room.keep_only(
+                Kind.LAUNCH, self._instances_in(Stage.PREPARING, also=self._prewarming)
+            )
             self._enforce_limits()
         except EngineError as error:
             log.warning("disk not measured", error=str(error))
 
-    def _instances_in(self, *stages: Stage) -> Callable[[], list[str]]:
-        return lambda: [row.instance for row in self._tools.instances.held() if row.state in stages]
+    def _instances_in(self, *stages: Stage, also: Callable[[], list[str]] = list) -> Callable[[], list[str]]:
+        return lambda: [row.instance for row in self._tools.instances.held() if row.state in stages] + also()
+
+    def _prewarming(self) -> list[str]:
+        """Subjects whose images are fetched before anybody asks."""
+        return [wish.subject for wish in self._tools.context.wishes.all() if isinstance(wish, WarmWish)]
 
     def _enforce_limits(self) -> None:
         if self._tools.engine.limits_disk():

@@ -94,6 +94,7 @@ class Ending:
         """Undo an instance that is marked as ending, then say how it ended."""
         self._images.leave(row.instance)
         self._remove_container(row)
+        self._tools.pool.clear(row)
         since = time.monotonic()
         if not self._mounting.release(row):
             return False
@@ -103,10 +104,14 @@ class Ending:
         self._tools.room.release(row.instance)
         if over is not None:
             self.tell(over)
+        if row.is_warm:
+            self._tools.instances.forget(row.instance)
         return True
 
     def tell(self, row: InstanceRow) -> None:
         """How it ended, once more."""
+        if row.is_warm:
+            return  # nobody asked for it
         subject, generation = row.instance, row.generation
         if row.state is Stage.FAILED and row.reason is not None:
             message = row.message or "The box gave no reason."
@@ -123,8 +128,11 @@ class Ending:
         tools = self._tools
         name = container_name(tools.context.config.box, row.instance, row.generation)
         since = time.monotonic()
-        if row.container is not None or tools.engine.inspect(name) is not None:
-            tools.engine.stop(name, grace_s=tools.context.config.stop_grace_s)
-            tools.logs.save(row.instance, row.generation, name)
-            tools.engine.remove(name)
-            tools.step(row, "stop", since)
+        held = row.container or (name if tools.engine.inspect(name) is not None else None)
+        if held is None:
+            return
+        if not row.is_warm:
+            tools.engine.stop(held, grace_s=tools.context.config.stop_grace_s)
+            tools.logs.save(row.instance, row.generation, held)
+        tools.engine.remove(held)
+        tools.step(row, "stop", since)

@@ -5,7 +5,7 @@ An engine is one module in `workers/compute/engines/`; all of them pass one conf
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,11 +14,12 @@ from common.status import EngineFacts
 
 @dataclass(frozen=True)
 class Bind:
-    """A directory of the box in a container. Mounts that come and go below it are seen inside."""
+    """A directory of the box in a container; mounts that come and go below one that is `live` are seen inside."""
 
     source: str
     target: str
     read_only: bool
+    live: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,9 @@ class Pull(Protocol):
     def cancel(self) -> None:
         """End it, from any thread; returns at once."""
 
+    def unpacked(self, digests: Iterable[str]) -> list[str]:
+        """Those of an image's layers that the engine had to unpack; all, where it does not tell."""
+
 
 class Engine(Protocol):
     """A container engine. Every method raises EngineError, may be called from any thread and is bounded."""
@@ -131,6 +135,15 @@ class Engine(Protocol):
 
     def stop(self, container: str, *, grace_s: float) -> None:
         """Ask the container to end, and end it after `grace_s`; one that is not there is no error."""
+
+    def cpu_s(self, container: str) -> float:
+        """Processor time that it has used so far."""
+
+    def pause(self, container: str) -> None:
+        """Freeze everything in the container; it keeps its memory and uses no processor."""
+
+    def wake(self, container: str) -> None:
+        """Let it go on; one that is not paused is no error."""
 
     def remove(self, container: str) -> None:
         """Remove the container, whatever it does, with its anonymous volumes; absent is no error."""

@@ -10,7 +10,7 @@ from common.errors import OpenRaaSError
 from common.images import UNPACKED_FACTOR
 from common.logs import get_logger
 from common.oci.digest import hex_of
-from common.wishes import ComputeWish, ImageSource
+from common.wishes import ImageSource
 from workers.box.jobs import Lane
 from workers.box.room import Kind, Share
 from workers.compute.engine import Pull
@@ -19,7 +19,9 @@ from workers.compute.instances import InstanceRow
 from workers.compute.launch import image_reference
 from workers.compute.tools import Tools
 from workers.compute.unpacked import UnpackedImages
+from workers.depository.facts import TransferFacts
 from workers.depository.holdings import Holdings
+from workers.depository.pull import FIRST_LAYER
 
 log = get_logger(__name__)
 
@@ -66,12 +68,12 @@ class Images:
         except EngineError:
             return False  # it has to be asked again before the launch; that failure is the one to tell
 
-    def have(self, wish: ComputeWish, row: InstanceRow) -> bool:
+    def have(self, image: ImageSource, row: InstanceRow) -> bool:
         """Whether the image is there; if not, it is fetched and the instance woken. Raises EngineError."""
-        self._unpacked.used(wish.image)
-        if self._is_present(wish.image):
+        self._unpacked.used(image)
+        if self._is_present(image):
             return True
-        self._join(wish.image, row)
+        self._join(image, row)
         return False
 
     def _is_present(self, image: ImageSource) -> bool:
@@ -122,6 +124,7 @@ class Images:
         image = fetch.image
         try:
             self._tools.layers.plan(image, USER)
+            planned = time.monotonic()
             fetch.pull.wait()
             transfer = self._tools.layers.transfer(image.manifest)
         except PullCancelled:
@@ -133,12 +136,22 @@ class Images:
                 self._tools.instances.end(row, reason=reason, message=str(error))
                 self._tools.wake(row.instance)
         else:
-            # The bytes count once, for whoever asked first.
             rows = self._finish(fetch, present=True)
-            for position, (row, since) in enumerate(rows):
-                self._tools.step(row, "fetch", since, transfer if position == 0 else None)
+            self._tell_steps(fetch, rows, transfer, min(time.monotonic(), planned + transfer.took_s))
+            for row, _ in rows:
                 self._tools.wake(row.instance)
             self._settle([row for row, _ in rows])
+
+    def _tell_steps(
+        self, fetch: _Fetch, rows: list[tuple[InstanceRow, float]], transfer: TransferFacts, arrived: float
+    ) -> None:
+        """The bytes count once, for whoever asked first. What the engine did after the last of them is a step too."""
+        sizes = {blob.digest: blob.size_bytes for blob in fetch.image.blobs[FIRST_LAYER:]}
+        unpacked_bytes = sum(sizes[digest] for digest in fetch.pull.unpacked(sizes))
+        for position, (row, since) in enumerate(rows):
+            first = position == 0
+            self._tools.step(row, "fetch", since, transfer if first else None, until=arrived)
+            self._tools.step(row, "unpack", max(since, arrived), size_bytes=unpacked_bytes if first else 0)
 
     def _settle(self, rows: list[InstanceRow]) -> None:
         """What the engine really takes counts from now on, and no more what was promised for it."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from common.reports import Reason
 from common.units import show_size
+from common.warm import SUBJECT
 from common.words import Resources
 from workers.box.room import NoRoom
 from workers.box.table import Table
@@ -20,9 +21,15 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS instances (
     exit_code INTEGER, reason TEXT, message TEXT, changed_at REAL NOT NULL)"""
 
 
+# Of the names of prewarmed instances; no instance of the master is called so.
+PREFIX = "warm-"
+
+
 class Stage(StrEnum):
     """How far an instance is on this box."""
 
+    WARMING = "warming"  # nobody's yet: a container that is being made ready
+    WARM = "warm"  # nobody's yet: it waits, paused
     PREPARING = "preparing"  # image, network and mounts are being had
     STARTING = "starting"  # the container runs; its port is asked
     RUNNING = "running"
@@ -36,7 +43,10 @@ class Stage(StrEnum):
         return self in (Stage.STOPPED, Stage.FAILED)
 
 
+WAITING = (Stage.WARMING, Stage.WARM)
 LIVE = (Stage.PREPARING, Stage.STARTING, Stage.RUNNING)
+# What nobody holds: instances that are over, and prewarmed ones, which make room for whoever asks.
+_FREE = (Stage.STOPPED, Stage.FAILED, *WAITING)
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,35 @@ class InstanceRow:
     exit_code: int | None
     reason: Reason | None
     message: str | None
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it is a prewarmed one that has, or had, no owner."""
+        return self.instance.startswith((PREFIX, SUBJECT))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nobody owns it yet."""
+        return self.state in WAITING
+
+    @classmethod
+    def nobody(cls, name: str, generation: int) -> InstanceRow:
+        """One that is in no table: it waits for an image on behalf of those that are to come."""
+        return cls(
+            instance=name,
+            generation=generation,
+            deployment=name,
+            state=Stage.WARMING,
+            resources=Resources(),
+            container=None,
+            network=None,
+            address=None,
+            port=None,
+            ready_by=None,
+            exit_code=None,
+            reason=None,
+            message=None,
+        )
 
     @property
     def upstream(self) -> str | None:
@@ -104,8 +143,8 @@ class Instances:
         """
         with self._table.transaction() as connection:
             rows = connection.execute(
-                "SELECT resources FROM instances WHERE state NOT IN (?, ?) AND instance != ?",
-                (Stage.STOPPED, Stage.FAILED, instance),
+                "SELECT resources FROM instances WHERE state NOT IN (?, ?, ?, ?) AND instance != ?",
+                (*_FREE, instance),
             ).fetchall()
             used = sum((Resources.model_validate_json(row["resources"]) for row in rows), Resources())
             refusal = _refusal(used, wanted, room, take_disk)
@@ -174,7 +213,9 @@ class Instances:
     ) -> bool:
         """It is to be undone. The first reason counts; returns whether it was this one."""
         values = (exit_code, reason, message)
-        return self._step(row, LIVE, Stage.ENDING, "exit_code = ?, reason = ?, message = ?", values)
+        return self._step(
+            row, (*WAITING, *LIVE), Stage.ENDING, "exit_code = ?, reason = ?, message = ?", values
+        )
 
     def ended(self, row: InstanceRow) -> InstanceRow | None:
         """Nothing is left; returns how it ended."""
@@ -182,6 +223,13 @@ class Instances:
         cleared = "container = NULL, network = NULL, address = NULL, port = NULL, ready_by = NULL"
         self._step(row, (Stage.ENDING,), after, cleared)
         return self.get(row.instance)
+
+    def without_container(self, row: InstanceRow) -> None:
+        """The container that it took over is gone: it gets one of its own."""
+        self._table.write(
+            "UPDATE instances SET container = NULL WHERE instance = ? AND generation = ? AND state = ?",
+            (row.instance, row.generation, Stage.PREPARING),
+        )
 
     def leave_network(self, row: InstanceRow) -> None:
         """Its address is free again."""
@@ -200,6 +248,12 @@ class Instances:
             "DELETE FROM instances WHERE instance = ? AND state IN (?, ?)",
             (instance, Stage.STOPPED, Stage.FAILED),
         )
+
+    def move(
+        self, row: InstanceRow, before: Stage, after: Stage, also: str, values: tuple[object, ...]
+    ) -> bool:
+        """One step of a prewarmed instance; whether it was this one's turn."""
+        return self._step(row, (before,), after, also, values)
 
     def _step(
         self,

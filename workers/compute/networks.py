@@ -6,6 +6,7 @@ import ipaddress
 import secrets
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -111,6 +112,12 @@ class NetworkPool:
             network = self._held(row.deployment)
             if network is not None and not self._instances.on_network(network.name):
                 self._remove(network)
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Within the block no network is given, taken or removed here: one may change its owner in the table."""
+        with self._lock:
+            yield
 
     def _take_ready(self, deployment: str, egress: Egress) -> Network | None:
         ready = self._table.one("SELECT name FROM networks WHERE deployment IS NULL LIMIT 1")

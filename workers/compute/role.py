@@ -5,13 +5,15 @@ from __future__ import annotations
 from common.logs import get_logger
 from common.oci.store import ContentStore
 from common.status import EngineFacts
-from common.wishes import ComputeWish, Wish
+from common.warm import SUBJECT
+from common.wishes import ComputeWish, WarmWish, Wish
 from common.words import Resources, Role
 from workers.box import capacity
 from workers.box.jobs import Lane
 from workers.box.owner import Switch
 from workers.box.role import BoxContext, RoleFacts
 from workers.box.room import Room
+from workers.compute.activity import Watch
 from workers.compute.caretaking import Caretaking
 from workers.compute.ending import Ending
 from workers.compute.engine import Engine
@@ -26,9 +28,11 @@ from workers.compute.mounting import Mounting
 from workers.compute.mounts import Mounts
 from workers.compute.networks import NetworkPool
 from workers.compute.outbox import Outbox
+from workers.compute.pool import Pool
 from workers.compute.starting import Starting
 from workers.compute.tools import Layers, Mounter, Tools
 from workers.compute.unpacked import UnpackedImages
+from workers.compute.warm import Warm
 from workers.compute.watching import Watching
 from workers.depository.client import LayersClient
 from workers.depository.holdings import Holdings
@@ -65,6 +69,7 @@ class Compute:
         self._caretaking.remove_strangers(listed)
         self._tools.networks.adopt()
         self._tools.mounter.adopt()
+        self._tools.pool.adopt(self._ending.undo)
         self._watching.compare(listed)
         self._watching.start()
         self._caretaking.look()
@@ -78,6 +83,7 @@ class Compute:
             engine=engine,
             instances=self._instances,
             networks=NetworkPool(config, context.table, self._instances, engine, firewall),
+            pool=Pool(context.table, context.paths, self._instances),
             mounter=self._mounter,
             layers=self._layers,
             logs=LogKeeper(context.paths.logs / "instances", engine),
@@ -94,13 +100,18 @@ class Compute:
         )
         images, mounting = Images(self._tools, self._holdings, unpacked), Mounting(self._tools)
         self._watching = Watching(config.box, engine, self._instances, self._wake)
+        self._activity = Watch(context.table, self._instances, engine, self._tools.outbox)
         self._ending = Ending(self._tools, images, mounting)
-        self._starting = Starting(self._tools, images, mounting, self._ending, capacity.detect(config))
+        room = capacity.detect(config)
+        self._warm = Warm(self._tools, images, self._ending, room)
+        self._starting = Starting(self._tools, images, mounting, self._ending, self._warm, room)
         self._keeper.know(unpacked)
         self._caretaking = Caretaking(self._tools, self._ending, self._watching, self._keeper)
 
     def converge(self, wish: Wish) -> None:
         """Take one instance a step towards its wish, or report the fact again."""
+        if isinstance(wish, WarmWish) and not self._switch.is_off:
+            self._warm.converge(wish)
         if not isinstance(wish, ComputeWish):
             return
         row = self._instances.get(wish.instance)
@@ -120,7 +131,8 @@ class Compute:
         if row.state.is_over:
             self._ending.tell(row)
             return True
-        if self._watching.is_gone(row.container):
+        # What it took over and has not woken yet may be gone: then it gets another container.
+        if row.state is not Stage.PREPARING and self._watching.is_gone(row.container):
             if self._ending.exited(wish, row):
                 return self._ending.undo(row) or True
             self._watching.back(row.container or "")
@@ -130,7 +142,10 @@ class Compute:
         return False
 
     def forget(self, subject: str) -> None:
-        """The master no longer lists the instance."""
+        """The master no longer lists the instance, or the prewarmed ones."""
+        if subject.startswith(SUBJECT):
+            self._warm.forget(subject)
+            return
         row = self._instances.get(subject)
         if row is not None and self._ending.undo(row):
             self._instances.forget(subject)
@@ -138,7 +153,7 @@ class Compute:
 
     def facts(self) -> RoleFacts:
         """What the instances here hold, and what their images take in the engine."""
-        held = self._instances.held()
+        held = [row for row in self._instances.held() if not row.is_waiting]
         blobs_bytes = self._holdings.size_bytes()
         return RoleFacts(
             used=sum((row.resources for row in held), Resources()),
@@ -147,6 +162,7 @@ class Compute:
             engine_bytes=self._keeper.space.use(blobs_bytes).engine_bytes,
             alert=self._keeper.space.alert(),
             engine=self._engine,
+            prewarmed=self._tools.pool.ready(),
         )
 
     def tidy(self) -> None:
@@ -157,6 +173,8 @@ class Compute:
                 self._wake(row.instance)
         for row in self._caretaking.unwanted():
             self._wake(row.instance)
+        self._warm.tidy()
+        self._context.jobs.submit(Lane.PROBE, ("compute", "activity"), self._activity.look)
         if not self._is_depository:
             self._keeper.tidy()
 

@@ -18,6 +18,7 @@ from common.wishes import ComputeWish, MountWish
 from common.words import Resources
 from workers.box.jobs import Lane
 from workers.compute.ending import Ending
+from workers.compute.engine import ContainerSpec
 from workers.compute.errors import ComputeError, ImageMissing
 from workers.compute.images import Images
 from workers.compute.instances import InstanceRow, Stage
@@ -26,6 +27,7 @@ from workers.compute.mounting import Mounting
 from workers.compute.networks import Attachment
 from workers.compute.readiness import wait_until_ready
 from workers.compute.tools import Tools
+from workers.compute.warm import Warm
 
 log = get_logger(__name__)
 
@@ -37,12 +39,19 @@ class Starting:
     """Takes instances from a wish to running."""
 
     def __init__(
-        self, tools: Tools, images: Images, mounting: Mounting, ending: Ending, room: Resources
+        self,
+        tools: Tools,
+        images: Images,
+        mounting: Mounting,
+        ending: Ending,
+        warm: Warm,
+        room: Resources,
     ) -> None:
         self._tools = tools
         self._images = images
         self._mounting = mounting
         self._ending = ending
+        self._warm = warm
         self._room = room
 
     def advance(self, wish: ComputeWish, row: InstanceRow | None) -> None:
@@ -69,15 +78,17 @@ class Starting:
         )
         if row.state is Stage.FAILED:
             self._ending.tell(row)
-        else:
-            self._tools.outbox.send(Preparing(subject=row.instance, generation=row.generation))
+            return row
+        self._tools.outbox.send(Preparing(subject=row.instance, generation=row.generation))
+        if self._warm.take(wish, row):
+            return self._tools.instances.get(row.instance) or row
         return row
 
     def _prepare(self, wish: ComputeWish, row: InstanceRow) -> None:
         try:
             self._make_keys(wish)
             self._mounting.begin(wish, row)
-            have_image = self._images.have(wish, row)
+            have_image = self._images.have(wish.image, row)
             attachment = self._attach(wish, row)
             mounts = self._mounting.done(wish, row)
             if have_image and mounts is not None:
@@ -129,12 +140,7 @@ class Starting:
             mounts=mounts,
             secrets=tools.secrets(wish),
         )
-        since = time.monotonic()
-        container = tools.engine.create(spec)
-        tools.step(row, "create", since)
-        since = time.monotonic()
-        tools.engine.start(container)
-        tools.step(row, "launch", since)
+        container = self._warm.wake(wish, row, mounts) or self._create(row, spec)
         ready_by = time.time() + wish.service.readiness.timeout_s
         if tools.wanted(row) is None or not tools.instances.started(
             row, container, wish.service.port, ready_by
@@ -143,6 +149,15 @@ class Starting:
             return
         log.info("container started", container=container[:12])
         self._probe(wish, row)
+
+    def _create(self, row: InstanceRow, spec: ContainerSpec) -> str:
+        since = time.monotonic()
+        container = self._tools.engine.create(spec)
+        self._tools.step(row, "create", since)
+        since = time.monotonic()
+        self._tools.engine.start(container)
+        self._tools.step(row, "launch", since)
+        return container
 
     def _probe(self, wish: ComputeWish, row: InstanceRow) -> None:
         if wish.service.port is None:
@@ -155,6 +170,7 @@ class Starting:
         row = self._starting_row(wish)
         if row is None or row.address is None or row.port is None or row.ready_by is None:
             return
+        self._warm.tell(wish, row)  # a worker that ended took with it what was not read yet
         readiness = wish.service.readiness
         left = row.ready_by - time.time()
         since = time.monotonic()
@@ -180,6 +196,7 @@ class Starting:
 
     def _running(self, row: InstanceRow, waited_s: float | None = None) -> None:
         """It runs; `waited_s` is how long its port took to answer, if it has one."""
+        self._warm.heard(row)
         if self._tools.instances.ready(row):
             if waited_s is not None:
                 self._tools.step(row, "ready", time.monotonic() - max(0.0, waited_s))

@@ -19,6 +19,7 @@ from workers.compute.instances import InstanceRow, Instances
 from workers.compute.logs import LogKeeper
 from workers.compute.networks import NetworkPool
 from workers.compute.outbox import Outbox
+from workers.compute.pool import Pool
 from workers.depository.facts import TransferFacts
 
 
@@ -62,6 +63,7 @@ class Tools:
     engine: Engine
     instances: Instances
     networks: NetworkPool
+    pool: Pool
     mounter: Mounter
     layers: Layers
     logs: LogKeeper
@@ -81,17 +83,29 @@ class Tools:
         return {name: self.context.seal_key.unseal(text) for name, text in wish.sealed.items()}
 
     def step(
-        self, row: InstanceRow, step: StepName, since: float, transfer: TransferFacts | None = None
+        self,
+        row: InstanceRow,
+        step: StepName,
+        since: float,
+        transfer: TransferFacts | None = None,
+        *,
+        until: float | None = None,
+        size_bytes: int = 0,
     ) -> None:
-        """Report a step that began at `since` (time.monotonic) and is done now."""
-        took = time.monotonic() - since
+        """Report a step that began at `since` (time.monotonic) and was done at `until`, or is done now."""
+        now = time.monotonic()
+        ended = now if until is None else min(now, max(since, until))
+        took = ended - since
         STEP_SECONDS.labels(step).observe(took)
+        if row.is_warm:
+            return  # nobody asked for it
         done = StepDone(
             subject=row.instance,
             generation=row.generation,
+            at=time.time() - (now - ended),
             step=step,
             took_s=took,
-            size_bytes=transfer.size_bytes if transfer else 0,
+            size_bytes=transfer.size_bytes if transfer else size_bytes,
             sources=transfer.sources if transfer else {},
             detail=f"{', '.join(transfer.banned)} sent bad bytes"[:500]
             if transfer and transfer.banned

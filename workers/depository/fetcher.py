@@ -106,6 +106,8 @@ class Fetcher:
                 self._swarm.start(running)
             else:
                 running = self._swarm.pulls[source.manifest] = Pull(source)
+                # What an earlier pull cost is not what this one does, if all is here already.
+                self._table.write("DELETE FROM transfers WHERE manifest = ?", (source.manifest,))
             running.users.add(user)
         self._holdings.link(running.repository, [blob.digest for blob in source.blobs])
         self._holdings.touch(blob.digest for blob in source.blobs)

@@ -10,7 +10,7 @@ from common.logs import get_logger
 from common.names import EPOCH
 from common.reports import Ended, Held, Referred
 from common.status import DiskUse
-from common.wishes import ComputeWish, HoldWish, LayersWish, OfferWish, Wish
+from common.wishes import ComputeWish, HoldWish, LayersWish, OfferWish, WarmWish, Wish
 from workers.box.lent_space import LentSpace
 from workers.box.role import BoxContext, EngineImages
 from workers.depository.eviction import Blob, Plan, Unpacked, explain, outlive, plan
@@ -27,6 +27,7 @@ BLOBS_SUBJECT = "blobs"
 # Who needs what may not go, as it is told to people.
 INSTANCES = "for instances"
 OFFERS = "offered to instances elsewhere"
+PREWARMED = "for instances that are to be ready"
 HOLDS = "of images to be held"
 PINS = "pinned"
 LAST = "without enough copies elsewhere"
@@ -53,6 +54,8 @@ def _named(wish: Wish) -> tuple[str, list[str]]:
         return HOLDS, [blob.digest for blob in wish.image.blobs]
     if isinstance(wish, ComputeWish) and wish.wanted == "running":
         return INSTANCES, [blob.digest for blob in wish.image.blobs]
+    if isinstance(wish, WarmWish) and wish.wanted == "kept":
+        return PREWARMED, [blob.digest for blob in wish.image.blobs]
     return "", []
 
 
@@ -62,6 +65,8 @@ def needed_unpacked(context: BoxContext) -> dict[str, str]:
     for wish in context.wishes.all():
         if isinstance(wish, ComputeWish) and wish.wanted == "running":
             found[wish.image.manifest] = INSTANCES
+        elif isinstance(wish, WarmWish) and wish.wanted == "kept":
+            found[wish.image.manifest] = PREWARMED
         elif isinstance(wish, LayersWish) and wish.wanted == "kept":
             found.update(dict.fromkeys(wish.blobs, PINS))
     return found

@@ -18,6 +18,7 @@ from common.tickets import BadTicket, OpenTicket, TicketChecker
 from workers.box.config import BoxConfig, BoxPaths, Identity
 from workers.box.front import Exchange
 from workers.box.table import Table
+from workers.compute.activity import UseTable
 from workers.compute.instances import InstanceRow, Instances, Stage
 from workers.gateway import cookies
 from workers.gateway.cookies import BadSession, CookieJar, Session
@@ -36,6 +37,7 @@ class Auth:
         self._table = table
         self._instances = Instances(table)
         self._tickets = TicketChecker(verifier)
+        self._uses = UseTable(table)
         self._jar = CookieJar.load_or_create(paths.gateway / "cookie.key")
         table.create(_SCHEMA)
 
@@ -62,6 +64,8 @@ class Auth:
             status = 401 if refusal in ("no-ticket", "expired") else 403
             exchange.answer(status, headers={"X-Openraas-Refusal": refusal})
             return
+        if (row := self._instances.get(instance)) is not None:
+            self._uses.note(instance, row.generation)
         exchange.answer(204, headers={"X-Openraas-Upstream": upstream or ""})
 
     def _judge(self, headers: Mapping[str, str], instance: str) -> tuple[str | None, str | None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from common.errors import OpenRaaSError
 from common.settings import Settings
@@ -23,20 +24,22 @@ from workers.lab.processes import kill_node
 AT_ONCE = 4  # boxes that join side by side
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Plan:
     """What `lab up` was asked for.
 
-    `roles` and `delays_ms` are dealt out to the boxes in turn; `box_options` are more options of `openraas box join`,
-    `settings` those of the lab's own master.
+    `roles`, `links`, `delays_ms` and `each_options` are dealt out to the boxes in turn; `each_options` and
+    `box_options` (for all) are more options of `openraas box join`, `settings` those of the lab's own master.
     """
 
     boxes: int
     roles: Sequence[frozenset[Role]] = (frozenset(Role),)
-    link: Link = field(default_factory=Link)
+    links: Sequence[Link] = (Link(),)
     delays_ms: Sequence[float] = (0.0,)
+    each_options: Sequence[Sequence[str]] = ((),)
     lab: str | None = None
     state_dir: Path | None = None
     subnet: str | None = None
@@ -87,7 +90,7 @@ def _build(lab: Lab, plan: Plan, settings: Settings, say: Say) -> None:
     boxes = _plan_boxes(lab.state.lab, plan)
     lab.start(boxes)
     say(f"{len(boxes)} machines with their engines")
-    _join_all(lab, boxes, plan.box_options)
+    _join_all(lab, boxes, plan)
     say(f"{len(boxes)} boxes joined {Master(lab.state).address}")
     for box in boxes:
         lab.start_box(box)
@@ -113,17 +116,22 @@ def _plan_boxes(lab: str, plan: Plan) -> list[Node]:
         Node(
             name=f"{lab}-{index + 1}",
             number=FIRST_BOX + index,
-            link=plan.link.model_copy(update={"delay_ms": plan.delays_ms[index % len(plan.delays_ms)]}),
-            roles=plan.roles[index % len(plan.roles)],
+            link=_dealt(plan.links, index).model_copy(update={"delay_ms": _dealt(plan.delays_ms, index)}),
+            roles=_dealt(plan.roles, index),
         )
         for index in range(plan.boxes)
     ]
 
 
-def _join_all(lab: Lab, boxes: Sequence[Node], options: Sequence[str]) -> None:
+def _dealt(items: Sequence[T], index: int) -> T:
+    return items[index % len(items)]
+
+
+def _join_all(lab: Lab, boxes: Sequence[Node], plan: Plan) -> None:
     master = Master(lab.state)
+    options = [[*plan.box_options, *_dealt(plan.each_options, index)] for index in range(len(boxes))]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda box: lab.join(box, master.token(), options), boxes))
+        list(pool.map(lambda box, own: lab.join(box, master.token(), own), boxes, options))
 
 
 def down(lab: str, say: Say = lambda _: None) -> None:

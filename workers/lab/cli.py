@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -21,17 +23,21 @@ from workers.lab.fleet import Lab, NodeStatus
 from workers.lab.plan import LAB_ID, MOST_BOXES, MOST_DELAY_MS, Link
 
 
-class _Rate(click.ParamType[int]):
-    name = "rate"
+class _Rates(click.ParamType[tuple[int, ...]]):
+    """`100mbit,20mbit`: what the first box's link carries, the second's, and so on in turn."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    name = "rates"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
         try:
-            rate = parse_rate(value)
+            rates = tuple(parse_rate(part) for part in value.split(","))
         except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if rate < 8_000:
+            self.fail(f"{error}; write for example 100mbit or 100mbit,20mbit", param, ctx)
+        if min(rates) < 8_000:
             self.fail("a link carries at least 8kbit", param, ctx)
-        return rate
+        return rates
 
 
 class _Deal(click.ParamType[tuple[frozenset[Role], ...]]):
@@ -88,8 +94,15 @@ def lab() -> None:
 
 @lab.command(context_settings={"ignore_unknown_options": True})
 @click.option("--boxes", type=click.IntRange(1, MOST_BOXES), required=True, help="How many.")
-@click.option("--uplink", type=_Rate(), help="What each box can send, such as 100mbit; default: not limited.")
-@click.option("--downlink", type=_Rate(), help="What each box can receive; default: as --uplink.")
+@click.option(
+    "--uplink",
+    "uplinks",
+    type=_Rates(),
+    help="What the boxes can send, in turn, such as 100mbit or 100mbit,20mbit; default: not limited.",
+)
+@click.option(
+    "--downlink", "downlinks", type=_Rates(), help="What they can receive, in turn; default: as --uplink."
+)
 @click.option(
     "--delay",
     "delays",
@@ -121,19 +134,27 @@ def lab() -> None:
     type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
     help="Everything of the lab; default: below /var/lib/openraas-lab.",
 )
+@click.option(
+    "--each",
+    "each_options",
+    multiple=True,
+    metavar="OPTIONS",
+    help="Options of `openraas box join` for the first box, such as '--cpu 2'; repeated: for the next in turn.",
+)
 @click.option("--subnet", help="Addresses of the lab; default: a free /24 of 10.231.0.0/16.")
 @click.option("--lab", "name", callback=_lab_id, help="Name of the lab: up to six letters and digits.")
 @json_option
 @click.argument("box_options", nargs=-1, type=click.UNPROCESSED)
 def up(
     boxes: int,
-    uplink: int | None,
-    downlink: int | None,
+    uplinks: Sequence[int] | None,
+    downlinks: Sequence[int] | None,
     delays: Sequence[float],
     roles: Sequence[frozenset[Role]],
     own_master: bool,
     chosen: dict[str, str],
     state_dir: Path | None,
+    each_options: tuple[str, ...],
     subnet: str | None,
     name: str | None,
     as_json: bool,
@@ -147,7 +168,7 @@ def up(
     wanted = build.Plan(
         boxes=boxes,
         roles=roles,
-        link=Link(uplink_bps=uplink, downlink_bps=downlink or uplink),
+        links=_links(uplinks, downlinks),
         delays_ms=delays,
         lab=name,
         state_dir=state_dir,
@@ -155,13 +176,14 @@ def up(
         own_master=own_master,
         settings=chosen,
         box_options=box_options,
+        each_options=[shlex.split(options) for options in each_options] or [()],
     )
     # Asked to end in the middle, it undoes what it made, as for Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     made = build.up(wanted, settings(), say=lambda text: click.echo(text, err=as_json))
     lab = made.state.lab
     if as_json:
-        print_json({"lab": lab, "boxes": [_row(row) for row in made.status()]})
+        print_json({"lab": lab, "master": _master(made), "boxes": [_row(row) for row in made.status()]})
         return
     _show(made.status())
     click.echo(f"Lab {lab} is up. Remove it with: openraas lab down --lab {lab}")
@@ -190,6 +212,25 @@ def status(lab: str | None, as_json: bool) -> None:
         print_json([_row(row) for row in rows])
     else:
         _show(rows)
+
+
+def _links(up: Sequence[int] | None, down: Sequence[int] | None) -> list[Link]:
+    """The links in turn; what goes on longer than the other begins anew there."""
+    ups: Sequence[int | None] = up or (None,)
+    downs: Sequence[int | None] = down or ups
+    count = math.lcm(len(ups), len(downs))
+    return [
+        Link(uplink_bps=ups[index % len(ups)], downlink_bps=downs[index % len(downs)])
+        for index in range(count)
+    ]
+
+
+def _master(lab: Lab) -> dict[str, Any] | None:
+    """Where programs find the lab's master, and its own command line finds it (OPENRAAS_STATE_DIR)."""
+    master = lab.state.master
+    if master is None:
+        return None
+    return {"address": master.address, "state_dir": str(master.state_dir), "own": master.own}
 
 
 def _row(status: NodeStatus) -> dict[str, Any]:

@@ -3,14 +3,24 @@
 const live = document.getElementById("live");
 const POLL_MS = 2000;
 const FAILURES = 3;
+const said = document.querySelector("[data-said]");
+
+const FOCUSABLE = "a[href], button, summary";
+const standing = (item) => `${item.tagName} ${item.textContent.trim()}`;
 
 function show(html) {
   // A paragraph that the reader unfolded stays unfolded.
   const open = [...live.querySelectorAll("details")].map((item) => item.open);
   const known = live.querySelectorAll(".timeline li").length;
+  // Whoever stands on a button with the keyboard stays there.
+  const at = live.contains(document.activeElement) ? standing(document.activeElement) : null;
   live.innerHTML = html;
   live.querySelectorAll("details").forEach((item, index) => (item.open = open[index] ?? false));
   [...live.querySelectorAll(".timeline li")].slice(known).forEach((item) => item.classList.add("new"));
+  if (at) [...live.querySelectorAll(FOCUSABLE)].find((item) => standing(item) === at)?.focus();
+  // Screen readers are told the state, not the whole page again.
+  const state = live.querySelector("[data-state]")?.dataset.state ?? "";
+  if (said && said.textContent !== state) said.textContent = state;
 }
 
 function poll() {

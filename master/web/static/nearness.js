@@ -9,6 +9,26 @@ const PING = { mode: "no-cors", cache: "no-store", credentials: "omit", referrer
 
 const form = document.querySelector("form[data-measure]");
 const shortest = {};
+const card = document.querySelector("[data-near]");
+const list = document.querySelector("[data-near-list]");
+const digits = new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: 1 });
+
+// What is measured is shown, the nearest first.
+const tell = () => {
+  const found = Object.entries(shortest).sort((one, other) => one[1] - other[1]);
+  list.replaceChildren(
+    ...found.map(([box, trip]) => {
+      const item = document.createElement("li");
+      const [name, time] = [document.createElement("span"), document.createElement("span")];
+      name.textContent = box;
+      time.textContent = `${digits.format(trip)} ms`;
+      time.className = "quiet";
+      item.append(name, time);
+      return item;
+    }),
+  );
+  card.hidden = false;
+};
 
 // What the browser notes itself leaves out connecting, and how long this page had other things to do.
 const noted = (address) => {
@@ -28,6 +48,7 @@ const measure = async (box, front) => {
     const took = Math.min(performance.now() - began, noted(address));
     shortest[box] = Math.min(shortest[box] ?? Infinity, Math.max(took, LEAST_MS));
     form.elements.round_trips.value = JSON.stringify(shortest);
+    tell();
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
 };

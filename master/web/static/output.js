@@ -13,7 +13,7 @@ async function ask(section) {
       headers: { Accept: "application/json, text/plain" },
       signal: AbortSignal.timeout(15000),
     });
-    text = answer.ok ? (await answer.text()) || "It has printed nothing." : (await answer.json()).message;
+    text = answer.ok ? (await answer.text()) || section.dataset.empty : (await answer.json()).message;
     answered = answer.status < 500;
   } catch {
     // What is shown stays, and the next round asks again.

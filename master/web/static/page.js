@@ -37,3 +37,14 @@ if (list) {
   };
   setInterval(refresh, Number(list.dataset.refresh) * 1000);
 }
+
+// A message can be put away; without scripts it stays until the next page.
+for (const toast of document.querySelectorAll(".toast")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "button small";
+  button.textContent = "×";
+  button.setAttribute("aria-label", toast.parentElement.dataset.close);
+  button.addEventListener("click", () => toast.remove());
+  toast.append(button);
+}

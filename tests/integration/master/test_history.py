@@ -191,6 +191,22 @@ def test_a_box_that_says_twice_that_it_runs_started_once(master: MasterContext) 
     assert (whole.starts, whole.took_s) == (1, pytest.approx(4.0, abs=0.1))
 
 
+def test_unpacking_is_learnt_apart_from_the_transfer(master: MasterContext) -> None:
+    name = start(master, predicted_s=4.0, took_s=4.0, runs=False)
+    with master.database.write() as session:
+        instance = session.get_one(Instance, name)
+        for step, took_s in (("fetch", 0.1), ("unpack", 4.0)):
+            add_row(
+                session, master.redis, instance, step, took_s=took_s, size_bytes=100 * MB * (step == "unpack")
+            )
+        set_state(session, master.redis, instance, InstanceState.RUNNING, "running")
+        image = str(instance.image_digest)
+    known = fleet()
+    HistoryReader(master.database).tell(known)
+    assert known.unpacking.of(image, 100 * MB, 0.0, 0) == 0.0  # box a ran it
+    assert 2.0 < known.unpacking.of(image, 100 * MB, 0.0, 1) < 4.0
+
+
 def test_a_prediction_names_only_the_parts_that_take_time() -> None:
     assert in_words(Prediction(fetch_s=1.23, launch_s=1.0)) == "layers 1.2 s, launch 1.0 s"
     assert in_words(Prediction(queue_s=3.0)) == "waiting for the line 3.0 s"

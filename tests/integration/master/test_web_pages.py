@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
-from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -26,15 +25,13 @@ from master.accounts.models import UserRole
 from master.catalogue.manifest import parse_manifest
 from master.catalogue.services import publish
 from master.context import MasterContext
-from master.deployments.events import set_state
 from master.deployments.models import Deployment
 from master.nearness.map import write_map
 from master.scheduler.standing import publish as tell_places
-from master.web import streams
 from master.web.app import create_app
 from tests.support.master import FakeBox, make_master
 from tests.support.redis import RedisServer, free_port, wait_until
-from tests.support.web import MANIFEST, add_person, bearer, box_with_image, csrf_token, serve, sign_in
+from tests.support.web import MANIFEST, add_person, bearer, box_with_image, csrf_token, launch, sign_in, step
 
 
 @pytest.fixture
@@ -56,15 +53,6 @@ def client(app: OpenAPI, context: MasterContext) -> FlaskClient:
     client = app.test_client()
     sign_in(client, "ada", add_person(context, "ada", UserRole.OPERATOR)[1])
     return client
-
-
-def launch(client: FlaskClient, **fields: str) -> str:
-    """Send the form; gives where it leads."""
-    page = client.get("/applications/notebook").text
-    data = {"csrf_token": csrf_token(page), "key": "k", "option.project": "thesis", **fields}
-    answer = client.post("/applications/notebook", data=data)
-    assert answer.status_code == 303, answer.text
-    return str(answer.location)
 
 
 def test_the_form_is_made_from_the_manifest(client: FlaskClient) -> None:
@@ -158,107 +146,6 @@ def test_an_error_nobody_thought_of_shows_no_traceback(
     answer = client.get("/applications")
     assert answer.status_code == 500
     assert "secret detail" not in answer.text
-
-
-class Follower:
-    """Reads a deployment's event stream as a browser does."""
-
-    def __init__(self, address: str, cookie: str, path: str) -> None:
-        self._connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=20)
-        self._connection.request("GET", path, headers={"Cookie": f"openraas_session={cookie}"})
-        self.answer = self._connection.getresponse()
-
-    def next(self) -> tuple[str, str]:
-        """The next event's name and data."""
-        name, data = "", []
-        while True:
-            line = self.answer.readline().decode().rstrip("\n")
-            if line.startswith("event: "):
-                name = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                data.append(line.removeprefix("data: "))
-            elif not line and name:
-                return name, "\n".join(data)
-
-    def close(self) -> None:
-        self.answer.close()
-        self._connection.close()
-
-
-def follow(address: str, client: FlaskClient, where: str) -> Follower:
-    cookie = client.get_cookie("openraas_session")
-    assert cookie is not None
-    return Follower(address, cookie.value, f"{where}/events")
-
-
-def step(context: MasterContext, where: str, state: InstanceState) -> None:
-    with context.database.write() as session:
-        instance = session.get_one(Deployment, where.split("/")[-1]).instances[0]
-        set_state(session, context.redis, instance, state, state.value, detail=f"It is {state.value} now.")
-
-
-def test_the_page_follows_the_deployment_until_it_is_over(
-    client: FlaskClient, app: OpenAPI, context: MasterContext
-) -> None:
-    where = launch(client)
-    with serve(app) as address:
-        follower = follow(address, client, where)
-        assert follower.answer.getheader("Content-Type", "").startswith("text/event-stream")
-        assert "state-requested" in follower.next()[1]
-        for state in (InstanceState.PLACED, InstanceState.PREPARING, InstanceState.FAILED):
-            step(context, where, state)
-            name, html = follower.next()
-            assert name == "change"
-            assert f"It is {state.value} now." in html
-        assert follower.next()[0] == "over"
-        follower.close()
-
-
-def test_a_lost_event_only_makes_the_page_late(
-    client: FlaskClient, app: OpenAPI, context: MasterContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    where = launch(client)
-    with serve(app) as address:
-        follower = follow(address, client, where)
-        follower.next()
-        monkeypatch.setattr(context.redis, "publish", lambda *_: 0)
-        step(context, where, InstanceState.PLACED)
-        assert "It is placed now." in follower.next()[1]
-        follower.close()
-
-
-def test_the_page_is_followed_even_without_redis(
-    client: FlaskClient, app: OpenAPI, context: MasterContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Gone:
-        def subscribe(self, _: str) -> None:
-            raise redis.ConnectionError("gone")
-
-    where = launch(client)
-    monkeypatch.setattr(context.redis, "pubsub", lambda **_: Gone())
-    with serve(app) as address:
-        follower = follow(address, client, where)
-        follower.next()
-        step(context, where, InstanceState.PLACED)
-        assert "It is placed now." in follower.next()[1]
-        follower.close()
-
-
-def test_streams_leave_threads_for_pages_and_give_them_back(
-    client: FlaskClient, app: OpenAPI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.2)
-    monkeypatch.setattr(streams, "LOOK_EVERY_S", 0.1)
-    where = launch(client)
-    app.extensions[streams.SLOTS] = slots = streams.make_slots(2)
-    with serve(app) as address:
-        first = follow(address, client, where)
-        first.next()
-        second = follow(address, client, where)
-        assert second.answer.status == 503
-        first.close()
-        # The master notices at its next heartbeat at the latest.
-        wait_until(lambda: slots.acquire(blocking=False), 30, "a free stream")
 
 
 def test_who_waits_sees_the_place_in_the_queue(client: FlaskClient, context: MasterContext) -> None:

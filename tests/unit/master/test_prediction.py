@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.words import BoxKind, MountMode, Resources, Role
-from master.scheduling.estimate import predict
+from master.scheduling.estimate import predict, start_s
 from master.scheduling.facts import BoxFacts
 from master.scheduling.fleet import Fleet
 from master.scheduling.place import choose, place
@@ -212,3 +212,53 @@ def test_a_new_fleet_is_told_everything_and_no_fleet_keeps_what_was_forgotten() 
     history.tell(fleet, now=0.0, everything=True)
     assert set(fleet.launches) == {"i"}
     assert fleet.distrust[0] > 0.0
+
+
+def test_a_box_that_has_the_layers_and_not_the_image_is_expected_to_unpack() -> None:
+    history, fleet = History(), Fleet.build(
+        [BoxFacts(name, capacity=ROOM, layers=frozenset({LAYER.digest})) for name in ("a", "b", "c")]
+    )  # fmt: skip
+    assert predict(ASK, fleet, 0).unpack_s == 0.0  # nothing is known of any engine
+    for _ in range(WINDOW):
+        history.unpacked(100_000_000, 4.0, fetched_bytes=0)
+    history.has_unpacked("b", "i")
+    history.tell(fleet, 0.0)
+    expected = [predict(ASK, fleet, row) for row in range(3)]
+    assert [said.unpack_s for said in expected] == pytest.approx([2.0, 0.0, 2.0])
+    assert start_s(ASK, fleet).tolist() == pytest.approx([said.start_s for said in expected])
+    assert fleet.names[choose(load_policy("start-soonest"), ASK, fleet, np.random.default_rng(0))[0]] == "b"
+    history.tell(fleet, 0.0, everything=True)
+    assert predict(ASK, fleet, 1).unpack_s == 0.0
+
+
+def test_after_a_fetch_less_is_left_to_unpack_than_where_all_lay_there() -> None:
+    history, fleet = History(), fleet_of("a")
+    for _ in range(WINDOW):
+        history.unpacked(100_000_000, 4.0, fetched_bytes=0)
+        history.unpacked(100_000_000, 1.0, fetched_bytes=100_000_000)
+    history.tell(fleet, 0.0)
+    assert predict(ASK, fleet, 0).unpack_s == pytest.approx(0.5)
+    fleet.gain(0, LAYER.digest)
+    assert predict(ASK, fleet, 0).unpack_s == pytest.approx(2.0)
+
+
+def test_what_an_engine_has_unpacked_is_known_of_images_for_two_architectures() -> None:
+    history = History()
+    boxes = [
+        BoxFacts(name, capacity=ROOM, architecture=kind, layers=frozenset({LAYER.digest}))
+        for name, kind in (("a", "amd64"), ("b", "arm64"), ("c", "arm64"))
+    ]
+    fleet = Fleet.build(boxes)
+    both = PlacementRequest(
+        Resources(cpu=1), (Variant("i", "amd64", (LAYER,)), Variant("j", "arm64", (LAYER,)))
+    )
+    for _ in range(WINDOW):
+        history.unpacked(100_000_000, 4.0, fetched_bytes=0)
+    history.has_unpacked("a", "i")
+    history.has_unpacked("b", "i")  # the other architecture's, as far as that can be
+    history.has_unpacked("c", "j")
+    history.tell(fleet, 0.0)
+    assert [predict(both, fleet, row).unpack_s for row in range(3)] == pytest.approx([0.0, 2.0, 0.0])
+    assert start_s(both, fleet).tolist() == pytest.approx(
+        [predict(both, fleet, row).start_s for row in range(3)]
+    )

@@ -44,6 +44,7 @@ ZSTD_SINCE = 23
 _NAME_TAKEN = "is already in use by"
 # Docker's word and Podman's.
 _ENDED = frozenset({"die", "died"})
+_LIVING = frozenset({"running", "paused"})
 
 
 @contextmanager
@@ -202,7 +203,13 @@ class DockerEngine:
             read_only=spec.read_only_root,
             tmpfs=dict.fromkeys(spec.writable, "rw,nosuid,nodev,mode=1777") or None,
             mounts=[
-                Mount(bind.target, bind.source, type="bind", read_only=bind.read_only, propagation="rslave")
+                Mount(
+                    bind.target,
+                    bind.source,
+                    type="bind",
+                    read_only=bind.read_only,
+                    propagation="rslave" if bind.live else "rprivate",
+                )
                 for bind in spec.binds
             ],
             ulimits=self._ulimits(),
@@ -241,6 +248,27 @@ class DockerEngine:
         with _translated("Stopping the container"), _absent_is_fine():
             self._api.stop(container, timeout=max(1, round(grace_s)))
 
+    def cpu_s(self, container: str) -> float:
+        """See Engine."""
+        with _translated("Asking for processor time"), _absent_is_fine():
+            stats = self._api.stats(container, stream=False, one_shot=True)
+            return float(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
+        return 0.0
+
+    def pause(self, container: str) -> None:
+        """See Engine."""
+        with _translated("Pausing the container"):
+            self._api.pause(container)
+
+    def wake(self, container: str) -> None:
+        """See Engine."""
+        with _translated("Waking the container"):
+            try:
+                self._api.unpause(container)
+            except APIError as error:
+                if "not paused" not in str(error.explanation).lower():
+                    raise
+
     def remove(self, container: str) -> None:
         """See Engine."""
         with _translated("Removing the container"), _absent_is_fine():
@@ -257,7 +285,7 @@ class DockerEngine:
         with _translated("Listing containers"):
             return [
                 ContainerFacts(
-                    id=entry["Id"], labels=entry["Labels"] or {}, running=entry["State"] == "running"
+                    id=entry["Id"], labels=entry["Labels"] or {}, running=entry["State"] in _LIVING
                 )
                 for entry in self._api.containers(all=True, filters={"label": _label_filter(labels)})
             ]

@@ -10,6 +10,8 @@ import http.client
 import json
 import socket
 import threading
+from collections.abc import Iterable
+from typing import Any
 
 from workers.compute.errors import BadImage, PullCancelled, PullFailed
 from workers.compute.sockets import connect
@@ -19,6 +21,10 @@ SILENCE_S = 600.0
 
 # How engines word that the image itself is at fault, so that other sources will not help.
 _BAD = ("manifest invalid", "unsupported", "no matching manifest", "verification failed", "invalid tar")
+
+# How Docker tells of a layer: the beginning of its digest, and these words when nothing more is to be done.
+_ID_LENGTH = 12
+_ALREADY_THERE, _COMPLETE = "Already exists", "Pull complete"
 
 
 class StreamedPull:
@@ -30,6 +36,8 @@ class StreamedPull:
         self._connection = connect(url, timeout_s=SILENCE_S)
         self._lock = threading.Lock()
         self._cancelled = False
+        self._told = False
+        self._complete: set[str] = set()
 
     def wait(self) -> None:
         """Raises PullFailed, BadImage or PullCancelled."""
@@ -42,8 +50,10 @@ class StreamedPull:
             if response.status != http.client.OK:
                 raise self._failed(_message(response.read(65536)))
             for line in response:
-                if error := _error_in(line):
+                entry = _entry(line)
+                if error := str(entry.get("error") or ""):
                     raise self._failed(error)
+                self._note(entry)
             self._check()
         except (OSError, http.client.HTTPException) as error:
             self._check()
@@ -58,6 +68,22 @@ class StreamedPull:
             self._cancelled = True
             if self._connection.sock is not None:
                 self._connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def unpacked(self, digests: Iterable[str]) -> list[str]:
+        """Those that the engine had to unpack; all, where it does not tell of layers."""
+        if not self._told:
+            return list(digests)
+        return [digest for digest in digests if digest.partition(":")[2].startswith(tuple(self._complete))]
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        """Docker tells of each layer, by the beginning of its digest, how it stands."""
+        layer, status = str(entry.get("id") or ""), entry.get("status")
+        if len(layer) != _ID_LENGTH:
+            return
+        if status in (_ALREADY_THERE, _COMPLETE):
+            self._told = True
+        if status == _COMPLETE:
+            self._complete.add(layer)
 
     def _check(self) -> None:
         if self._cancelled:
@@ -75,9 +101,9 @@ def _message(body: bytes) -> str:
         return body.decode(errors="replace").strip() or "the engine gave no reason"
 
 
-def _error_in(line: bytes) -> str:
+def _entry(line: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(line)
     except ValueError:
-        return ""
-    return str(entry.get("error") or "") if isinstance(entry, dict) else ""
+        return {}
+    return entry if isinstance(entry, dict) else {}

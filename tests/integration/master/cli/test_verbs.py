@@ -131,6 +131,11 @@ def test_how_far_predictions_were_off_is_an_operators_business(world: World) -> 
     assert "role operator" in world.shell(token).fails(1, "history", "accuracy")
 
 
+def test_an_empty_queue_is_told(world: World) -> None:
+    assert "Nobody waits" in world.operator.ok("queue")
+    assert world.operator.json("queue") == []
+
+
 def test_an_image_is_pushed_to_two_depositories_and_removed_again(world: World) -> None:
     image = Image(300_000, 200_000)
     path = layout(world.directory / "layout", image)

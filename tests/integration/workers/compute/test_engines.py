@@ -272,6 +272,31 @@ def test_the_end_of_a_container_is_told_at_once(engine: Engine, spec: ContainerS
     assert b"last words" in engine.logs(container, lines=5)
 
 
+def test_a_paused_container_does_nothing_and_goes_on_where_it_was(
+    engine: Engine, spec: ContainerSpec
+) -> None:
+    counting = (
+        "sh",
+        "-c",
+        "httpd -p 8000 -h /tmp; i=0; while :; do i=$((i+1)); echo $i >/tmp/index.html; done",
+    )
+    container = engine.create(dataclasses.replace(spec, command=counting))
+    engine.start(container)
+    wait_until(_answers, 10, "an answer")
+    used_s = engine.cpu_s(container)
+    wait_until(lambda: engine.cpu_s(container) > used_s, 20, "some processor time")
+    engine.pause(container)
+    assert [facts.running for facts in engine.containers(LABELS)] == [True], "it has not ended"
+    with pytest.raises(OSError, match="timed out"):
+        _page()
+    engine.wake(container)
+    engine.wake(container)  # once more does no harm
+    wait_until(_answers, 10, "an answer")
+    engine.pause(container)
+    engine.remove(container)
+    assert engine.inspect(container) is None
+
+
 def test_a_user_that_the_image_lacks_is_the_images_fault(engine: Engine, spec: ContainerSpec) -> None:
     with pytest.raises(BadImage):
         engine.start(engine.create(dataclasses.replace(spec, user="nobody-here")))

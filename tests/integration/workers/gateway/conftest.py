@@ -32,7 +32,7 @@ from workers.gateway.nginx import server_command
 
 
 class Application(BaseHTTPRequestHandler):
-    """Answers with what it was asked; echoes bytes after an upgrade; streams slowly at /stream."""
+    """Answers with what it was asked; echoes bytes after an upgrade until `end`; streams slowly at /stream."""
 
     protocol_version = "HTTP/1.1"
 
@@ -72,7 +72,7 @@ class Application(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         with suppress(OSError):
-            while data := self.connection.recv(4096):
+            while (data := self.connection.recv(4096)) and data != b"end":
                 self.connection.sendall(data)
 
     def _stream(self) -> None:

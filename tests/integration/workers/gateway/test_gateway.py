@@ -20,6 +20,8 @@ from tests.integration.workers.gateway.conftest import Gateway
 from tests.support.box import save_certificate
 from tests.support.redis import free_port, wait_until
 from workers.box.config import NICENESS, BoxConfig, BoxPaths
+from workers.box.table import Table
+from workers.compute.activity import UseTable
 from workers.gateway.nginx import instance_suffix, render, server_command
 
 
@@ -179,6 +181,25 @@ def test_websockets_pass_from_the_own_origin_and_from_no_other(gateway: Gateway)
     status, client = _open_websocket(gateway, cookie, f"http://i-2.localhost:{gateway.config.front_port}")
     client.close()
     assert b"403" in status
+
+
+def test_a_websocket_ends_with_the_application_behind_it(gateway: Gateway) -> None:
+    origin = f"http://i-1.localhost:{gateway.config.front_port}"
+    status, client = _open_websocket(gateway, gateway.enter(), origin)
+    with client:
+        assert b"101" in status
+        client.sendall(b"end")  # the far end is closed, as the kernel does when a lease's container ends
+        assert client.recv(4096) == b""
+
+
+def test_a_request_counts_as_use_of_its_instance(gateway: Gateway) -> None:
+    uses = UseTable(Table(gateway.paths.table))
+    cookie = gateway.enter()
+    assert uses.all() == {}
+    assert gateway.ask("GET", "/", Cookie=cookie[:-2] + "xx")[0] == 401
+    assert uses.all() == {}, "whoever was refused uses nothing"
+    assert gateway.ask("GET", "/", Cookie=cookie)[0] == 200
+    assert uses.all().keys() == {("i-1", 1)}
 
 
 def test_another_instances_page_cannot_use_the_persons_session(gateway: Gateway) -> None:

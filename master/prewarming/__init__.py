@@ -1,0 +1,1 @@
+"""Instances that are ready before anybody asks: how many of what, on which boxes."""

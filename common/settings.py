@@ -143,6 +143,15 @@ class Settings(BaseSettings):
         300.0, description="How often the copy of a home is brought up to date."
     )
 
+    simulation_role: str = Field(
+        "operator", pattern="^(user|operator|administrator)$", description="Who may let the master simulate."
+    )
+    simulation_s: Duration = Field(3600.0, gt=0, description="Limit of one simulation on the master.")
+    simulation_memory_bytes: Size = Field(
+        4 * 2**30, gt=0, description="Address space that a simulation on the master may take."
+    )
+    simulations_kept: int = Field(50, ge=1, description="So many simulations that are over are kept.")
+
     home_limit_bytes: Size = Field(2 * 2**30, description="Size limit of a person's home.")
     max_upload_bytes: Size = Field(20 * 2**30, description="Largest fileset that may be put.")
 

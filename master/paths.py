@@ -30,4 +30,5 @@ class MasterPaths:
         self.portal_url = state_dir / "portal.url"
         self.run = state_dir / "run"
         self.flower_socket = self.run / "flower.sock"
+        self.simulations = self.run / "simulations"
         self.logs = state_dir / "logs"

@@ -13,13 +13,14 @@ from common.join import JoinAnswer, JoinRequest
 from common.names import JOIN_TRIES
 from common.status import BoxStatus
 from common.units import Duration
-from common.words import BoxId, Frozen
+from common.words import BoxId, Coordinate, Frozen
 from master.accounts.guard import current_user, public, requires
 from master.accounts.models import UserRole
 from master.boxes import services
 from master.boxes.draining import drain
 from master.boxes.models import Box
 from master.boxes.standing import accusers
+from master.nearness.map import Map, read_map
 from master.trust.authorities import Authorities
 from master.web.current import context, nothing, reply
 
@@ -91,6 +92,9 @@ class BoxAnswer(BaseModel):
         default_factory=list, description="Boxes that got bad bytes of a layer from it within a day."
     )
     status: BoxStatus | None = Field(None, description="None: it is not up.")
+    believed: Coordinate | None = Field(
+        None, description="Where placements count it as being, whatever it claims; none: it is not up."
+    )
 
 
 class BoxList(BaseModel):
@@ -140,18 +144,18 @@ def make_own_token() -> Response:
 @api.get("/boxes", summary="List boxes", responses={200: BoxList})
 def list_boxes() -> Response:
     """All boxes, by id."""
-    now = _statuses()
+    now, drawn = _statuses(), _map()
     with context().database.read() as session:
-        found = [_answer(box, now.get(box.id)) for box in services.list_boxes(session)]
+        found = [_answer(box, now.get(box.id), drawn) for box in services.list_boxes(session)]
     return reply(BoxList(boxes=found))
 
 
 @api.get("/boxes/<box>", summary="Show a box", responses={200: BoxAnswer})
 def show(path: BoxPath) -> Response:
     """One box."""
-    now = _statuses()
+    now, drawn = _statuses(), _map()
     with context().database.read() as session:
-        return reply(_answer(services.find(session, path.box), now.get(path.box)))
+        return reply(_answer(services.find(session, path.box), now.get(path.box), drawn))
 
 
 @api.post("/boxes/<box>/cordon", summary="Cordon a box", responses={200: BoxAnswer})
@@ -161,7 +165,7 @@ def cordon(path: BoxPath, body: CordonBody) -> Response:
         box = services.find(session, path.box)
         services.check_may_change(current_user(), box)
         services.cordon(session, context().redis, box, body.cordoned)
-        return reply(_answer(box, _statuses().get(box.id)))
+        return reply(_answer(box, _statuses().get(box.id), _map()))
 
 
 @api.post("/boxes/<box>/drain", summary="Drain a box", responses={200: DrainAnswer})
@@ -205,7 +209,14 @@ def _statuses() -> dict[str, BoxStatus]:
         raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
 
 
-def _answer(box: Box, status: BoxStatus | None) -> BoxAnswer:
+def _map() -> Map:
+    try:
+        return read_map(context().redis)
+    except redis.RedisError as error:
+        raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
+
+
+def _answer(box: Box, status: BoxStatus | None, drawn: Map) -> BoxAnswer:
     return BoxAnswer(
         id=box.id,
         kind=box.kind,
@@ -219,4 +230,5 @@ def _answer(box: Box, status: BoxStatus | None) -> BoxAnswer:
         joined_at=box.joined_at,
         accused_by=accusers(context().redis, box.id),
         status=status,
+        believed=None if status is None else drawn.of(status),
     )

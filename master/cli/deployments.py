@@ -150,6 +150,7 @@ def ps(everything: bool, everybody: bool, as_json: bool) -> None:
         "APPLICATION": lambda item: item["application"],
         "STATE": lambda item: item["state"],
         "WAITS": lambda item: next((_place(i) for i in item["instances"] if i["queue"]), "-"),
+        "PRIORITY": lambda item: item["priority"],
         "BOX": lambda item: ",".join(sorted({i["box"] for i in item["instances"] if i["box"]})) or "-",
         "AGE": lambda item: age(item["created_at"]),
     }
@@ -191,6 +192,7 @@ def show(deployment: str, as_json: bool) -> None:
             "Deployment": item["id"],
             "Application": item["application"],
             "State": item["state"],
+            "Priority": item["priority"],
             "Lease ends": _lease(item),
             "Options": ", ".join(f"{name}={value}" for name, value in item["options"].items()),
         }

@@ -161,4 +161,10 @@ class TimelineRow(Base):
     size_bytes: Mapped[int | None]
     sources: Mapped[dict[str, Any]] = mapped_column(default=dict)
     detail: Mapped[str] = mapped_column(String(1000), default="")
+    reason: Mapped[str] = mapped_column(
+        String(16),
+        default="",
+        server_default="",
+        doc="Of what failed: why, as its box says (common/reports.py).",
+    )
     instance: Mapped[Instance] = relationship(back_populates="timeline")

@@ -12,6 +12,7 @@ from common.words import InstanceState
 from master.deployments.models import Deployment, Instance, Mount, TimelineRow
 from master.deployments.wanted import near_of
 from master.history.accuracy import predicted_and_taken
+from master.scheduling.order import Priority
 
 # The furthest behind says how far a deployment is; what went wrong comes first.
 _ORDER = [
@@ -111,6 +112,7 @@ class DeploymentSummary(BaseModel):
     user: str
     state: InstanceState
     wanted: str
+    priority: Priority = Field(description="Its class in the queue; a higher one is served first.")
     created_at: float
     ended_at: float | None
     lease_end: float | None = Field(description="Unix time; none while it waits for its first place.")
@@ -203,6 +205,7 @@ def _common(deployment: Deployment) -> dict[str, Any]:
         "user": deployment.user.name,
         "state": state_of(deployment.wanted, states),
         "wanted": deployment.wanted,
+        "priority": Priority(deployment.priority),
         "created_at": deployment.created_at,
         "ended_at": deployment.ended_at,
         "lease_end": deployment.lease_end if deployment.has_begun else None,

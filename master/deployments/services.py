@@ -20,7 +20,7 @@ from master.deployments.events import about, add_row
 from master.deployments.leases import lease_terms
 from master.deployments.messages import wake_scheduler
 from master.deployments.models import Deployment, Instance
-from master.deployments.parts import check_fileset, usable_image
+from master.deployments.parts import check_fileset, check_pins, usable_image
 from master.images.models import Image
 from master.lifecycle.instances import Steps
 from master.nearness.people import Seen, locate_person, remember
@@ -45,9 +45,9 @@ def request_deployment(
     """Write the wish down and wake the scheduler. `seen` is what the person measured before asking.
 
     A repeated `idempotency_key` of the same person gives the deployment of the first time. `keep` means no lease and
-    no idle stop. Raises NotFound for an unknown application, image or fileset, BadInput for options out of range,
-    Forbidden for a priority that is not this person's to take or somebody who may not `keep`, Unavailable when no box
-    holds the image or a fileset; in all of these nothing is written.
+    no idle stop. Raises NotFound for an unknown application, image, fileset or box to be pinned to, BadInput for
+    options out of range, Forbidden for a priority that is not this person's to take or somebody who may not `keep`,
+    Unavailable when no box holds the image or a fileset; in all of these nothing is written.
     """
     if priority is Priority.HIGH and user.role == UserRole.USER.value:
         raise Forbidden("Only operators may go before others.", field="priority", remedy="Leave it out.")
@@ -65,7 +65,8 @@ def request_deployment(
         images = {
             name: usable_image(session, context, service.spec.image) for name, service in services.items()
         }
-        for service in services.values():
+        for name, service in services.items():
+            check_pins(session, name, service.placement)
             for use in service.filesets:
                 check_fileset(session, user, use.name)
         deployment = Deployment(

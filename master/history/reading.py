@@ -31,6 +31,11 @@ LAUNCH_STEPS = frozenset({"create", "launch", "ready"})
 # It was there already when somebody came: that says nothing of what a launch takes.
 WAKE_STEP = "wake"
 FILES_STEPS = frozenset({"export", "mount"})
+EXPORT_FAILED = "export-failed"
+# Whose failure it is, by the reason that a box gives. Of the others (no room, a bad image, a refusal) it is nobody's.
+_BOX_FAILED = frozenset({"engine", "interrupted"})
+# These may be the application's own fault: the box is blamed only if the image has come up somewhere.
+_PERHAPS_FAILED = frozenset({"not-ready", "exited"})
 STARTING = (InstanceState.PLACED.value, InstanceState.PREPARING.value)
 
 
@@ -43,6 +48,7 @@ class _Start:
     files_s: float = 0.0
     was_warm: bool = False
     filestores: set[str] = field(default_factory=set)
+    runs: bool = False
 
 
 class HistoryReader:
@@ -100,8 +106,10 @@ class HistoryReader:
                 TimelineRow.took_s,
                 TimelineRow.size_bytes,
                 TimelineRow.sources,
+                TimelineRow.reason,
                 Instance.variant_digest,
                 Instance.image_digest,
+                Instance.depositories,
                 Box.kind,
             )
             .join(Instance, Instance.id == TimelineRow.instance_id)
@@ -132,6 +140,8 @@ class HistoryReader:
                 start.filestores.add(row.box_id)
         elif row.step == "running":
             self._started(start, row)
+        elif row.reason:
+            self._failed(start, row)
 
     def _started(self, start: _Start, row: Row[Any]) -> None:
         self._history.did_well(row.box_id, Role.COMPUTE, row.at)
@@ -145,6 +155,26 @@ class HistoryReader:
             self._history.mounted(start.files_s)
         # A box that comes back may report that it runs a second time.
         start.launch_s = start.files_s = 0.0
+        start.runs = True
+
+    def _failed(self, start: _Start, row: Row[Any]) -> None:
+        """Whoever failed it is trusted less: the box that was to run it, its filestores, or its depositories."""
+        failed, at = self._history.failed, row.at
+        if row.step == EXPORT_FAILED:
+            failed(row.box_id, Role.FILESTORE, at)
+        elif row.reason == "no-mount":
+            for filestore in start.filestores:
+                failed(filestore, Role.FILESTORE, at)
+        elif row.reason == "no-source":
+            for source in {name for names in row.depositories.values() for name in names} - {row.box_id}:
+                failed(source, Role.DEPOSITORY, at)
+        elif row.reason in _BOX_FAILED or (
+            # What ends by itself once it ran says nothing of its box.
+            row.reason in _PERHAPS_FAILED
+            and not start.runs
+            and self._history.has_come_up(row.variant_digest or row.image_digest)
+        ):
+            failed(row.box_id, Role.COMPUTE, at)
 
     def _read_losses(self, session: Session) -> None:
         """A box that was lost failed in all that it does."""

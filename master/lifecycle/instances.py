@@ -85,18 +85,21 @@ class Steps:
         detail: str,
         *,
         at: float | None = None,
+        reason: str = "",
     ) -> None:
         """The compute box has nothing of it any more: end the exports, give the room back, close."""
         moment = {} if at is None else {"at": at}
-        set_state(session, self._context.redis, instance, state, step, detail=detail, **moment)
+        set_state(session, self._context.redis, instance, state, step, detail=detail, reason=reason, **moment)
         self._leave_box(session, instance)
         self._close_deployment(instance)
 
-    def again(self, session: Session, instance: Instance, why: str, *, without: str | None = None) -> None:
+    def again(
+        self, session: Session, instance: Instance, why: str, *, without: str | None = None, reason: str = ""
+    ) -> None:
         """Try the instance anew as its next generation, perhaps elsewhere."""
         self._leave_box(session, instance)
         old = instance.generation
-        set_state(session, self._context.redis, instance, S.REQUESTED, "again", detail=why)
+        set_state(session, self._context.redis, instance, S.REQUESTED, "again", detail=why, reason=reason)
         instance.generation = old + 1
         instance.box_id = None
         instance.reason = why

@@ -19,6 +19,7 @@ from master.lifecycle.herald import Herald
 from master.lifecycle.reconcile import Reconciler
 from master.lifecycle.reports import Reports
 from master.process import run_process
+from master.simulation.keeper import Keeper
 
 log = get_logger(__name__)
 
@@ -79,11 +80,13 @@ def register(app: Celery, context: MasterContext) -> None:
 
 
 def begin(app: Celery, context: MasterContext) -> None:
-    """The tasks, and the herald beside them."""
+    """The tasks, and beside them the herald and the keeper of simulations."""
     register(app, context)
     herald = Herald(context.redis, every_s=context.settings.fleet_watch_s)
-    herald.start()
-    atexit.register(herald.stop)
+    keeper = Keeper(context)
+    for beside in (herald, keeper):
+        beside.start()
+        atexit.register(beside.stop)
 
 
 def main() -> None:

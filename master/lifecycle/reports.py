@@ -44,6 +44,7 @@ from master.deployments.models import Instance, Mount, TimelineRow
 from master.filesets.models import Fileset
 from master.filesets.services import record_fileset_held, record_fileset_removed
 from master.history.predicted import PREDICTED
+from master.history.reading import EXPORT_FAILED
 from master.images.referrers import record_referrers
 from master.images.services import record_held
 from master.images.services import record_removed as record_image_removed
@@ -281,7 +282,7 @@ class Reports:
             self._drop_mirror(session, box, report)
             return True
         if mounts := self._mount(session, box, report):
-            return self._export_failed(session, mounts[0].instance, report)
+            return self._export_failed(session, box, mounts[0].instance, report)
         if report.subject.startswith((IMAGE, FILESET)):
             # The copy is asked for again after a while; until then it counts as one that is to come.
             log.warning("copy not made", reason=report.reason, error=report.message)
@@ -292,19 +293,23 @@ class Reports:
         if S(instance.state) is S.STOPPING:
             self._steps.over(session, instance, S.STOPPED, "stopped", report.message, at=report.at)
         elif report.reason == "no-room":
-            self._steps.again(session, instance, report.message, without=box)
+            self._steps.again(session, instance, report.message, without=box, reason=report.reason)
         elif report.reason == "interrupted" and instance.generation < MOST_TRIES:
-            self._steps.again(session, instance, report.message)
+            self._steps.again(session, instance, report.message, reason=report.reason)
         else:
             instance.error = report.message
-            self._steps.over(session, instance, S.FAILED, "failed", report.message, at=report.at)
+            self._steps.over(
+                session, instance, S.FAILED, "failed", report.message, at=report.at, reason=report.reason
+            )
         return True
 
-    def _export_failed(self, session: Session, instance: Instance, report: Failed) -> bool:
+    def _export_failed(self, session: Session, box: str, instance: Instance, report: Failed) -> bool:
         """A filestore cannot export: what would wait for its files for ever is stopped, and has failed."""
         if instance.generation != report.generation or S(instance.state) not in WANTED:
             return False
         instance.error = report.message
+        told = {"at": report.at, "box_id": box, "detail": report.message, "reason": report.reason}
+        add_row(session, self._context.redis, instance, EXPORT_FAILED, **told)
         instance.deployment.wanted = "stopped"
         self._steps.stop(session, instance, report.message)
         return True

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import redis
 
 from common.words import Resources
 from master.scheduler.asks import Ask
+from master.scheduler.heads import agree
 from master.scheduler.outlook import Outlook
 from master.scheduler.reservations import Reservation, Reservations
 from master.scheduler.snapshot import Snapshot
@@ -46,10 +48,12 @@ class Decider:
         snapshot: Snapshot,
         reservations: Reservations,
         outlook: Outlook,
+        client: redis.Redis,
         *,
         reservation_s: float,
     ) -> None:
         self._policy = policy
+        self._redis = client
         self._snapshot = snapshot
         self._reservations = reservations
         self._outlook = outlook
@@ -94,7 +98,17 @@ class Decider:
         suited = could_take(self._policy, ask.request, fleet)
         if not suited.any():
             return None
-        return protect(needs_of(ask.request, fleet), suited, fleet.free.T, self._outlook.holds(fleet))
+        needs, holds = needs_of(ask.request, fleet), self._outlook.holds(fleet)
+        mine = protect(needs, suited, fleet.free.T, holds)
+        if mine is None:
+            return None
+        agreed = fleet.row_of.get(agree(self._redis, ask.instance, fleet.names[mine.row]))
+        if agreed is None or agreed == mine.row:
+            return mine
+        there = np.zeros(len(suited), dtype=bool)
+        there[agreed] = suited[agreed]
+        # Where the others' choice has become none, each goes by its own until they agree anew.
+        return protect(needs, there, fleet.free.T, holds) or mine
 
     def reserve(self, wanted: Sequence[tuple[Ask, Placement]]) -> list[tuple[Reservation, str]]:
         """Try to take the room of each, with the answers; what proves wrong in the snapshot is read again."""
@@ -116,9 +130,14 @@ class Decider:
         return list(zip(reservations, answers, strict=True))
 
     def amounts(self, ask: Ask, placement: Placement) -> Resources:
-        """What a placement takes of its box while its layers come, packed and unpacked."""
+        """What a placement takes of its box while it starts: layers, packed and unpacked, and a home that is new."""
         layers = round(placement.missing_bytes * self.fleet().layer_room)
-        return ask.amounts + Resources(disk_bytes=layers)
+        homes = sum(
+            need.room_bytes
+            for need in ask.request.filesets
+            if need.is_new and placement.filestores[need.fileset] == placement.compute
+        )
+        return ask.amounts + Resources(disk_bytes=layers + homes)
 
 
 class _Batch:

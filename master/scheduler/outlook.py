@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from common.words import InstanceState
@@ -30,13 +30,20 @@ HOLDS_KEPT_S = 2.0
 
 def holding_times(session: Session) -> dict[str, float]:
     """The median time from running to the end, in seconds, of each application that ran often enough."""
-    rows = session.execute(
-        select(Deployment.application_name, Deployment.ended_at - TimelineRow.at)
-        .join(Instance, Instance.deployment_id == Deployment.id)
-        .join(TimelineRow, TimelineRow.instance_id == Instance.id)
-        .where(TimelineRow.step == "running", Deployment.ended_at.is_not(None))
-        .order_by(TimelineRow.id.desc())
+    ended = (
+        select(Deployment.id, Deployment.application_name, Deployment.ended_at)
+        .where(Deployment.ended_at.is_not(None))
+        .order_by(Deployment.ended_at.desc())
         .limit(REMEMBERED)
+        .subquery()
+    )
+    # An instance counts once, from when it first ran: a box that returns, or the next box, says so again.
+    rows = session.execute(
+        select(ended.c.application_name, ended.c.ended_at - func.min(TimelineRow.at))
+        .join(Instance, Instance.deployment_id == ended.c.id)
+        .join(TimelineRow, TimelineRow.instance_id == Instance.id)
+        .where(TimelineRow.step == "running")
+        .group_by(Instance.id, ended.c.application_name, ended.c.ended_at)
     )
     held: dict[str, list[float]] = defaultdict(list)
     for application, seconds in rows:

@@ -17,16 +17,15 @@ from common.logs import get_logger
 from common.metrics import PLACEMENTS
 from common.words import MountMode
 from master.context import MasterContext
-from master.deployments.models import Instance
 from master.history.reading import HistoryReader
-from master.scheduler.asks import Ask, Asks, waits
+from master.scheduler.asks import Ask, Asks
 from master.scheduler.deciding import Decider
 from master.scheduler.forecasting import Forecaster
 from master.scheduler.outlook import Outlook
 from master.scheduler.queue import Claims, Queued, in_order, read_queue, read_shares
 from master.scheduler.reservations import Reservations
 from master.scheduler.snapshot import Snapshot
-from master.scheduler.writing import PUT_OFF, QUEUED, STALE, Placements
+from master.scheduler.writing import PUT_OFF, Placements
 from master.scheduling.policy import load_policy
 
 log = get_logger(__name__)
@@ -55,21 +54,15 @@ class Scheduler:
         reservations = Reservations(context.redis)
         self._placements = Placements(context, reservations)
         self._decider = Decider(
-            self._policy, self._snapshot, reservations, self._outlook, reservation_s=conf.reservation_s
+            self._policy,
+            self._snapshot,
+            reservations,
+            self._outlook,
+            context.redis,
+            reservation_s=conf.reservation_s,
         )
         self._forecaster = Forecaster(context, self._policy, self._snapshot, self._outlook, self._asks)
         self._refused: dict[tuple[str, int], tuple[int, float]] = {}
-
-    def place(self, instance_id: str, generation: int) -> str:
-        """Place what waits; returns what became of this instance: placed, queued, stale or failed.
-
-        Raises redis.RedisError or Unavailable when the parts it needs are away; the reconciler sends it again.
-        """
-        outcome = self.run().get(instance_id, PUT_OFF)
-        if outcome != PUT_OFF:
-            return outcome
-        with self._context.database.read() as session:
-            return QUEUED if waits(session.get(Instance, instance_id), generation) else STALE
 
     def place_waiting(self) -> None:
         """Place what waits; what cannot be done now is left to the next round."""

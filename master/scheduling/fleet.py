@@ -185,6 +185,7 @@ class Fleet:
         self.labels.replace(row, frozenset())
         self.row_of.pop(name, None)
         self.why_paused.pop(row, None)
+        self.network.forget_pairs(row)
 
     def set_open(self, row: int, is_open: bool) -> None:
         """A box opens or closes itself to new instances."""

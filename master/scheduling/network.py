@@ -1,4 +1,4 @@
-"""Where the boxes are, and how far it is to them."""
+"""Where the boxes are, how far it is to them, and what is known of the roads between two of them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Network:
         self.backbone_ms = backbone_ms
         self.places = np.zeros((3, rows))  # x, y, height in milliseconds
         self.area = np.zeros(rows, dtype=np.intp)
+        self.pairs: dict[int, dict[int, float]] = {}  # row → source → seconds per byte, where that is known
         self._nearest: dict[bytes, Floats] = {}
 
     def put(self, row: int, place: Place) -> None:
@@ -41,6 +42,25 @@ class Network:
         self.places = longer(self.places, more)
         self.area = longer(self.area, more)
         self._nearest.clear()
+
+    def set_pair(self, row: int, source: int, rate_bps: float) -> None:
+        """What a box is expected to get from a source."""
+        self.pairs.setdefault(row, {})[source] = 8.0 / max(1.0, rate_bps)
+
+    def forget_pairs(self, row: int) -> None:
+        """A box is gone for good."""
+        self.pairs.pop(row, None)
+
+    def pair_s_per_byte(self, row: int, sources: Indices, s_per_byte: Floats) -> Floats:
+        """What a byte from each of these takes to a box, as expected; shape (sources,).
+
+        `s_per_byte` is each box's own link. Of a pair that never met the slower of both links is expected.
+        """
+        pace: Floats = np.maximum(s_per_byte[sources], s_per_byte[row])
+        if known := self.pairs.get(row):
+            for number, source in enumerate(sources.tolist()):
+                pace[number] = known.get(source, pace[number])
+        return pace
 
     def place_of(self, row: int) -> Place:
         """Where a box is."""
@@ -84,13 +104,14 @@ class Network:
         return distance + between
 
     def from_nearest(self, rows: Indices) -> Floats:
-        """From the nearest of a few boxes to all boxes, shape (rows,); not to be changed."""
+        """From the nearest of a few boxes to all boxes, shape (rows,), nothing to itself; not to be changed."""
         key = rows.tobytes()
         nearest = self._nearest.get(key)
         if nearest is None:
             nearest = self.distance_ms(self.place_of(int(rows[0])))
             for row in rows[1:]:
                 np.minimum(nearest, self.distance_ms(self.place_of(int(row))), out=nearest)
+            nearest[rows] = 0.0  # what lies on the box itself crosses no access link
             self._nearest[key] = nearest
             if len(self._nearest) > NEAREST_KEPT:
                 del self._nearest[next(iter(self._nearest))]

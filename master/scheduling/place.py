@@ -18,6 +18,10 @@ from master.scheduling.request import Decision, FilesetNeed, LeftOut, Placement,
 
 CANDIDATES = 5
 DISTRUSTED_MS = 1000.0
+# What somebody reads of files before the road to them is felt.
+FILES_BYTES = 2_000_000
+# A depository that gave a box less than this part of what others gave it is asked by it only where it has to be.
+SLOW = 1 / 8
 # Up to so many are found by looking for the least again and again, which is quicker than any sorting.
 _FEW = 8
 
@@ -137,9 +141,7 @@ def _compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int, 
     if request.variants:
         variant = fleet.variant_for(request.variants, row)
         image, missing = variant.image, int(fleet.missing_of(request.variants)[row])
-        depositories = {
-            layer.digest: source_names(layer.digest, fleet, policy.sharing) for layer in variant.layers
-        }
+        depositories = {layer.digest: _sources(layer.digest, fleet, row, policy) for layer in variant.layers}
     layers = f"{show_size(missing)} of layers to fetch" if missing else "all layers are there"
     among = f"of {able} eligible boxes" if able > 1 else "and the only eligible box"
     reason = f"{compute} is {policy.reason(request, fleet, row)} {among}; {layers}."
@@ -150,7 +152,8 @@ def _compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int, 
 def store_for(request: PlacementRequest, need: FilesetNeed, fleet: Fleet, row: int, policy: Policy) -> int:
     """The filestore for a compute box: itself if it can be, whatever its height says, else the nearest.
 
-    A policy that goes by records holds a filestore that is sure to fail for so much further away.
+    A policy that goes by records holds a filestore that is sure to fail for so much further away, and counts what a
+    few bytes from there take.
     """
     itself = np.array([row], dtype=np.intp)
     rows = fleet.filestores(need)
@@ -160,7 +163,23 @@ def store_for(request: PlacementRequest, need: FilesetNeed, fleet: Fleet, row: i
     away = fleet.network.distance_ms(fleet.network.place_of(row), rows)
     if policy.by_record:
         away += fleet.store_distrust[rows] * DISTRUSTED_MS
+        away += fleet.network.pair_s_per_byte(row, rows, fleet.s_per_byte) * (1000 * FILES_BYTES)
     return int(rows[away.argmin()])
+
+
+def _sources(digest: str, fleet: Fleet, row: int, policy: Policy) -> tuple[str, ...]:
+    """Who is asked for a layer. A policy that goes by records spares a box those that were slow for it."""
+    names = source_names(digest, fleet, policy.sharing)
+    known = fleet.network.pairs.get(row) if policy.by_record and len(names) > 1 else None
+    if not known:
+        return names
+    pace = {name: known[fleet.row_of[name]] for name in names if fleet.row_of[name] in known}
+    if len(pace) < 2:
+        return names
+    usual = float(np.median(list(pace.values())))
+    # The quick ones first: whoever can ask only some asks those.
+    kept = [name for name in names if pace.get(name, usual) <= usual / SLOW]
+    return tuple(sorted(kept, key=lambda name: pace.get(name, usual)))
 
 
 def _waits_for(out: tuple[LeftOut, ...]) -> str:

@@ -147,6 +147,7 @@ class History:
         self._new_unpacked: set[tuple[str, str]] = set()
         self._changed: set[str] = set()  # boxes of which something new is known
         self._images: set[str] = set()
+        self._changed_pairs: set[tuple[str, str]] = set()
 
     def fetched(self, box: str, size_bytes: int, took_s: float, sources: Mapping[str, int]) -> None:
         """A box fetched layers: so many bytes from each source, in this time."""
@@ -158,11 +159,16 @@ class History:
         for source, sent_bytes in sources.items():
             if sent_bytes >= TELLING_BYTES and source != box:
                 self._pairs.touch((box, source)).add(sent_bytes * 8 / took_s)
+                self._changed_pairs.add((box, source))
 
     def launched(self, image: str, kind: BoxKind, took_s: float) -> None:
         """An image came up on a box of this kind, from the first step that needs all its layers to running."""
         self._launches.touch(image).setdefault(kind, Window()).add(took_s)
         self._images.add(image)
+
+    def has_come_up(self, image: str) -> bool:
+        """Whether an image is known to have come up on any box."""
+        return self._launches.get(image) is not None
 
     def unpacked(self, size_bytes: int, took_s: float, fetched_bytes: int) -> None:
         """An engine unpacked layers of so many bytes, and was done so long after the last of them had come."""
@@ -231,8 +237,17 @@ class History:
             fleet.set_launch(image, np.array([self.launch_s(image, kind) for kind in KINDS]))
         self._tell_of_engines(fleet, everything=everything)
         fleet.set_mount(self.mount_s())
+        for box, source in self._pairs.keys() if everything else self._changed_pairs:
+            self._tell_of_pair(box, source, fleet)
         self._changed.clear()
+        self._changed_pairs.clear()
         self._images.clear()
+
+    def _tell_of_pair(self, box: str, source: str, fleet: Fleet) -> None:
+        row, other = fleet.row_of.get(box), fleet.row_of.get(source)
+        if row is not None and other is not None:
+            at_best = 8.0 / float(max(fleet.s_per_byte[row], fleet.s_per_byte[other]))
+            fleet.network.set_pair(row, other, self.pair_bps(box, source, at_best))
 
     def _tell_of_engines(self, fleet: Fleet, *, everything: bool) -> None:
         if self._unpacking_there or self._unpacking_fetched:

@@ -28,11 +28,24 @@ def needs_of(request: PlacementRequest, fleet: Fleet) -> Floats:
     return needs
 
 
+def _why_nowhere(request: PlacementRequest, fleet: Fleet) -> str:
+    """What no box that is up has, of what the request is pinned to; empty if that is not it."""
+    if request.boxes and not fleet.up[fleet.rows_of(request.boxes)].any():
+        return f"It may run only on {' or '.join(sorted(request.boxes))}, which is not up."
+    for key, value in request.labels:
+        if not fleet.up[fleet.labels.rows((key, value))].any():
+            return (
+                f"It may run only on boxes with the label {key}={value}, and no box that is up has it. Give it to "
+                "one in its box.toml, or correct placement.labels of the manifest."
+            )
+    return ""
+
+
 def why_waits(policy: Policy, request: PlacementRequest, fleet: Fleet) -> str:
-    """Which room is missing, and where there is most of it; empty where room is not what is missing."""
+    """Which room or pin is missing, and where there is most room; empty where something else is missing."""
     rows = np.flatnonzero(could_take(policy, request, fleet))
     if not len(rows):
-        return ""
+        return _why_nowhere(request, fleet)
     needs, free = needs_of(request, fleet)[rows].T, fleet.free[:, rows]
     for column, name in enumerate(COLUMNS):
         if (needs[column] <= free[column] + SLACK).any():

@@ -14,8 +14,8 @@ from master.cli.output import table
 from master.scheduling.policy import load_policy, policy_names
 from master.simulation.loading import load_scenario, shipped
 from master.simulation.many import run_all
-from master.simulation.output import shown, write_csv, write_parquet
-from master.simulation.summary import Runs
+from master.simulation.output import as_json as figures_as_json
+from master.simulation.output import caution, shown, write_csv, write_parquet
 
 _MODULES = {"html": "matplotlib", "parquet": "pyarrow"}
 _EXTRAS = {"html": "simulation", "parquet": "parquet"}
@@ -77,11 +77,13 @@ def simulate(
 
         write_html(world, runs, html)
     if as_json:
-        print_json(_as_json(runs))
+        print_json(figures_as_json(runs))
         return
     click.echo(f"{runs.scenario}: {', '.join(f'{count} {name}' for name, count in runs.made.items())}.")
     click.echo(f"{seeds} seed{'s' * (seeds > 1)}; mean ± half the 95 % interval.\n")
     table(*shown(runs))
+    if warning := caution(seeds):
+        click.echo(f"\nCaution: {warning}")
     for path in (csv, parquet, html):
         if path is not None:
             click.echo(f"Written: {path}")
@@ -100,19 +102,3 @@ def can_be_written(files: Mapping[str, Path | None]) -> None:
                 f"--{option} needs {module}, which is not installed.",
                 remedy=f"Run: pip install 'openraas[{extra}]'.",
             )
-
-
-def _as_json(runs: Runs) -> dict[str, object]:
-    return {
-        "scenario": runs.scenario,
-        "seeds": list(runs.seeds),
-        "made": dict(runs.made),
-        "policies": {
-            policy: {
-                name: {"mean": found.mean, "half": found.half} if found.count else None
-                for name in runs.names()
-                if (found := runs.estimate(policy, name))
-            }
-            for policy in runs.by_policy
-        },
-    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
@@ -27,22 +28,30 @@ _PERSON = {
 
 @dataclass(frozen=True)
 class Started:
-    """An instance that ran: when it was asked for, for how long it ran, and what of its start took how long."""
+    """A request: when it was made, for how long its instance ran, and what of its start took how long.
+
+    Of one that found no room, or waits still, nobody knows how long it would have run.
+    """
 
     task: str
     service: str
     application: str
     asked_at: float
-    ran_s: float
+    ran_s: float | None
     took_s: Mapping[str, float]
 
 
 def instances_of(deployment: Mapping[str, Any], *, now: float | None = None) -> Iterator[Started]:
-    """The instances of a deployment that have ever run, from their timelines; what runs still ran until now."""
+    """The instances of a deployment that have run or waited for room, from their timelines.
+
+    What runs still ran until now. What failed before it ran is no request that a replay could repeat.
+    """
     moment = time.time() if now is None else now
     for instance in deployment["instances"]:
         running = [row["at"] for row in instance["timeline"] if row["state"] == "running"]
         if not running:
+            if _waited(instance):
+                yield _request(deployment, instance, None)
             continue
         over = [
             row["at"]
@@ -50,14 +59,24 @@ def instances_of(deployment: Mapping[str, Any], *, now: float | None = None) -> 
             if row["state"] in ("stopping", "stopped", "failed", "lost")
         ]
         ended = min((at for at in over if at >= running[0]), default=moment)
-        yield Started(
-            task=task_name(deployment["application"], instance["service"]),
-            service=instance["service"],
-            application=deployment["application"],
-            asked_at=deployment["created_at"],
-            ran_s=max(0.0, ended - running[0]),
-            took_s={row["step"]: row["took_s"] for row in instance["timeline"] if row["took_s"] is not None},
-        )
+        yield _request(deployment, instance, max(0.0, ended - running[0]))
+
+
+def _waited(instance: Mapping[str, Any]) -> bool:
+    """Whether it found no room, and then never got a place."""
+    states = {row["state"] for row in instance["timeline"]}
+    return "queued" in states and not states & {"placed", "failed"}
+
+
+def _request(deployment: Mapping[str, Any], instance: Mapping[str, Any], ran_s: float | None) -> Started:
+    return Started(
+        task=task_name(deployment["application"], instance["service"]),
+        service=instance["service"],
+        application=deployment["application"],
+        asked_at=deployment["created_at"],
+        ran_s=ran_s,
+        took_s={row["step"]: row["took_s"] for row in instance["timeline"] if row["took_s"] is not None},
+    )
 
 
 def task_name(application: str, service: str) -> str:
@@ -66,9 +85,12 @@ def task_name(application: str, service: str) -> str:
 
 
 def trace_csv(started: Iterable[Started], manifests: Mapping[str, Manifest]) -> str:
-    """The requests, the first at 0; raises NotFound if there is none of an application that is still known."""
+    """The requests, the first at 0; raises NotFound if there is none of an application that is still known.
+
+    One that never got a place is expected to run for as long as others of its task did, at the median.
+    """
     rows = sorted((item for item in started if item.application in manifests), key=lambda item: item.asked_at)
-    if not rows:
+    if all(item.ran_s is None for item in rows):
         raise NotFound(
             "Nothing that is in the catalogue has ever run here.",
             remedy="Run something first: openraas run APPLICATION.",
@@ -76,11 +98,23 @@ def trace_csv(started: Iterable[Started], manifests: Mapping[str, Manifest]) -> 
     text = StringIO()
     writer = csv.writer(text)
     writer.writerow(HEADER)
+    usual = _usual_s(rows)
     for item in rows:
+        ran_s = usual.get(item.task, usual[""]) if item.ran_s is None else item.ran_s
         amounts = manifests[item.application].services[item.service].resources
         arrival = round(item.asked_at - rows[0].asked_at, 3)
-        writer.writerow((arrival, round(item.ran_s, 3), amounts.cpu, amounts.memory, item.task))
+        writer.writerow((arrival, round(ran_s, 3), amounts.cpu, amounts.memory, item.task))
     return text.getvalue()
+
+
+def _usual_s(started: Iterable[Started]) -> dict[str, float]:
+    """How long the instances of each task ran, at the median; "" stands for all of them."""
+    ran: dict[str, list[float]] = defaultdict(list)
+    for item in started:
+        if item.ran_s is not None:
+            ran[item.task].append(item.ran_s)
+            ran[""].append(item.ran_s)
+    return {task: statistics.median(times) for task, times in ran.items()}
 
 
 def scenario_yaml(
@@ -93,7 +127,9 @@ def scenario_yaml(
 
     Raises NotFound if no box that computes is up.
     """
-    known = {box["id"]: box["status"] for box in boxes if box["status"] is not None}
+    up = [box for box in boxes if box["status"] is not None]
+    # Where placements count a box as being: what it claims of itself counts for nothing there, and not here.
+    known = {box["id"]: {**box["status"], "coordinate": box["believed"]} for box in up}
     if not any("compute" in status["roles"] for status in known.values()):
         raise NotFound("No box that computes is up.", remedy="See openraas box list.")
     layers = list(layers)

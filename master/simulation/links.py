@@ -5,10 +5,11 @@ A box has one link; up and down count together. A transfer takes the links of bo
 
 from __future__ import annotations
 
+import heapq
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -18,6 +19,7 @@ from master.simulation.clock import Clock
 from master.simulation.scenario import Sharing
 
 _DUST_BYTES = 1e-3  # what rounding leaves of a transfer that has arrived
+_SAME = 1e-12  # of a rate: rounding announces no end anew
 _LOOKED_AT = 64  # so many of a queue are looked at for one that can go
 
 
@@ -74,7 +76,7 @@ class Link:
         self.held_since = 0.0
         self.held_bytes = 0.0  # what the holds have carried
         self.moved = 0.0  # what transfers have carried
-        self.flowing: list[Transfer] = []
+        self.flowing: dict[Transfer, None] = {}  # in the order in which they set off
         self.waiting: deque[Transfer] = deque()
 
     def hold(self, amount_bps: float, now: float) -> None:
@@ -214,8 +216,7 @@ class Links(ABC):
         if transfer.left:
             self.expect(transfer.source, transfer.target, -transfer.left)
         for link in transfer.ends:
-            if transfer in link.flowing:
-                link.flowing.remove(transfer)
+            link.flowing.pop(transfer, None)
         self._out(transfer)
 
 
@@ -244,7 +245,7 @@ class InTurn(Links):
         one, other = transfer.ends
         for link in transfer.ends:
             link.waiting.remove(transfer)
-            link.flowing.append(transfer)
+            link.flowing[transfer] = None
         self._begin(transfer)
         self._rate(transfer, min(one.room_bps, other.room_bps))
 
@@ -260,7 +261,7 @@ class InTurn(Links):
         """Until when the first in the queue cannot go, whatever else happens."""
         one, other = link.waiting[0].ends
         far = other if one is link else one
-        return far.flowing[0].ends_at if far.flowing else self._clock.now
+        return next(iter(far.flowing)).ends_at if far.flowing else self._clock.now
 
     def _out(self, transfer: Transfer) -> None:
         for link in transfer.ends:
@@ -289,48 +290,84 @@ class InTurn(Links):
 
 
 class MaxMin(Links):
-    """All transfers at once; nobody could get more without taking from one that has less (progressive filling)."""
+    """All transfers at once; nobody could get more without taking from one that has less (progressive filling).
+
+    What changes in one instant is shared out once, at its end: no byte moves in between.
+    """
+
+    def __init__(self, clock: Clock, capacity_bps: NDArray[np.float64]) -> None:
+        super().__init__(clock, capacity_bps)
+        self._touched: dict[Link, None] = {}
 
     def _enter(self, transfer: Transfer) -> None:
         for link in transfer.ends:
-            link.flowing.append(transfer)
+            link.flowing[transfer] = None
         self._begin(transfer)
-        self._share(transfer.ends)
+        self._touch(transfer.ends)
 
     def _out(self, transfer: Transfer) -> None:
-        self._share(transfer.ends)
+        self._touch(transfer.ends)
 
     def _changed(self, link: Link) -> None:
-        self._share((link,))
+        self._touch((link,))
 
-    def _share(self, start: Iterable[Link]) -> None:
-        """Fill the links that hang together with `start`, fullest first, and announce what changed."""
-        links = self._joined(start)
-        room = {id(link): link.room_bps for link in links}
-        open_ = {id(link): list(link.flowing) for link in links}
-        fixed: dict[Transfer, float] = {}
-        while busy := [link for link in links if open_[id(link)]]:
-            tightest = min(busy, key=lambda link: room[id(link)] / len(open_[id(link)]))
-            share = room[id(tightest)] / len(open_[id(tightest)])
-            for transfer in list(open_[id(tightest)]):
-                fixed[transfer] = share
-                for end in transfer.ends:
-                    open_[id(end)].remove(transfer)
-                    room[id(end)] = max(0.0, room[id(end)] - share)
-        for transfer, rate in fixed.items():
-            if rate != transfer.rate_bps:
+    def _touch(self, links: Iterable[Link]) -> None:
+        if not self._touched:
+            self._clock.at(self._clock.now, self._share)
+        self._touched.update(dict.fromkeys(links))
+
+    def _share(self) -> None:
+        """Share out what hangs together with the touched links, and announce what changed."""
+        links = _joined(self._touched)
+        self._touched = {}
+        for transfer, rate_bps in _fill(links).items():
+            if abs(rate_bps - transfer.rate_bps) > _SAME * rate_bps:
                 self._advance(transfer)
-                self._rate(transfer, rate)
+                self._rate(transfer, rate_bps)
 
-    def _joined(self, start: Iterable[Link]) -> list[Link]:
-        found: dict[int, Link] = {}
-        reach = list(start)
-        while reach:
-            link = reach.pop()
-            if id(link) not in found:
-                found[id(link)] = link
-                reach += [end for transfer in link.flowing for end in transfer.ends]
-        return list(found.values())
+
+def _joined(start: Iterable[Link]) -> list[Link]:
+    """The links that hang together with these by transfers."""
+    found: dict[Link, None] = {}
+    reach = list(start)
+    while reach:
+        link = reach.pop()
+        if link not in found:
+            found[link] = None
+            for transfer in link.flowing:
+                reach += [end for end in transfer.ends if end not in found]
+    return list(found)
+
+
+def _fill(links: Sequence[Link]) -> dict[Transfer, float]:
+    """The fair rate of every transfer over these links: the link that gives the least to each is filled first.
+
+    While links are filled the share that another gives only grows, so that an old share in the heap is too small and
+    is looked at again in time: all of it takes the time of a sorting.
+    """
+    room = {link: link.room_bps for link in links}
+    open_ = {link: len(link.flowing) for link in links}
+    heap = [(room[link] / count, number, link) for number, (link, count) in enumerate(open_.items()) if count]
+    heapq.heapify(heap)
+    fixed: dict[Transfer, float] = {}
+    while heap:
+        said, number, link = heap[0]
+        if not open_[link]:
+            heapq.heappop(heap)
+            continue
+        share = room[link] / open_[link]
+        if share > said:
+            heapq.heapreplace(heap, (share, number, link))
+            continue
+        heapq.heappop(heap)
+        for transfer in link.flowing:
+            if transfer in fixed:
+                continue
+            fixed[transfer] = share
+            for end in transfer.ends:
+                open_[end] -= 1
+                room[end] = max(0.0, room[end] - share)
+    return fixed
 
 
 def make_links(sharing: Sharing, clock: Clock, capacity_bps: NDArray[np.float64]) -> Links:

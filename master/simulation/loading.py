@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from pydantic import ValidationError
@@ -16,6 +16,8 @@ from common.errors import BadInput
 from master.simulation.scenario import Scenario
 
 BASE = "base"
+# Aliases make a few lines of YAML into more than fits anywhere.
+MOST_VALUES = 50_000
 _SHIPPED = files("master.simulation") / "scenarios"
 _MAPPING, _MERGE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:merge"
 
@@ -46,59 +48,129 @@ def shipped() -> list[str]:
     )
 
 
+class _Files(Protocol):
+    """Where a scenario's base and its trace are looked for."""
+
+    def read(self, name: str) -> tuple[str, str, _Files]:
+        """A scenario by its name: how it is shown, its text, and where what it names lies."""
+
+    def trace(self, name: str) -> str:
+        """The path of a trace's file."""
+
+
+class _Folder:
+    """Files beside a scenario, and the scenarios that come along."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, name: str) -> tuple[str, str, _Files]:
+        """See _Files. Raises BadInput."""
+        path = self._folder / name
+        if path.suffix not in (".yaml", ".yml") and name in shipped():
+            path = Path(str(_SHIPPED / f"{name}.yaml"))
+        try:
+            return str(path), path.read_text(encoding="utf-8"), _Folder(path.parent)
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(
+                f"The scenario {name} cannot be read: {error}.",
+                field="scenario",
+                remedy=f"Give a file, or one of: {', '.join(shipped())}.",
+            ) from error
+
+    def trace(self, name: str) -> str:
+        """See _Files."""
+        return str(self._folder / name)
+
+
+class _Sent:
+    """What came along with a scenario that somebody sent: nobody reads other files of the master that way."""
+
+    def __init__(self, trace: Path | None) -> None:
+        self._trace = trace
+
+    def read(self, name: str) -> tuple[str, str, _Files]:
+        """See _Files. Raises BadInput for all but the scenarios that come along."""
+        if name not in shipped():
+            raise BadInput(
+                f"There is no scenario {name} here to be based on.",
+                field=BASE,
+                remedy=f"Take one of: {', '.join(shipped())}.",
+            )
+        return _Folder(Path()).read(name)
+
+    def trace(self, name: str) -> str:  # noqa: ARG002 - whatever it is called where it comes from
+        """See _Files. Raises BadInput if none came along."""
+        if self._trace is None:
+            raise BadInput(
+                "The scenario replays a trace, which did not come along.",
+                field="trace",
+                remedy="Send the file of the trace too.",
+            )
+        return str(self._trace)
+
+
 def load_scenario(name: str, settings: Iterable[str] = (), *, over: str | None = None) -> Scenario:
     """A shipped scenario by its name or one by its file; `settings` are `key.of.it=value` and win.
 
     `over` is a file whose keys replace those of the scenario. Raises BadInput with file, line and key.
     """
-    text = _read(name, Path.cwd(), ())
+    text = _read(name, _Folder(Path.cwd()), ())
     if over is not None:
-        above = _read(over, Path.cwd(), ())
+        above = _read(over, _Folder(Path.cwd()), ())
         _lay_over(text.values, above.values)
         text.places.update(above.places)
-    for setting in settings:
-        _set(text, setting)
-    try:
-        scenario = Scenario.model_validate(text.values)
-    except ValidationError as error:
-        raise _explain(error, text) from error
-    return scenario
+    return _build(text, settings)
 
 
 def place_of(name: str, key: str) -> str:
     """File and line of a key of a scenario, or of what is nearest around it; raises BadInput."""
-    return _read(name, Path.cwd(), ()).place(tuple(key.split(".")))
+    return _read(name, _Folder(Path.cwd()), ()).place(tuple(key.split(".")))
 
 
-def _read(name: str, folder: Path, above: tuple[str, ...]) -> _Text:
-    path = folder / name
-    if path.suffix not in (".yaml", ".yml") and name in shipped():
-        path = Path(str(_SHIPPED / f"{name}.yaml"))
-    shown = str(path)
+def parse_scenario(content: str, settings: Iterable[str] = (), *, trace: Path | None = None) -> Scenario:
+    """A scenario that somebody sent, with the file of its trace; it may be based on shipped ones only.
+
+    Raises BadInput with line and key.
+    """
+    scenario = _build(_compose(content, "scenario.yaml", _Sent(trace), ()), settings)
+    if scenario.trace is not None and (trace is None or scenario.trace.file != str(trace)):
+        raise BadInput("trace.file is what was sent along, and cannot be set.", field="trace.file")
+    return scenario
+
+
+def _build(text: _Text, settings: Iterable[str]) -> Scenario:
+    for setting in settings:
+        _set(text, setting)
+    try:
+        return Scenario.model_validate(text.values)
+    except ValidationError as error:
+        raise _explain(error, text) from error
+
+
+def _read(name: str, files: _Files, above: tuple[str, ...]) -> _Text:
+    shown, content, beside = files.read(name)
     if shown in above:
         raise BadInput(
             f"Scenarios are based on each other in a circle: {' → '.join((*above, shown))}.",
             field=BASE,
             remedy=f"Take the key {BASE} out of one of them.",
         )
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"The scenario {name} cannot be read: {error}.",
-            field="scenario",
-            remedy=f"Give a file, or one of: {', '.join(shipped())}.",
-        ) from error
+    return _compose(content, shown, beside, above)
+
+
+def _compose(content: str, shown: str, files: _Files, above: tuple[str, ...]) -> _Text:
+    """The values of a scenario, laid over those of what it is based on."""
     text = _parse(content, shown)
     trace = text.values.get("trace")
     if isinstance(trace, dict) and isinstance(trace.get("file"), str):
-        trace["file"] = str(path.parent / trace["file"])  # beside the scenario
+        trace["file"] = files.trace(trace["file"])
     base = text.values.pop(BASE, None)
     if base is None:
         return text
     if not isinstance(base, str):
         raise BadInput(f"{text.place((BASE,))}: {BASE} is not the name of a scenario.", field=BASE)
-    below = _read(base, path.parent, (*above, shown))
+    below = _read(base, files, (*above, shown))
     _lay_over(below.values, text.values)
     below.places.update(text.places)
     return below
@@ -114,6 +186,8 @@ def _parse(content: str, shown: str) -> _Text:
         raise BadInput(f"{shown}, line {line}: this is not YAML: {error.problem}.") from error
     except yaml.YAMLError as error:
         raise BadInput(f"{shown}: this is not YAML: {error}.") from error
+    except RecursionError as error:
+        raise BadInput(f"{shown}: this is nested too deep.") from error
     if not isinstance(values, dict):
         raise BadInput(f"{shown}, line 1: a scenario is a mapping of keys to values.")
     text.values = values
@@ -125,6 +199,8 @@ def _value(node: yaml.Node, path: Keys, shown: str, places: dict[Keys, str], ins
     if id(node) in inside:
         place = places.get(path, here)
         raise BadInput(f"{place}: {_dotted(path)} contains itself.", field=_dotted(path))
+    if len(places) >= MOST_VALUES:
+        raise BadInput(f"{here}: it has more than {MOST_VALUES} values.", field="scenario")
     places.setdefault(path, here)
     within = inside | {id(node)}
     if isinstance(node, yaml.MappingNode):

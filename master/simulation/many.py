@@ -18,15 +18,29 @@ from master.simulation.summary import Runs, figures
 from master.simulation.world import KINDS, make_world
 
 
-def run_all(scenario: Scenario, policies: Sequence[str], seeds: Sequence[int], *, jobs: int = 1) -> Runs:
-    """Run each policy with each seed. The figures do not depend on `jobs`."""
+def run_all(
+    scenario: Scenario,
+    policies: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Runs:
+    """Run each policy with each seed. The figures do not depend on `jobs`.
+
+    `progress` is told how many steps are done, and of how many; without it a terminal shows a bar.
+    """
     tasks = [(policy, seed) for policy in policies for seed in seeds]
     found: dict[tuple[str, int], dict[str, float]] = {}
-    slots = scenario.slots.count
-    with _bar(scenario.name, len(tasks) * slots) as advance:
+    # How many slots a trace makes is known only once it is read: there a run is one step.
+    slots, by_slot = (1, False) if scenario.trace is not None else (scenario.slots.count, True)
+    with _steps(scenario.name, len(tasks) * slots, progress) as advance:
         if jobs == 1:
             for policy, seed in tasks:
-                found[policy, seed] = _run(scenario, policy, seed, lambda _: advance(1))
+                each = (lambda _: advance(1)) if by_slot else None
+                found[policy, seed] = _run(scenario, policy, seed, each)
+                if not by_slot:
+                    advance(1)
         else:
             with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
                 coming = {pool.submit(_run, scenario, *task): task for task in tasks}
@@ -55,14 +69,33 @@ def _run(
 
 
 @contextmanager
+def _steps(
+    label: str, total: int, progress: Callable[[int, int], None] | None
+) -> Iterator[Callable[[int], None]]:
+    """Counts steps for whoever wants to know."""
+    if progress is None:
+        with _bar(label, total) as advance:
+            yield advance
+        return
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(done, total)
+
+    yield count
+
+
+@contextmanager
 def _bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal, nothing elsewhere; counts slots."""
+    """A progress bar on a terminal, nothing elsewhere."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("slots"),
+        TextColumn("steps"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -25,6 +25,19 @@ _COLUMNS = (
 FIELDS = ("scenario", "policy", "seed", "figure", "value")
 
 
+# With fewer seeds Student's t makes intervals so wide (12.7 standard errors with two) that they decide nothing.
+FEW_SEEDS = 5
+
+
+def caution(seeds: int) -> str:
+    """What to say of intervals over so few seeds; empty where there are enough."""
+    if seeds >= FEW_SEEDS:
+        return ""
+    if seeds == 1:
+        return "One seed has no interval: what looks better may be chance. Take ten or more."
+    return f"{seeds} seeds make wide intervals: they say little of which policy is better. Take ten or more."
+
+
 def shown(runs: Runs) -> tuple[list[str], list[list[str]]]:
     """The table of a comparison: headers, and a row per policy in the order in which they were named."""
     rows = []
@@ -73,3 +86,20 @@ def parquet_file(fields: Sequence[str], lines: Iterable[Sequence[object]], path:
         parquet.write_table(pyarrow.table(dict(zip(fields, columns, strict=True))), path)
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror}.", field="parquet") from error
+
+
+def as_json(runs: Runs) -> dict[str, object]:
+    """Every figure of every policy, as the mean over the seeds."""
+    return {
+        "scenario": runs.scenario,
+        "seeds": list(runs.seeds),
+        "made": dict(runs.made),
+        "policies": {
+            policy: {
+                name: {"mean": found.mean, "half": found.half} if found.count else None
+                for name in runs.names()
+                if (found := runs.estimate(policy, name))
+            }
+            for policy in runs.by_policy
+        },
+    }

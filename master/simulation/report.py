@@ -6,6 +6,7 @@ import html
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -13,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from common.errors import BadInput
-from master.simulation.output import shown
+from master.simulation.output import caution, shown
 from master.simulation.scenario import Scenario
 from master.simulation.summary import PARTS, Runs
 from master.simulation.world import KINDS
@@ -28,9 +29,17 @@ th:first-child, td:first-child { text-align: left; } pre { background: #f6f8fa; 
 COLOURS = ("#2f6fab", "#e0912f", "#4c9a57", "#b5483f", "#7b5ea7", "#7a7a7a")
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A picture that needs nothing else."""
+
+    title: str
+    svg: str
+
+
 def write_html(scenario: Scenario, runs: Runs, path: Path) -> None:
     """Write the report; raises BadInput if the file cannot be written."""
-    write_page(render(scenario, runs), path)
+    write_page(render(scenario, runs, draw(scenario, runs)), path)
 
 
 def write_page(text: str, path: Path) -> None:
@@ -41,16 +50,17 @@ def write_page(text: str, path: Path) -> None:
         raise BadInput(f"{path} cannot be written: {error.strerror}.", field="html") from error
 
 
-def render(scenario: Scenario, runs: Runs) -> str:
+def render(scenario: Scenario, runs: Runs, plots: Sequence[Plot]) -> str:
     """The page."""
     title = html.escape(scenario.title or scenario.name)
     made = ", ".join(f"{count} {html.escape(name)}" for name, count in runs.made.items())
     seeds = f"{len(runs.seeds)} seed{'s' * (len(runs.seeds) > 1)}"
-    figures = "\n".join(f"<figure>{svg}</figure>" for svg in _plots(scenario, runs))
+    warning = f"<p><strong>Caution:</strong> {text}</p>\n" if (text := caution(len(runs.seeds))) else ""
+    figures = "\n".join(f"<figure>{plot.svg}</figure>" for plot in plots)
     body = f"""<h1>{title}</h1>
 <p>{made}. {seeds}; means with 95 % confidence intervals over the seeds (Student's t). Delays are over all requests; a
 dropped one counts with its patience, the length of a slot.</p>
-<div class="wide">{html_table(*shown(runs))}</div>
+{warning}<div class="wide">{html_table(*shown(runs))}</div>
 {figures}
 <details><summary>All figures</summary><div class="wide">{_all(runs)}</div></details>
 {shape(scenario)}"""
@@ -87,10 +97,11 @@ def _all(runs: Runs) -> str:
     return html_table(["figure", *runs.by_policy], rows)
 
 
-def _plots(scenario: Scenario, runs: Runs) -> list[str]:
+def draw(scenario: Scenario, runs: Runs) -> list[Plot]:
+    """All plots of a comparison for which there are figures."""
     tasks = list(scenario.tasks) if len(scenario.tasks) > 1 else []
     kinds = [kind for kind in KINDS if kind != "centre"]
-    plots = [
+    found = [
         _bars(runs, "Dropped requests", "share", {"all": "drop_rate"} | {t: f"drop_rate.{t}" for t in tasks}),
         _stacks(
             runs, "Start delay by part (of what started)", "seconds", {p[:-2]: f"start.{p}" for p in PARTS}
@@ -111,24 +122,24 @@ def _plots(scenario: Scenario, runs: Runs) -> list[str]:
     ]
     for resource in ("compute", "disk", "link"):
         series = {kind: f"utilisation.{resource}.{kind}" for kind in kinds}
-        plots.append(_bars(runs, f"Used of the {resource} that workers offer", "share", series))
+        found.append(_bars(runs, f"Used of the {resource} that workers offer", "share", series))
     whats = dict.fromkeys(name.split(".")[1] for name in runs.names() if name.startswith("bytes."))
     for what in whats:
         series = {kind: f"bytes.{what}.{kind}" for kind in KINDS}
-        plots.append(_stacks(runs, f"Bytes of {what} by kind of source", "gigabytes", series, 1e-9))
-    plots.append(
+        found.append(_stacks(runs, f"Bytes of {what} by kind of source", "gigabytes", series, 1e-9))
+    found.append(
         _bars(runs, "Fairness between people (Jain's index)", "index", {"people": "fairness.people"})
     )
-    return [plot for plot in plots if plot]
+    return [plot for plot in found if plot is not None]
 
 
-def _bars(runs: Runs, title: str, unit: str, series: dict[str, str]) -> str:
+def _bars(runs: Runs, title: str, unit: str, series: dict[str, str]) -> Plot | None:
     """A group of bars per policy, with whiskers for the intervals."""
     present = {label: name for label, name in series.items() if name in runs.names()}
     if not present:
-        return ""
+        return None
     figure, axes = plot(list(runs.by_policy), title, unit)
-    width = 0.8 / len(present)
+    width, tallest = 0.8 / len(present), 0.0
     for at, (label, name) in enumerate(present.items()):
         found = [runs.estimate(policy, name) for policy in runs.by_policy]
         places = [row + (at - (len(present) - 1) / 2) * width for row in range(len(found))]
@@ -136,14 +147,16 @@ def _bars(runs: Runs, title: str, unit: str, series: dict[str, str]) -> str:
         means = [0.0 if math.isnan(item.mean) else item.mean for item in found]
         colour = COLOURS[at % len(COLOURS)]
         axes.bar(places, means, width, label=label, color=colour, yerr=halves, capsize=2, ecolor="#444")
-    return drawn_svg(figure, axes, legend=len(present) > 1)
+        tallest = max(tallest, *(mean + half for mean, half in zip(means, halves, strict=True)))
+    axes.set_ylim(0.0, 1.05 * tallest or 1.0)  # no figure here is below 0, whatever an interval says
+    return Plot(title, drawn_svg(figure, axes, legend=len(present) > 1))
 
 
-def _stacks(runs: Runs, title: str, unit: str, series: dict[str, str], factor: float = 1.0) -> str:
+def _stacks(runs: Runs, title: str, unit: str, series: dict[str, str], factor: float = 1.0) -> Plot | None:
     """A bar per policy, made of parts."""
     present = {label: name for label, name in series.items() if name in runs.names()}
     if not present:
-        return ""
+        return None
     figure, axes = plot(list(runs.by_policy), title, unit)
     below = [0.0] * len(runs.by_policy)
     for at, (label, name) in enumerate(present.items()):
@@ -153,7 +166,7 @@ def _stacks(runs: Runs, title: str, unit: str, series: dict[str, str], factor: f
             range(len(heights)), heights, 0.6, bottom=below, label=label, color=COLOURS[at % len(COLOURS)]
         )
         below = [one + other for one, other in zip(below, heights, strict=True)]
-    return drawn_svg(figure, axes, legend=True)
+    return Plot(title, drawn_svg(figure, axes, legend=True))
 
 
 def plot(labels: Sequence[str], title: str, unit: str):  # type: ignore[no-untyped-def] # matplotlib's Axes has no types

@@ -56,8 +56,20 @@ APIS = (
     "queue",
     "prewarming",
     "timetable",
+    "simulation",
 )
-VIEWS = ("accounts", "catalogue", "deployments", "queue", "boxes", "layers", "mirrors", "files", "timetable")
+VIEWS = (
+    "accounts",
+    "catalogue",
+    "deployments",
+    "queue",
+    "boxes",
+    "layers",
+    "mirrors",
+    "files",
+    "timetable",
+    "simulation",
+)
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
     "token": SecurityScheme(type="http", scheme="bearer", description="An API token, `ora_…`."),

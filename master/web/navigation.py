@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import request, url_for
@@ -12,7 +13,8 @@ from flask_babel import LazyString
 from flask_babel import lazy_gettext as _l
 
 from master.accounts.guard import may, visitor
-from master.accounts.models import UserRole
+from master.accounts.models import User, UserRole
+from master.web.current import context
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Entry:
     endpoint: str = ""
     address: str = ""
     role: UserRole = UserRole.USER
+    seen_by: Callable[[User], bool] | None = None  # where a setting says who sees it
 
     @property
     def href(self) -> str:
@@ -33,6 +36,10 @@ class Entry:
     def is_here(self) -> bool:
         """Whether the page that is shown lies there."""
         return request.path == self.href or request.path.startswith(self.href.rstrip("/") + "/")
+
+
+def _simulates(user: User) -> bool:
+    return may(user, UserRole(context().settings.simulation_role))
 
 
 MAIN = (
@@ -48,6 +55,7 @@ MENU = (
         Entry(_l("People"), "accounts.people", role=UserRole.ADMINISTRATOR),
         Entry(_l("Layers and copies"), "layers.layers"),
         Entry(_l("Timetable"), "timetable.timetable", role=UserRole.OPERATOR),
+        Entry(_l("Simulator"), "simulations.simulations", seen_by=_simulates),
         Entry(_l("Message queues"), address="/flower/", role=UserRole.OPERATOR),
     ),
     (
@@ -70,4 +78,6 @@ def menu_groups() -> list[list[Entry]]:
 
 def _sees(entry: Entry) -> bool:
     user = visitor()
-    return user is not None and may(user, entry.role)
+    if user is None:
+        return False
+    return may(user, entry.role) if entry.seen_by is None else entry.seen_by(user)

@@ -21,10 +21,10 @@ from master.catalogue.services import publish
 from master.context import MasterContext
 from master.deployments.models import Deployment, Instance
 from master.nearness.map import write_map
-from master.scheduler.service import Scheduler
 from master.web.app import create_app
 from tests.support.master import FakeBox, make_master
 from tests.support.redis import RedisServer, free_port
+from tests.support.scheduling import place_now
 from tests.support.web import MANIFEST, add_person, box_with_image, serve
 
 pytestmark = pytest.mark.browser
@@ -125,7 +125,7 @@ def test_the_form_measures_the_boxes_and_the_nearer_one_is_taken(
         # The fronts learn nothing of who asks.
         assert all(line.startswith("/_openraas/ping?") and line.endswith(" None") for line in asked)
 
-        assert Scheduler(master).place(instance, 1) == "placed"
+        assert place_now(master, instance, 1) == "placed"
         with master.database.read() as session:
             assert session.get_one(Instance, instance).box_id == "near"
         expect(page.locator("p.why")).to_contain_text("near is the nearest to you", timeout=15_000)

@@ -162,7 +162,10 @@ def start_s(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> floa
         for need in request.filesets:
             stores = world.filestores(need)
             if len(stores) <= 8 and not need.is_new:
-                longest = max(longest, min(apart_ms(store.facts.place, box.facts.place) for store in stores))
+                ways = [
+                    0.0 if store is box else apart_ms(store.facts.place, box.facts.place) for store in stores
+                ]
+                longest = max(longest, min(ways))
         files = 0.3 + 6 * longest / 1000
     return fetch + files + 1.0
 

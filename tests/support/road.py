@@ -12,10 +12,10 @@ from common.words import Endpoint
 from master.context import MasterContext
 from master.deployments.models import Deployment, Instance
 from master.lifecycle.reports import Reports
-from master.scheduler.service import Scheduler
 from tests.support.master import (
     FakeBox,
 )
+from tests.support.scheduling import place_now
 
 SSH = Endpoint(host="127.0.0.1", port=2222)
 
@@ -42,7 +42,7 @@ def compute_wish(box: FakeBox, instance: str) -> ComputeWish:
 def start(master: MasterContext, box: FakeBox, deployment: Deployment) -> Instance:
     """Place a deployment and let the box report it as running."""
     instance = deployment.instances[0]
-    assert Scheduler(master).place(instance.id, instance.generation) == "placed"
+    assert place_now(master, instance.id, instance.generation) == "placed"
     about = {"subject": instance.id, "generation": instance.generation}
     assert tell(master, box, Preparing(**about), Running(**about)) == [True, True]
     return instance

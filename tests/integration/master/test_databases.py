@@ -24,6 +24,7 @@ from tests.support.crowd import ask, count, make_boxes, overcommitted
 from tests.support.master import FakeBox, add_application, add_image, add_user, image_digests
 from tests.support.postgresql import is_there, run_postgresql
 from tests.support.redis import RedisServer
+from tests.support.scheduling import place_now
 
 LIMIT_S = 60.0
 
@@ -62,7 +63,7 @@ def test_a_request_takes_its_whole_road_on_postgresql(
 
     deployment = request_deployment(master, user, "site", {})
     identity = deployment.instances[0].id
-    assert Scheduler(master).place(identity, 1) == "placed"
+    assert place_now(master, identity, 1) == "placed"
     about = {"subject": identity, "generation": 1}
     reports = Reports(master)
     for report in (Preparing(**about), Running(**about)):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from common.reports import Failed
 from common.words import InstanceState, Resources, Role
 from master.accounts.models import UserRole
 from master.boxes.models import Box
@@ -18,11 +19,20 @@ from master.deployments.services import request_deployment
 from master.history.accuracy import accuracy
 from master.history.predicted import in_words, write_prediction
 from master.history.reading import HistoryReader
+from master.lifecycle.reports import Reports
 from master.scheduling.facts import BoxFacts
 from master.scheduling.fleet import Fleet
 from master.scheduling.request import Placement, Prediction
 from master.web.app import create_app
-from tests.support.master import FakeBox, add_application, add_image, add_user, image_digests, make_master
+from tests.support.master import (
+    FakeBox,
+    add_application,
+    add_image,
+    add_user,
+    digest_of,
+    image_digests,
+    make_master,
+)
 from tests.support.redis import RedisServer
 from tests.support.web import add_person, bearer
 
@@ -46,7 +56,7 @@ def start(master: MasterContext, *, predicted_s: float, took_s: float, runs: boo
         instance = session.get_one(Instance, deployment.instances[0].id)
         placed_at = time.time()
         instance.box_id, instance.variant_digest = "a", instance.image_digest
-        instance.depositories = {"sha256:x": ["a", "b"]}
+        instance.depositories = {digest_of("x"): ["a", "b"]}
         said = Prediction(fetch_s=predicted_s - 1.0, launch_s=1.0)
         placement = Placement("a", instance.image_digest, {}, {}, {}, 50 * MB, "why", said)
         write_prediction(session, master.redis, instance, placement)
@@ -96,6 +106,55 @@ def test_a_box_that_was_lost_is_trusted_less_in_all_its_roles(master: MasterCont
     assert 0.0 < known.distrust[1] < 0.1  # once is nothing to be condemned for
     assert known.store_distrust[1] == known.distrust[1]
     assert reader._history.distrust("b", Role.DEPOSITORY, time.time()) > 0.0
+
+
+def fail(master: MasterContext, reason: str, *, image_runs: bool = True, times: int = 1) -> HistoryReader:
+    """Starts on box a, with files of box b and layers of box b, that failed for a reason."""
+    if image_runs:
+        start(master, predicted_s=2.0, took_s=3.0)
+    for _ in range(times):
+        name = start(master, predicted_s=2.0, took_s=3.0, runs=False)
+        with master.database.write() as session:
+            instance = session.get_one(Instance, name)
+            add_row(session, master.redis, instance, "export", box_id="b", took_s=0.1)
+        said = Failed(subject=name, generation=1, reason=reason, message="It did not come up.")  # type: ignore[arg-type]
+        assert Reports(master).take("a", said.model_dump_json())
+    reader = HistoryReader(master.database)
+    reader.tell(fleet())
+    return reader
+
+
+@pytest.mark.parametrize(
+    ("reason", "blamed"),
+    [
+        ("engine", ("a", Role.COMPUTE)),
+        ("not-ready", ("a", Role.COMPUTE)),
+        ("no-mount", ("b", Role.FILESTORE)),
+        ("no-source", ("b", Role.DEPOSITORY)),
+        ("bad-image", None),
+    ],
+)
+def test_whoever_fails_a_start_is_trusted_less_in_that_role(
+    master: MasterContext, reason: str, blamed: tuple[str, Role] | None
+) -> None:
+    history, now = fail(master, reason)._history, time.time()
+    distrusted = {(box, role) for box in ("a", "b") for role in Role if history.distrust(box, role, now) > 0}
+    assert distrusted == ({blamed} if blamed else set())
+
+
+def test_an_application_that_has_never_come_up_anywhere_condemns_no_box(master: MasterContext) -> None:
+    history = fail(master, "not-ready", image_runs=False, times=3)._history
+    assert history.distrust("a", Role.COMPUTE, time.time()) == 0.0
+
+
+def test_a_box_whose_launches_always_fail_is_chosen_after_the_others(master: MasterContext) -> None:
+    known = fleet()
+    fail(master, "engine")
+    HistoryReader(master.database).tell(known)
+    assert 0.0 < known.distrust[0] < 0.1, "one failure condemns nobody"
+    fail(master, "engine", image_runs=False, times=9)
+    HistoryReader(master.database).tell(known)
+    assert known.distrust[0] > 0.4
 
 
 def test_what_is_being_fetched_is_the_queue_of_the_next(master: MasterContext) -> None:

@@ -26,6 +26,7 @@ from tests.support.master import (
 )
 from tests.support.redis import RedisServer
 from tests.support.road import compute_wish, start, state
+from tests.support.scheduling import place_now
 
 
 @pytest.fixture
@@ -62,12 +63,12 @@ def test_a_wiped_redis_is_rebuilt_from_sql_before_anything_is_placed(master: Mas
     master.redis.flushall()
     box.hold(digests)
     master.redis.sadd("boxes", box.name)
-    assert Scheduler(master).place(waiting.instances[0].id, 1) == "queued"
+    assert place_now(master, waiting.instances[0].id, 1) == "queued"
     Reconciler(master).run()
     assert master.redis.get(EPOCH) == master.redis.get(EPOCH_READY)
     assert compute_wish(box, instance.id).wanted == "running"
     assert [item.instance for item in Reservations(master.redis).of("box-1")] == [instance.id]
-    assert Scheduler(master).place(waiting.instances[0].id, 1) == "queued"
+    assert place_now(master, waiting.instances[0].id, 1) == "queued"
 
 
 def test_what_the_wish_list_lacks_or_has_too_much_is_mended(master: MasterContext) -> None:

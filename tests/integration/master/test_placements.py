@@ -14,6 +14,7 @@ from master.scheduler.queue import read_queue
 from master.scheduler.service import Scheduler
 from tests.support.master import FakeBox, add_application, add_image, add_user, image_digests, make_master
 from tests.support.redis import RedisServer
+from tests.support.scheduling import place_now
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def run(master: MasterContext, application: str, user: User, **service: object) 
     add_application(master, application, "site:1", resources={"cpu": 0.1}, **service)
     deployment = request_deployment(master, user, application, {})
     for instance in deployment.instances:
-        Scheduler(master).place(instance.id, instance.generation)
+        place_now(master, instance.id, instance.generation)
     with master.database.read() as session:
         return [session.get_one(Instance, instance.id) for instance in deployment.instances]
 
@@ -74,7 +75,7 @@ def test_two_schedulers_do_not_put_what_is_to_be_apart_on_one_box(master: Master
         queued = [item for item in read_queue(session) if item.instance == second.id]
     asks, _ = slow._asks.read(queued)
     taken, _ = slow._decider.decide(asks, None)  # nothing runs there yet
-    quick.place(first.id, first.generation)
+    place_now(master, first.id, first.generation, scheduler=quick)
     assert slow._placements.write(taken, []) == {second.id: "put off"}
     with master.database.read() as session:
         assert [session.get_one(Instance, one.id).box_id for one in (first, second)] == ["a", None]

@@ -21,11 +21,11 @@ from master.deployments.services import request_deployment
 from master.lifecycle.reconcile import Reconciler
 from master.prewarming import services
 from master.prewarming.planner import Planner
-from master.scheduler.service import Scheduler
 from master.timetable import services as timetable
 from master.timetable.times import When
 from tests.support.master import GIB, FakeBox, add_image, add_user, image_digests, make_master
 from tests.support.redis import RedisServer
+from tests.support.scheduling import place_now
 
 DAY = 86400.0
 
@@ -161,7 +161,7 @@ def test_a_request_goes_where_an_instance_waits_and_is_like_it(master: MasterCon
     other.beat()
     deployment = request_deployment(master, add_user(master, "ada"), "notebook", {})
     instance = deployment.instances[0]
-    assert Scheduler(master).place(instance.id, 1) == "placed"
+    assert place_now(master, instance.id, 1) == "placed"
     given = box.wishes()[f"compute/{instance.id}"]
     assert isinstance(given, ComputeWish)
     mounts = [(mount.target, mount.mode) for mount in given.mounts]
@@ -204,7 +204,7 @@ def test_who_has_come_is_waited_for_no_more(master: MasterContext, teacher: User
     add(master, teacher, 120, 6)
     plan(master)
     deployment = request_deployment(master, add_user(master, "ada"), "notebook", {})
-    assert Scheduler(master).place(deployment.instances[0].id, 1) == "placed"
+    assert place_now(master, deployment.instances[0].id, 1) == "placed"
     plan(master)
     assert sum(wish.count for wish in kept(fleet, entry).values()) == 5
 

@@ -19,7 +19,6 @@ from master.context import MasterContext
 from master.deployments.models import Instance
 from master.deployments.services import request_deployment
 from master.lifecycle.reports import MOST_ROWS_OF_A_BOX, MOST_TRIES, Reports
-from master.scheduler.service import Scheduler
 from tests.support.master import (
     GIB,
     FakeBox,
@@ -32,6 +31,7 @@ from tests.support.master import (
 )
 from tests.support.redis import RedisServer
 from tests.support.road import compute_wish, start, state, tell
+from tests.support.scheduling import place_now
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_box_that_several_accuse_of_bad_bytes_is_not_named_as_a_source(master:
             other.beat(open=other is box)
         user = add_user(master, f"user-{number}")
         instance = request_deployment(master, user, "site", {}).instances[0]
-        assert Scheduler(master).place(instance.id, instance.generation) == "placed"
+        assert place_now(master, instance.id, instance.generation) == "placed"
         named.append(compute_wish(box, instance.id).image.blobs[0].boxes)
         about = {"subject": instance.id, "generation": 1}
         assert tell(master, box, Lied(boxes=["liar"], **about)) == [number < 2]
@@ -71,7 +71,7 @@ def test_what_ended_with_its_box_is_tried_again_but_not_for_ever(master: MasterC
     deployment = request_deployment(master, add_user(master), "site", {})
     identity = deployment.instances[0].id
     for generation in range(1, MOST_TRIES + 1):
-        assert Scheduler(master).place(identity, generation) == "placed"
+        assert place_now(master, identity, generation) == "placed"
         about = {"subject": identity, "generation": generation}
         cut = Failed(**about, reason="interrupted", message="It ended with its box.")
         assert tell(master, box, Running(**about), cut) == [True, True]
@@ -84,7 +84,7 @@ def test_an_export_that_fails_ends_the_instance_and_says_why(master: MasterConte
     add_application(master, "site", "site:1", home="/home/me")
     deployment = request_deployment(master, add_user(master), "site", {})
     instance = deployment.instances[0]
-    Scheduler(master).place(instance.id, 1)
+    place_now(master, instance.id, 1)
     home = compute_wish(box, instance.id).mounts[0].fileset
     about = {"subject": f"{instance.id}.{home}", "generation": 1}
     assert tell(master, box, Failed(**about, reason="no-room", message="The disk is full.")) == [True]
@@ -101,7 +101,7 @@ def test_reports_of_another_box_or_an_older_generation_count_for_nothing(master:
     add_application(master, "site", "site:1")
     deployment = request_deployment(master, add_user(master), "site", {})
     instance = deployment.instances[0]
-    Scheduler(master).place(instance.id, 1)
+    place_now(master, instance.id, 1)
     assert tell(master, rogue, Running(subject=instance.id, generation=1)) == [False]
     assert tell(master, box, Running(subject=instance.id, generation=0)) == [False]
     assert Reports(master).take("box-1", "{") is False
@@ -128,11 +128,11 @@ def test_a_box_that_refuses_for_want_of_room_is_passed_over_the_next_time(master
     add_application(master, "site", "site:1")
     deployment = request_deployment(master, add_user(master), "site", {})
     instance = deployment.instances[0]
-    Scheduler(master).place(instance.id, 1)
+    place_now(master, instance.id, 1)
     tell(
         master, box, Failed(subject=instance.id, generation=1, reason="no-room", message="The disk is full.")
     )
-    assert Scheduler(master).place(instance.id, 2) == "placed"
+    assert place_now(master, instance.id, 2) == "placed"
     assert f"compute/{instance.id}" not in box.wishes()
     assert compute_wish(other, instance.id).generation == 2
 

@@ -39,6 +39,7 @@ from tests.support.master import (
 )
 from tests.support.redis import RedisServer
 from tests.support.road import SSH, compute_wish, start, state, tell
+from tests.support.scheduling import place_now
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_boxes_that_fetch_the_same_image_are_told_of_each_other(master: MasterCo
         box.beat(open=True)
         user = add_user(master, f"user-{number}")
         instance = request_deployment(master, user, "site", {}).instances[0]
-        assert Scheduler(master).place(instance.id, instance.generation) == "placed"
+        assert place_now(master, instance.id, instance.generation) == "placed"
         placed[box.name] = instance.id
     for box, other in (boxes, reversed(boxes)):
         image = compute_wish(box, placed[box.name]).image
@@ -69,7 +70,7 @@ def test_boxes_that_fetch_the_same_image_are_told_of_each_other(master: MasterCo
     about = {"subject": placed["box-2"], "generation": 1}
     assert tell(master, boxes[1], Preparing(**about), Running(**about)) == [True, True]
     third = request_deployment(master, add_user(master, "third"), "site", {}).instances[0]
-    assert Scheduler(master).place(third.id, third.generation) == "placed"
+    assert place_now(master, third.id, third.generation) == "placed"
     assert compute_wish(boxes[1], third.id).image.fetching == ["box-1"]
 
 
@@ -105,7 +106,7 @@ def test_files_are_exported_to_the_instances_own_key_before_it_is_launched(maste
     user = add_user(master)
     deployment = request_deployment(master, user, "site", {})
     instance = deployment.instances[0]
-    Scheduler(master).place(instance.id, 1)
+    place_now(master, instance.id, 1)
     mounts = {mount.fileset: mount for mount in compute_wish(compute, instance.id).mounts}
     assert all(mount.endpoint is None for mount in mounts.values())
     home = next(mount for mount in mounts.values() if mount.mode is MountMode.READ_WRITE)
@@ -141,7 +142,7 @@ def test_files_are_exported_to_the_instances_own_key_before_it_is_launched(maste
 def mount_of(master: MasterContext, user: User) -> tuple[str, str, int]:
     """Start the book, and see where and how it has the home."""
     deployment = request_deployment(master, user, "book", {})
-    Scheduler(master).place(deployment.instances[0].id, 1)
+    place_now(master, deployment.instances[0].id, 1)
     with master.database.read() as session:
         (mount,) = session.get_one(Instance, deployment.instances[0].id).mounts
         return mount.compute_box_id, mount.mode, mount.fence
@@ -170,7 +171,7 @@ def test_a_home_whose_last_writer_has_stopped_is_written_elsewhere_before_its_se
     add_application(master, "book", "book:1", home="/home/me")
     user = add_user(master)
     first = request_deployment(master, user, "book", {})
-    Scheduler(master).place(first.instances[0].id, 1)
+    place_now(master, first.instances[0].id, 1)
     box.beat(open=False)
     stop_deployment(master, user, first.id)
     assert mount_of(master, user) == ("box-2", "ro", 1), "it may still write"
@@ -186,7 +187,7 @@ def test_a_request_that_fits_nowhere_waits_and_starts_when_there_is_room(master:
     first = request_deployment(master, user, "site", {})
     start(master, box, first)
     second = request_deployment(master, user, "site", {})
-    assert Scheduler(master).place(second.instances[0].id, 1) == "queued"
+    assert place_now(master, second.instances[0].id, 1) == "queued"
     with master.database.read() as session:
         waiting = session.get_one(Instance, second.instances[0].id)
         assert (waiting.state, waiting.reason) == (
@@ -234,7 +235,7 @@ def test_one_deployment_that_cannot_be_written_down_keeps_nobody_else_waiting(ma
     user = add_user(master)
     scheduler = Scheduler(master)
     placed = request_deployment(master, user, "site", {"v": "a"})
-    scheduler.place(placed.instances[0].id, 1)
+    place_now(master, placed.instances[0].id, 1, scheduler=scheduler)
     bad, good = (request_deployment(master, user, "site", {"v": "a"}) for _ in range(2))
     with master.database.write() as session:
         session.get_one(Deployment, bad.id).options = {"v": "\ud800"}

@@ -12,17 +12,22 @@ import redis
 from sqlalchemy import select, text
 
 from common import names
+from common.errors import NotFound
 from common.words import Resources
 from master.boxes.models import Box
 from master.boxes.services import cordon
+from master.catalogue.manifest import Manifest
+from master.catalogue.services import find_application
 from master.context import MasterContext
 from master.deployments.events import add_row
 from master.deployments.messages import ENOUGH_WAKES
 from master.deployments.models import Deployment, Instance
+from master.deployments.parts import missing_parts
 from master.deployments.services import request_deployment, stop_deployment
 from master.lifecycle.herald import Herald
 from master.lifecycle.reconcile import Reconciler
 from master.scheduler.changes import position, read_since
+from master.scheduler.heads import AGREED_MS, agree
 from master.scheduler.outlook import holding_times
 from master.scheduler.queue import Claims
 from master.scheduler.reservations import SUMS, Reservation, Reservations
@@ -39,6 +44,7 @@ from tests.support.master import (
     make_master,
 )
 from tests.support.redis import RedisServer, wait_until
+from tests.support.scheduling import place_now
 
 LIMIT_S = 90.0
 
@@ -111,7 +117,7 @@ def test_a_lost_race_lands_on_the_next_candidate(
 
     monkeypatch.setattr(Reservations, "take_all", rival_first)
     deployment = request_deployment(master, add_user(master), "site", {})
-    assert Scheduler(master).place(deployment.instances[0].id, 1) == "placed"
+    assert place_now(master, deployment.instances[0].id, 1) == "placed"
     assert where(master, deployment) == "box-2"
 
 
@@ -147,7 +153,7 @@ def test_who_loses_the_last_candidate_looks_at_the_fleet_again(
     scheduler.run()
     monkeypatch.setattr(Reservations, "take_all", rival_first)
     deployment = request_deployment(master, add_user(master), "site", {})
-    assert scheduler.place(deployment.instances[0].id, 1) == "placed"
+    assert place_now(master, deployment.instances[0].id, 1, scheduler=scheduler) == "placed"
     assert where(master, deployment) == "box-2"
 
 
@@ -240,21 +246,21 @@ def test_a_snapshot_follows_what_the_herald_says(master: MasterContext) -> None:
     scheduler = Scheduler(master)
     user = add_user(master)
     one = request_deployment(master, user, "site", {})
-    assert scheduler.place(one.instances[0].id, 1) == "placed"
+    assert place_now(master, one.instances[0].id, 1, scheduler=scheduler) == "placed"
 
     first.beat(load=3.0, at=time.time())
     assert herald.look() == frozenset(), "nothing that a placement looks at"
     first.beat(capacity=Resources(cpu=2, memory_bytes=64 * GIB))
     assert herald.look() == {"box-1"}
     two = request_deployment(master, user, "site", {})
-    assert scheduler.place(two.instances[0].id, 1) == "placed"
+    assert place_now(master, two.instances[0].id, 1, scheduler=scheduler) == "placed"
 
     second = FakeBox(master, "box-2", capacity=Resources(cpu=1, memory_bytes=64 * GIB))
     second.hold(first.layers)
     first.go_silent()
     assert herald.look() == {"box-1", "box-2"}
     three = request_deployment(master, user, "site", {})
-    assert scheduler.place(three.instances[0].id, 1) == "placed"
+    assert place_now(master, three.instances[0].id, 1, scheduler=scheduler) == "placed"
     assert where(master, three) == "box-2"
 
 
@@ -265,7 +271,7 @@ def test_a_cordon_counts_at_once(master: MasterContext) -> None:
     with master.database.write() as session:
         cordon(session, master.redis, session.get_one(Box, "box-1"), cordoned=True)
     deployment = request_deployment(master, add_user(master), "site", {})
-    scheduler.place(deployment.instances[0].id, 1)
+    place_now(master, deployment.instances[0].id, 1, scheduler=scheduler)
     assert where(master, deployment) == "box-2"
 
 
@@ -292,6 +298,36 @@ def test_a_claim_is_nobody_elses_until_it_is_given_back(master: MasterContext) -
     assert other.take(["a", "b", "c"], 2) == {"c"}
     one.release(["a"])
     assert other.take(["a", "b", "c"], 2) == {"a"}
+
+
+def test_schedulers_keep_the_same_box_for_the_head_of_the_queue(master: MasterContext) -> None:
+    assert agree(master.redis, "i-1", "box-1") == "box-1"
+    assert agree(master.redis, "i-1", "box-2") == "box-1", "another scheduler sees another fleet"
+    assert agree(master.redis, "i-2", "box-2") == "box-2", "another head"
+    assert agree(master.redis, "i-2", "box-1") == "box-2"
+    assert 0 < master.redis.pttl(names.HEAD) <= AGREED_MS
+
+
+def test_a_pin_to_a_box_that_has_not_joined_is_refused_with_the_remedy(master: MasterContext) -> None:
+    site(master, ("box-1", 1))
+    add_application(master, "pinned", "site:1", placement={"boxes": ["box-9"]})
+    user = add_user(master)
+    with pytest.raises(NotFound, match="may run only on box-9, and no such box has joined") as caught:
+        request_deployment(master, user, "pinned", {})
+    assert "openraas box list" in str(caught.value)
+    with master.database.read() as session:
+        entry = find_application(session, "pinned")
+        (told,) = missing_parts(session, master, user, Manifest.model_validate(entry.manifest))
+    assert "no such box has joined" in told
+
+
+def test_a_new_home_on_the_box_itself_is_reserved_with_the_layers(master: MasterContext) -> None:
+    user = add_user(master)
+    site(master, ("box-1", 2))
+    add_application(master, "desk", "site:1", home="/home")
+    deployment = request_deployment(master, user, "desk", {})
+    assert place_now(master, deployment.instances[0].id, 1) == "placed"
+    assert Reservations(master.redis).sums("box-1").disk_bytes >= master.settings.home_limit_bytes
 
 
 def test_sums_of_reservations_stay_what_the_parts_are(master: MasterContext) -> None:
@@ -396,6 +432,9 @@ def test_how_long_people_kept_an_application_says_when_one_ends(master: MasterCo
             instance.state, deployment.wanted = "stopped", "stopped"
             deployment.ended_at = now
             add_row(session, master.redis, instance, "running", at=now - 600 * (number + 1))
+            add_row(
+                session, master.redis, instance, "running", at=now - 5
+            )  # its box came back and said so again
         assert holding_times(session) == {"site": pytest.approx(1200.0)}
     scheduler = Scheduler(master)
     scheduler.run()

@@ -17,10 +17,10 @@ from master.images import services
 from master.images.models import Image, ImageVariant
 from master.images.services import NewTag
 from master.lifecycle.reconcile import Reconciler
-from master.scheduler.service import Scheduler
 from tests.support.master import FakeBox, add_application, add_user, make_master
 from tests.support.platforms import new_index, platform_image
 from tests.support.redis import RedisServer
+from tests.support.scheduling import place_now
 
 AMD, ARM = platform_image("amd64", b"shared", b"for amd64"), platform_image("arm64", b"shared", b"for arm64")
 NOTES = platform_image("unknown", b"how it was built")
@@ -44,7 +44,7 @@ def launch(master: MasterContext, architecture: str, **status: object) -> tuple[
     box = FakeBox(master, f"box-{architecture}", architecture=architecture, **status)
     deployment = request_deployment(master, add_user(master, architecture), "site", {})
     instance = deployment.instances[0]
-    outcome = Scheduler(master).place(instance.id, instance.generation)
+    outcome = place_now(master, instance.id, instance.generation)
     with master.database.read() as session:
         return box, session.get_one(Instance, instance.id), outcome
 
@@ -86,7 +86,7 @@ def test_layers_in_zstd_wait_for_an_engine_that_takes_them(master: MasterContext
     assert outcome == "queued"
     assert "does not unpack layers in zstd" in (instance.reason or "")
     box.beat(engine=EngineFacts(name="docker", version="27.0", zstd=True))
-    assert Scheduler(master).place(instance.id, instance.generation) == "placed"
+    assert place_now(master, instance.id, instance.generation) == "placed"
 
 
 def test_a_depository_holds_all_images_of_its_index_and_each_blob_once(master: MasterContext) -> None:

@@ -16,10 +16,10 @@ from master.catalogue.services import find_application
 from master.context import MasterContext
 from master.deployments.models import Deployment
 from master.prewarming.planner import Planner
-from master.scheduler.service import Scheduler
 from master.web.app import create_app
 from tests.support.master import GIB, FakeBox, add_image, image_digests, make_master
 from tests.support.redis import RedisServer
+from tests.support.scheduling import place_now
 from tests.support.web import add_person, bearer
 
 LAB = {
@@ -121,7 +121,7 @@ def test_a_person_extends_the_own_lease_until_it_is_as_long_as_it_may_be(
     asked = ada("POST", "/deployments", {"application": "lab"}, status=202)
     path = f"/deployments/{asked['id']}"
     assert ada("POST", f"{path}/extend", {}, status=409)["field"] == "id"
-    assert Scheduler(context).place(asked["instances"][0]["id"], 1) == "placed"
+    assert place_now(context, asked["instances"][0]["id"], 1) == "placed"
     before = ada("GET", path)
     assert before["latest_end"] == pytest.approx(before["lease_end"] + 3600, abs=5)
     after = ada("POST", f"{path}/extend", {"by_s": 600})
@@ -139,7 +139,7 @@ def test_the_page_says_that_the_lease_ends_soon(
     operator: Caller, ada: Caller, context: MasterContext
 ) -> None:
     asked = ada("POST", "/deployments", {"application": "lab"}, status=202)
-    assert Scheduler(context).place(asked["instances"][0]["id"], 1) == "placed"
+    assert place_now(context, asked["instances"][0]["id"], 1) == "placed"
     with context.database.write() as session:
         found = session.get_one(Deployment, asked["id"])
         found.lease_end = found.warned_for = time.time() + 300

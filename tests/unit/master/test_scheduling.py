@@ -14,7 +14,7 @@ from common.errors import BadInput
 from common.status import BoxStatus, DiskUse, EngineFacts, FilesetHolding
 from common.words import BoxKind, Coordinate, MountMode, Resources, Role
 from master.scheduling.facts import BoxFacts, facts_of
-from master.scheduling.fleet import Fleet
+from master.scheduling.fleet import MOUNT_S, Fleet
 from master.scheduling.place import place
 from master.scheduling.policy import Policy, load_policy
 from master.scheduling.request import FilesetNeed, Layer, Neighbours, PlacementRequest, Spread, Variant
@@ -126,6 +126,49 @@ def test_the_filestore_is_the_fixed_holder_nearest_to_the_compute_box() -> None:
     ])  # fmt: skip
     placement = decide(fleet, ask(filesets=(FilesetNeed("f-1", 2, MountMode.READ_ONLY),))).placements[0]
     assert placement.filestores == {"f-1": "near"}
+
+
+def test_files_on_the_box_itself_cross_no_access_link() -> None:
+    held = [FilesetHolding(fileset="f-1", version=1)]
+    behind_a_slow_line = Coordinate(x_ms=0, height_ms=50)
+    fleet = Fleet.build([
+        box("holder", filesets=held, coordinate=behind_a_slow_line),
+        box("other", coordinate=Coordinate(x_ms=3, height_ms=2)),
+    ])  # fmt: skip
+    assert fleet.network.from_nearest(np.array([0])).tolist() == [0.0, 55.0]
+    need = (FilesetNeed("f-1", 1, MountMode.READ_ONLY),)
+    predicted = {
+        item.compute: item.predicted.files_s for item in decide(fleet, ask(filesets=need)).placements
+    }
+    assert predicted == pytest.approx({"holder": MOUNT_S, "other": MOUNT_S + 6 * 0.055})
+
+
+def test_a_filestore_that_was_slow_for_a_box_is_passed_over_by_who_goes_by_records() -> None:
+    held = [FilesetHolding(fileset="f-1", version=1)]
+    fleet = Fleet.build([
+        box("c", coordinate=Coordinate(x_ms=1)),
+        box("far", open=False, filesets=held, coordinate=Coordinate(x_ms=30)),
+        box("near", open=False, filesets=held, coordinate=Coordinate(x_ms=3)),
+    ])  # fmt: skip
+    request = ask(filesets=(FilesetNeed("f-1", 1, MountMode.READ_ONLY),))
+    fleet.network.set_pair(0, 2, 10_000_000)  # where all links carry 100 Mbit/s
+    assert decide(fleet, request, "start-soonest").placements[0].filestores == {"f-1": "far"}
+    assert decide(fleet, request, "nearest").placements[0].filestores == {"f-1": "near"}
+
+
+def test_depositories_that_were_slow_for_a_box_are_spared_by_it_alone() -> None:
+    held = {A.digest}
+    fleet = Fleet.build([
+        box("c"),
+        box("d", coordinate=Coordinate(x_ms=90)),
+        *(box(name, open=False, layers=held) for name in ("quick", "slow", "unknown", "usual")),
+    ])  # fmt: skip
+    row = fleet.row_of
+    for name, rate_bps in (("quick", 10**8), ("slow", 10**6), ("usual", 5 * 10**7)):
+        fleet.network.set_pair(row["c"], row[name], rate_bps)
+    here, there = decide(fleet, ask(layers=(A,)), "start-soonest").placements
+    assert here.depositories[A.digest] == ("quick", "unknown", "usual")
+    assert set(there.depositories[A.digest]) == {"quick", "slow", "unknown", "usual"}
 
 
 def test_a_home_is_written_where_it_is_written_already_and_only_read_elsewhere() -> None:

@@ -48,6 +48,16 @@ def test_where_room_is_not_what_is_missing_it_says_nothing() -> None:
     assert why([BoxFacts("box-1", open=False, capacity=ROOM)], cpu=1) == ""
 
 
+def test_a_pin_to_what_no_box_up_has_is_named_with_the_remedy() -> None:
+    policy, fleet = load_policy("first"), Fleet.build([box("box-1")])
+    pinned = PlacementRequest(Resources(), (), boxes=frozenset({"box-9"}))
+    assert why_waits(policy, pinned, fleet) == "It may run only on box-9, which is not up."
+    labelled = PlacementRequest(Resources(), (), labels=(("room", "a12"),))
+    told = why_waits(policy, labelled, fleet)
+    assert "the label room=a12, and no box that is up has it" in told
+    assert "box.toml" in told
+
+
 @pytest.mark.parametrize(
     ("usual_s", "end"), [(None, 1000.0), (300.0, 400.0), (5000.0, 1000.0), (50.0, 1000.0)]
 )

@@ -6,13 +6,15 @@ import time
 
 from common.reports import Preparing, Running, StepDone, Stopped
 from common.words import Resources, Role
+from master.boxes.models import Box
+from master.boxes.services import cordon
 from master.deployments.services import request_deployment
 from master.lifecycle.reports import Reports
-from master.scheduler.service import Scheduler
 from master.simulation.loading import load_scenario
 from master.simulation.record import Outcome
 from tests.support.cli import World
 from tests.support.master import GIB, FakeBox, add_application, add_image, add_user, image_digests
+from tests.support.scheduling import place_now
 from tests.support.simulation import column, run
 
 
@@ -28,7 +30,7 @@ def test_what_ran_on_a_platform_replays_in_the_simulator(world: World) -> None:
     for number in range(2):
         deployment = request_deployment(master, add_user(master, f"user-{number}"), "site", {})
         instance = deployment.instances[0]
-        assert Scheduler(master).place(instance.id, 1) == "placed"
+        assert place_now(master, instance.id, 1) == "placed"
         about = {"subject": instance.id, "generation": 1}
         reports = [
             Preparing(**about),
@@ -38,6 +40,10 @@ def test_what_ran_on_a_platform_replays_in_the_simulator(world: World) -> None:
             Stopped(**about, at=began + 10 * number + 30, exit_code=0),
         ]
         assert all(Reports(master).take(box.name, report.model_dump_json()) for report in reports)
+    with master.database.write() as session:  # there is no room for the third
+        cordon(session, master.redis, session.get_one(Box, "runner"), True)
+    waiting = request_deployment(master, add_user(master, "user-3"), "site", {}).instances[0]
+    assert place_now(master, waiting.id, 1) == "queued"
     assert "openraas simulate" in world.operator.ok("trace", "export", str(directory))
 
     scenario = load_scenario(str(directory / "scenario.yaml"))
@@ -49,10 +55,12 @@ def test_what_ran_on_a_platform_replays_in_the_simulator(world: World) -> None:
         500, 1000, 5_000_000, 10_000_000
     ]  # fmt: skip
     result = run(scenario)
-    assert column(result, "outcome").tolist() == [Outcome.STARTED, Outcome.STARTED]
+    assert column(result, "outcome").tolist()[:2] == [Outcome.STARTED] * 2
+    lines = (directory / "trace.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == ["30.0", "30.0", "30.0"], "who waited counts too"
     runner = 1 + list(scenario.boxes).index("runner")
-    assert set(column(result, "box")) == {runner}
-    first, second = column(result, "layers_s")
+    assert set(column(result, "box")[:2]) == {runner}
+    first, second = column(result, "layers_s")[:2]
     assert first > 1.2 > second  # 15 MB over 100 Mbit/s, and then they are there
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -395,3 +396,21 @@ def test_a_mirror_is_asked_for_and_tells_what_the_depository_said(world: World) 
     assert "no mirror" in shell.fails(2, "image", "forget", asked["id"])
     (shell.home / "ca.der").write_bytes(b"\x30\x82\xff")
     assert "no certificates" in shell.fails(2, "image", "mirror", "nginx", "--ca", str(shell.home / "ca.der"))
+
+
+def test_a_simulation_is_asked_for_listed_stopped_and_removed(world: World, tmp_path: Path) -> None:
+    shell = world.operator
+    scenario = tmp_path / "mine.yaml"
+    scenario.write_text("base: nearest-with-room\nname: mine\ntrace: {file: day.csv}\n")
+    assert "day.csv" in shell.fails(2, "simulation", "run", str(scenario))
+    (tmp_path / "day.csv").write_text("arrival_s,duration_s,cpu,memory_bytes,task\n0,9,1,0,plain\n")
+    asked = shell.json("simulation", "run", str(scenario), "--policy", "first", "--seeds", "1", "--no-wait")
+    assert (asked["name"], asked["state"], asked["policies"]) == ("mine", "waiting", ["first"])
+    assert "There is no policy best" in shell.fails(2, "simulation", "run", str(scenario), "--policy", "best")
+    assert asked["id"] in shell.ok("simulation", "list")
+    assert "waiting" in shell.ok("simulation", "show", asked["id"])
+    assert "no file" in shell.fails(2, "simulation", "get", asked["id"], "report.html")
+    shell.ok("simulation", "stop", asked["id"])
+    assert "is over (stopped)" in shell.fails(1, "simulation", "stop", asked["id"])
+    shell.ok("simulation", "remove", asked["id"])
+    assert "no simulation" in shell.fails(2, "simulation", "show", asked["id"])

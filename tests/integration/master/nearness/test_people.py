@@ -33,11 +33,11 @@ from master.nearness.people import (
     remember,
     spread,
 )
-from master.scheduler.service import Scheduler
 from master.web.app import create_app
 from tests.support.master import FakeBox, add_application, add_image, add_user, image_digests, make_master
 from tests.support.portal import Portal
 from tests.support.redis import RedisServer
+from tests.support.scheduling import place_now
 from tests.support.web import MANIFEST, add_person, box_with_image, csrf_token, sign_in
 
 TOWNS = {
@@ -76,7 +76,7 @@ def towns(master: MasterContext) -> dict[str, FakeBox]:
 
 def placed(master: MasterContext, deployment: Deployment) -> Instance:
     instance = deployment.instances[0]
-    assert Scheduler(master).place(instance.id, 1) == "placed"
+    assert place_now(master, instance.id, 1) == "placed"
     with master.database.read() as session:
         return session.get_one(Instance, instance.id)
 
@@ -256,7 +256,7 @@ def test_rest_names_candidates_and_takes_what_was_measured(
     view = ada.call("POST", "/api/v1/deployments", json=body)
     assert view.status_code == 202, view.text
     instance = view.json["instances"][0]
-    assert Scheduler(master).place(instance["id"], 1) == "placed"
+    assert place_now(master, instance["id"], 1) == "placed"
     shown = ada.call("GET", f"/api/v1/deployments/{view.json['id']}").json["instances"][0]
     assert (shown["box"], shown["measured_ms"]) == ("west", 4.0)
 

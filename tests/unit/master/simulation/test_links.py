@@ -117,6 +117,8 @@ def test_a_transfer_that_is_cut_counts_what_had_arrived_and_lets_the_next_one_go
     assert waiting.moved == 0
 
 
+INSTANT_S = 1e-6  # rates hold from the end of the instant in which something changed
+
 STEPS = st.lists(
     st.tuples(
         st.floats(0, 5), st.integers(0, 4), st.integers(0, 4), st.floats(0.1, 300), st.booleans(),
@@ -134,7 +136,7 @@ def test_whatever_is_sent_held_and_cut_no_link_carries_too_much_and_no_byte_gets
 ) -> None:
     net = Net(sharing, 100, 50, 30, 80, 10)
     sent: list[Transfer] = []
-    moments = np.cumsum([step[0] for step in steps])
+    moments = np.cumsum([step[0] + 2 * INSTANT_S for step in steps])
     for (_, source, target, megabits, cuts, held), moment in zip(steps, moments, strict=True):
         net.clock.run_until(float(moment))
         transfer = net.send(str(len(sent)), source, target, megabits)
@@ -147,6 +149,7 @@ def test_whatever_is_sent_held_and_cut_no_link_carries_too_much_and_no_byte_gets
         if 0 < held * 1e6 < room:
             net.links.hold(box, held * 1e6)
             net.clock.at(float(moment) + 7, net.links.hold, box, -held * 1e6)
+        net.clock.run_until(float(moment) + INSTANT_S)
         for _, link in net.links.used():
             flowing = sum(item.rate_bps for item in link.flowing)
             assert link.held_bps + flowing <= link.capacity_bps * (1 + 1e-9)

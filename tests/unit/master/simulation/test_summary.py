@@ -156,6 +156,7 @@ def invoke(*arguments: str) -> str:
 
 def test_simulate_prints_a_row_per_policy_and_what_was_made() -> None:
     printed = invoke("openraas-paper", "--policy", "nearest,cloud", "--seeds", "2", *SMALL)
+    assert "2 seeds make wide intervals" in printed
     assert "3 servers, 20 desktops, 14 mobile, 6 iot" in printed
     rows = [line.split()[0] for line in printed.splitlines() if line.startswith(("nearest", "cloud"))]
     assert rows == ["nearest", "cloud"]

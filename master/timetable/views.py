@@ -52,6 +52,7 @@ def timetable() -> str:
         applications=applications,
         weekdays=WEEKDAYS,
         zone=context().settings.time_zone,
+        now=time.time(),
     )
 
 

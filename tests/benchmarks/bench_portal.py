@@ -1,7 +1,7 @@
 """What a person feels at the portal: starts, the surge, live pages, terminals and desktops.
 
-Each part is a module of `tests/benchmarks/portal` with `measure(platform)`; all share one platform on this machine,
-but for the surge, which makes a lab of four boxes. Run by `make bench-portal`; `--only start surge` picks parts.
+Each part is a module of `tests/benchmarks/portal`. Some share one platform on this machine, others make what they
+need: the surge a lab of four boxes. Run by `make bench-portal`; `ARGS="--only start surge"` picks parts.
 """
 
 from __future__ import annotations
@@ -10,40 +10,49 @@ import argparse
 import importlib
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from tests.benchmarks.lines import Case, report
 from tests.support.platform import SAMPLES, running_platform
 
-# In this order. One whose module is not there is left out.
-PARTS = ("pages", "start", "streams", "terminal", "desktop", "surge")
-WITHOUT_PLATFORM = frozenset({"surge"})
 PACKAGE = "tests.benchmarks.portal"
+Alone = Callable[[ModuleType], list[Case]]
+
+# In this order; a part whose module is not there is left out.
+ON_PLATFORM = ("pages", "start", "terminal", "desktop")
+ALONE: dict[str, Alone] = {
+    "streams": lambda part: list(part.cases(part.measure())),
+    "surge": lambda part: list(part.measure()),
+}
 
 
 def parts() -> list[str]:
     """Those that there are."""
-    return [name for name in PARTS if find_spec(f"{PACKAGE}.{name}") is not None]
+    return [name for name in (*ON_PLATFORM, *ALONE) if find_spec(f"{PACKAGE}.{name}") is not None]
 
 
 def measure(names: list[str]) -> list[Case]:
     """Each part for itself."""
     cases: list[Case] = []
-    on_platform = [name for name in names if name not in WITHOUT_PLATFORM]
-    if on_platform:
+    if on_platform := [name for name in names if name in ON_PLATFORM]:
         with (
             tempfile.TemporaryDirectory(prefix="openraas-bench-") as directory,
             running_platform(Path(directory), "--demo", samples_dir=str(SAMPLES)) as platform,
         ):
             for name in on_platform:
-                print(f"--- {name}", flush=True)
-                cases += importlib.import_module(f"{PACKAGE}.{name}").measure(platform)
+                cases += _begin(name).measure(platform)
     for name in names:
-        if name in WITHOUT_PLATFORM:
-            print(f"--- {name}", flush=True)
-            cases += importlib.import_module(f"{PACKAGE}.{name}").measure()
+        if name in ALONE:
+            cases += ALONE[name](_begin(name))
     return cases
+
+
+def _begin(name: str) -> ModuleType:
+    print(f"--- {name}", flush=True)
+    return importlib.import_module(f"{PACKAGE}.{name}")
 
 
 def main() -> None:

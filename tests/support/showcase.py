@@ -26,7 +26,11 @@ from master.deployments.models import Deployment
 from master.deployments.services import request_deployment
 from master.nearness.map import write_map
 from master.nearness.people import Seen
+from master.prewarming import services as prewarming
+from master.prewarming.planner import Planner
 from master.scheduler.standing import publish as tell_places
+from master.timetable import services as timetable
+from master.timetable.times import make_when
 from master.web.app import create_app
 from tests.support.master import GIB, FakeBox, add_image, image_digests, make_master
 from tests.support.web import add_person, serve
@@ -84,6 +88,7 @@ class Showcase:
             "layers": "/layers",
             "transfers": "/layers/transfers",
             "mirrors": "/mirrors",
+            "timetable": "/timetable",
             "account": "/account",
             "people": "/users",
             "about": "/about",
@@ -107,6 +112,7 @@ def showcase(directory: Path, redis_url: str) -> Iterator[Showcase]:
     passwords = {"ada": password, "ben": add_person(context, "ben")[1]}
     _add_boxes(context)
     deployments = _add_deployments(context, ada)
+    _add_timetable(context, ada)
     with serve(create_app(context)) as address:
         yield Showcase(context, address, passwords, deployments)
 
@@ -137,11 +143,16 @@ def _add_boxes(context: MasterContext) -> None:
             "openraas": 1, "name": name, "title": title, "category": category, "description": description,
             "icon": ICONS.get(name, ""),
             "services": {"main": {"image": f"{name}:1", "port": 8080,
-                                  "resources": {"cpu": cpu, "memory": "1GiB", "disk": "1GiB"}}},
+                                  "resources": {"cpu": cpu, "memory": "1GiB", "disk": "1GiB"},
+                                  **({"prewarm": {}, "command": ["serve"]} if name == PREWARMED else {})}},
             "options": OPTIONS if name == "notebook" else [],
         }  # fmt: skip
         with context.database.write() as session:
             publish(session, parse_manifest(manifest), None)
+
+
+# The one of which instances wait.
+PREWARMED = "shell"
 
 
 def hash_of(name: str) -> int:
@@ -172,6 +183,15 @@ def _add_deployments(context: MasterContext, ada: User) -> dict[str, str]:
     return found
 
 
+def _add_timetable(context: MasterContext, ada: User) -> None:
+    with context.database.write() as session:
+        for day, clock, count in (("mon", "08:00", 30), ("thu", "13:45", 12), ("2999-01-01", "09:00", 100)):
+            when = make_when(day, clock, "Europe/Berlin")
+            timetable.add(session, ada, PREWARMED, when, count, now=time.time())
+        prewarming.order(session, ada, PREWARMED, 3)
+    Planner(context).run()
+
+
 def _run(context: MasterContext, deployment: str, until: InstanceState) -> None:
     """The steps of a start, and of a stop, as boxes report them."""
     now = time.time() - 6
@@ -179,6 +199,7 @@ def _run(context: MasterContext, deployment: str, until: InstanceState) -> None:
     with context.database.write() as session:
         found = session.get_one(Deployment, deployment)
         item = found.instances[0]
+        found.begun_at = now
         found.created_at = item.timeline[0].at = now - 0.02
         item.box_id, item.depositories = "kitchen", {"a": ["library-pc", "attic-pi"]}
         item.reason = "kitchen starts it soonest: in about 2.9 s, and is 4 ms away."

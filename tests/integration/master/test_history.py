@@ -97,6 +97,22 @@ def test_what_starts_took_is_what_the_next_is_expected_to_take(master: MasterCon
     assert known.distrust.tolist() == [0.0, 0.0]
 
 
+def test_an_instance_that_was_handed_over_says_nothing_of_what_a_launch_takes(master: MasterContext) -> None:
+    for _ in range(20):
+        start(master, predicted_s=2.0, took_s=7.0)
+        started = start(master, predicted_s=2.0, took_s=7.0, runs=False)
+        with master.database.write() as session:
+            instance = session.get_one(Instance, started)
+            for step, seconds in (("wake", 0.02), ("ready", 0.2)):
+                add_row(session, master.redis, instance, step, took_s=seconds)
+            set_state(session, master.redis, instance, InstanceState.RUNNING, "running")
+    known = fleet()
+    HistoryReader(master.database).tell(known)
+    with master.database.read() as session:
+        image = session.scalars(select(Instance.image_digest)).first()
+    assert known.launch_s(str(image)).tolist() == pytest.approx([3.0] * 4)
+
+
 def test_a_box_that_was_lost_is_trusted_less_in_all_its_roles(master: MasterContext) -> None:
     known, reader = fleet(), HistoryReader(master.database)
     with master.database.write() as session:

@@ -57,6 +57,15 @@ def test_an_image_without_a_tag_is_latest() -> None:
     assert manifest().services["web"].image == "openraas/site:latest"
 
 
+def test_what_an_instance_runs_while_it_waits_is_filled_in_like_its_command() -> None:
+    options = [{"name": "colour", "default": "red"}]
+    service = {**SMALL["services"]["web"], "prewarm": {"command": ["wait", "${colour}"]}}
+    manifest = parse_manifest({**SMALL, "services": {"web": service}, "options": options})
+    prewarm = fill(manifest, {"colour": "blue"})["web"].spec.prewarm
+    assert prewarm is not None
+    assert prewarm.command == ["wait", "blue"]
+
+
 @pytest.mark.parametrize(
     ("service", "values", "field"),
     [
@@ -76,6 +85,9 @@ def test_an_image_without_a_tag_is_latest() -> None:
         ({"resources": {"memory": "lots"}}, {}, "services.web.resources.memory"),
         ({"environment": {"A": True}}, {}, "services.web.environment.A"),
         ({"command": ["${nothing}"]}, {}, "services.web.command.0"),
+        ({"prewarm": {"instances": 2}}, {}, "services.web.prewarm"),
+        ({"prewarm": {"command": ["wait"]}, "instances": 2}, {}, "prewarm"),
+        ({"prewarm": {"command": ["wait"], "instances": -1}}, {}, "services.web.prewarm.instances"),
         (
             {},
             {"options": [{"name": "a", "type": "integer", "default": 9, "maximum": 3}]},

@@ -111,7 +111,7 @@ class FilesTicket(_Ticket):
 
 
 class LogsTicket(_Ticket):
-    """Lets its holder read what one instance prints, until it expires."""
+    """Lets its holder read what one instance prints and uses, until it expires."""
 
     kind: Literal["logs"] = "logs"
     instance: InstanceId

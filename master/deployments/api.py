@@ -7,6 +7,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field, JsonValue
 
 from common.errors import BadInput
+from common.use import InstanceUse
 from common.words import BoxId, DeploymentId, RoundTripMs
 from master.accounts.guard import current_user, requires
 from master.accounts.models import UserRole
@@ -15,6 +16,7 @@ from master.deployments.opening import open_url
 from master.deployments.output_answer import OutputQuery, answer_output
 from master.deployments.presentation import DeploymentSummary, DeploymentView, summarise
 from master.deployments.reading import queue_of, view_of
+from master.deployments.use import UseQuery, read_use
 from master.nearness.people import MOST_CANDIDATES, Seen
 from master.scheduling.order import Priority
 from master.web.current import context, reply
@@ -195,6 +197,12 @@ def logs(path: DeploymentPath, query: OutputQuery) -> Response:
     409 while there is no container yet, 503 if the box is away. A stream that is cut was not whole.
     """
     return answer_output(path.id, query)
+
+
+@api.get("/<id>/use", summary="What it uses now", responses={200: InstanceUse})
+def use(path: DeploymentPath, query: UseQuery) -> Response:
+    """Of one instance: processor, memory, network. 404 once it has ended, 409 before it has a box."""
+    return reply(read_use(context(), current_user(), path.id, query.instance))
 
 
 @api.post("/<id>/ticket", summary="Get an address that opens it", responses={200: TicketAnswer})

@@ -121,7 +121,7 @@ class BoxOutput:
         self._connection.request("GET", f"{PATH}/{self._source.instance}?{query}", headers=headers)
         answer = self._connection.getresponse()
         if answer.status != http.client.OK:
-            raise _refusal(self._source.box, answer.status, answer.read(PIECE_BYTES))
+            raise refusal(self._source.box, answer.status, answer.read(PIECE_BYTES))
         return answer
 
     def pieces(self, listener: socket.socket | None) -> Iterator[bytes]:
@@ -144,11 +144,12 @@ class BoxOutput:
         self._connection.close()
 
 
-def _refusal(box: str, status: int, body: bytes) -> OpenRaaSError:
+def refusal(box: str, status: int, body: bytes) -> OpenRaaSError:
+    """What a box's answer means for the person who asked the master."""
     try:
         message = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):
         message = f"it answers with status {status}"
     if status in _REFUSALS:
         return _REFUSALS[status](message)
-    return Unavailable(f"The box {box} does not give the output: {message}")
+    return Unavailable(f"The box {box} does not tell: {message}")

@@ -18,7 +18,8 @@ from master.deployments.opening import open_url
 from master.deployments.output_answer import OutputQuery, answer_output
 from master.deployments.presentation import DeploymentView, remaining_s, summarise
 from master.deployments.reading import queue_of, view_of
-from master.web.current import context
+from master.deployments.use import read_use
+from master.web.current import context, reply
 from master.web.streams import View, event_stream
 
 views = Blueprint("deployments", __name__, url_prefix="/deployments")
@@ -99,6 +100,12 @@ def logs(deployment: str) -> Response:
         field = str(error.errors()[0]["loc"][0])
         raise BadInput(f"{field}: {error.errors()[0]['msg']}.", field=field) from error
     return answer_output(deployment, query)
+
+
+@views.get("/<deployment>/use")
+def use(deployment: str) -> Response:
+    """What an instance uses now, for the page's charts."""
+    return reply(read_use(context(), current_user(), deployment, request.args.get("instance")))
 
 
 @views.get("/<deployment>/open")

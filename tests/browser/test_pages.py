@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -101,6 +102,21 @@ def test_the_first_page_is_small_and_nothing_comes_from_elsewhere(browser: Brows
     assert len(sizes) > 3
     assert all(address.startswith(portal.address) for address in sizes), sizes
     assert sum(sizes.values()) < MOST_BYTES, sizes
+
+
+def test_the_charts_of_a_running_instance_begin_when_somebody_looks(
+    browser: Browser, portal: Showcase
+) -> None:
+    context = browser.new_context(viewport=WIDE)
+    page = context.new_page()
+    portal.sign_in(page)
+    page.goto(f"{portal.address}/deployments/{portal.deployments['running']}")
+    memory = page.locator("[data-chart=memory]")
+    memory.scroll_into_view_if_needed(timeout=20_000)
+    expect(memory.locator("[data-now]")).to_contain_text("/ 1 GiB", timeout=20_000)
+    expect(memory.locator(".line")).to_have_attribute("points", re.compile(r"\d .*\d"), timeout=20_000)
+    keep(page, "deployment-uses")
+    context.close()
 
 
 def test_light_and_dark_are_chosen_without_scripts_and_kept(browser: Browser, portal: Showcase) -> None:

@@ -5,18 +5,22 @@ The tests of pages look at it, and the pictures of the documentation are made fr
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, expect
 
 from common.status import DiskUse
+from common.use import InstanceUse
 from common.vivaldi import Position
-from common.words import BoxKind, Coordinate, InstanceState, Resources, Role
+from common.words import BoxKind, Coordinate, Endpoint, InstanceState, Resources, Role
 from master.accounts.models import User, UserRole
 from master.catalogue.manifest import parse_manifest
 from master.catalogue.services import publish
@@ -110,19 +114,60 @@ def showcase(directory: Path, redis_url: str) -> Iterator[Showcase]:
     context = make_master(directory, redis_url)
     ada, password, _ = add_person(context, "ada", UserRole.ADMINISTRATOR)
     passwords = {"ada": password, "ben": add_person(context, "ben")[1]}
-    _add_boxes(context)
-    deployments = _add_deployments(context, ada)
-    _add_timetable(context, ada)
-    with serve(create_app(context)) as address:
+    with _front() as front, serve(create_app(context)) as address:
+        _add_boxes(context, front)
+        deployments = _add_deployments(context, ada)
+        _add_timetable(context, ada)
         yield Showcase(context, address, passwords, deployments)
 
 
-def _add_boxes(context: MasterContext) -> None:
+@contextmanager
+def _front() -> Iterator[Endpoint]:
+    """Stands for the front of a box: answers pings, and says what an instance uses."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b""
+            if self.path.startswith("/_openraas/use/"):
+                body = _use(time.time()).model_dump_json().encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield Endpoint(host="127.0.0.1", port=server.server_port)
+        finally:
+            server.shutdown()
+            thread.join(5)
+
+
+def _use(at: float) -> InstanceUse:
+    """Sums that grow, now faster, now slower."""
+    since_s = at % 10_000
+    return InstanceUse(
+        at=at,
+        cpu_s=0.6 * since_s + 0.5 * math.sin(since_s),
+        memory_bytes=round(420 * 2**20 + 30 * 2**20 * math.sin(since_s / 3)),
+        memory_limit_bytes=GIB,
+        received_bytes=round(2e6 * since_s + 1e6 * math.sin(since_s / 2)),
+        sent_bytes=round(3e5 * since_s + 2e5 * math.sin(since_s)),
+    )
+
+
+def _add_boxes(context: MasterContext, front: Endpoint) -> None:
     boxes = {
         "library-pc": FakeBox(context, "library-pc", kind=BoxKind.SERVER, load=0.42, temperature_c=51.0,
                               capacity=Resources(cpu=8, memory_bytes=32 * GIB, bandwidth_bps=10**9),
                               used=Resources(cpu=2.5, memory_bytes=9 * GIB), instances=3, master_ms=1.2),
-        "kitchen": FakeBox(context, "kitchen", load=0.1, master_ms=8.4, coordinate_error=0.12,
+        "kitchen": FakeBox(context, "kitchen", front=front, load=0.1, master_ms=8.4, coordinate_error=0.12,
                            disk=DiskUse(lent_bytes=64 * GIB, blobs_bytes=12 * GIB, engine_bytes=20 * GIB)),
         "lab-3": FakeBox(context, "lab-3", load=1.8, used=Resources(cpu=2, memory_bytes=3 * GIB), instances=2,
                          disk=DiskUse(lent_bytes=20 * GIB, blobs_bytes=9 * GIB, engine_bytes=10 * GIB)),

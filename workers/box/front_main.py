@@ -34,6 +34,7 @@ PUBLIC_ROUTES: Routes = (
     ("workers.filestore.browsing.access:FilesAccess", Role.FILESTORE),
     ("workers.gateway.auth:Auth", Role.COMPUTE),
     ("workers.compute.log_route:LogRoute", Role.COMPUTE),
+    ("workers.compute.use_route:UseRoute", Role.COMPUTE),
 )
 OWN_ROUTES: Routes = (("workers.depository.control:Control", None),)
 ENGINE_ROUTES: Routes = (("workers.depository.loopback:Loopback", Role.COMPUTE),)

@@ -7,14 +7,15 @@ import threading
 import time
 from collections.abc import Iterator
 
-from common.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
+from common.errors import BadInput, Conflict, NotFound, Unavailable
 from common.hangup import HangUp
 from common.output import DEFAULT_LINES, MOST_LINES
 from common.signing import Verifier
-from common.tickets import BadTicket, LogsTicket, TicketChecker
+from common.tickets import LogsTicket, TicketChecker
 from workers.box.config import BoxConfig, BoxPaths
 from workers.box.front import Exchange
 from workers.box.table import Table
+from workers.compute.instance_ticket import instance_ticket
 from workers.compute.instances import LIVE, Instances
 from workers.compute.log_files import KEPT_FILES, last_lines, log_path
 from workers.compute.log_source import LiveOutput, open_output
@@ -41,7 +42,7 @@ class LogRoute:
         """GET with a LogsTicket as bearer token; `tail` lines, and with `follow=1` what comes after them."""
         if exchange.method != "GET":
             raise BadInput("Output is read with GET.", field="method")
-        ticket = self._checked(exchange)
+        ticket = instance_ticket(exchange, self._tickets, self.prefix)
         lines = _lines(exchange.query.get("tail", str(DEFAULT_LINES)))
         follow = exchange.query.get("follow", "0") in ("1", "true")
         if not self._readers.acquire(blocking=False):
@@ -53,15 +54,6 @@ class LogRoute:
             self._answer(exchange, ticket, lines, follow=follow)
         finally:
             self._readers.release()
-
-    def _checked(self, exchange: Exchange) -> LogsTicket:
-        kind, _, token = exchange.headers.get("Authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not token:
-            raise BadTicket("This needs a ticket for the instance's output as bearer token.")
-        ticket = self._tickets.check(token.strip(), LogsTicket)
-        if ticket.instance != exchange.path.removeprefix(self.prefix):
-            raise Forbidden("This ticket is for another instance.")
-        return ticket
 
     def _answer(self, exchange: Exchange, ticket: LogsTicket, lines: int, *, follow: bool) -> None:
         row = self._instances.get(ticket.instance)

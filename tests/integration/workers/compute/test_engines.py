@@ -28,6 +28,7 @@ from workers.compute.errors import (
 )
 from workers.compute.launch import image_reference
 from workers.compute.log_source import LiveOutput, open_output
+from workers.compute.use_source import read_use
 
 pytestmark = pytest.mark.engine
 
@@ -416,3 +417,20 @@ def test_an_engine_that_is_away_is_told_apart(tmp_path: Path, url: str) -> None:
     assert open_output([nobody, url], "conformance-none", lines=5, follow=False, timeout_s=5) is None
     with pytest.raises(EngineUnavailable):
         open_output([nobody], "conformance-none", lines=5, follow=False, timeout_s=5)
+
+
+def test_an_engine_says_what_a_container_uses_while_it_runs(
+    url: str, engine: Engine, spec: ContainerSpec
+) -> None:
+    container = engine.create(spec)
+    assert read_use([url], container, timeout_s=10) is None
+    engine.start(container)
+    wait_until(_answers, 10, "its first page")
+    found = read_use([url], container, timeout_s=10)
+    assert found is not None
+    assert found.cpu_s > 0
+    assert found.memory_bytes > 0
+    assert found.received_bytes > 0
+    assert read_use([url], "nothing", timeout_s=10) is None
+    with pytest.raises(EngineUnavailable):
+        read_use(["unix:///nowhere.sock"], container, timeout_s=10)

@@ -14,7 +14,7 @@ from common.errors import Conflict, Unavailable
 from common.names import status_key
 from common.status import BoxStatus
 from common.tickets import OpenTicket, issue
-from common.words import Access, Endpoint, InstanceState
+from common.words import Endpoint, InstanceState
 from master.accounts.models import User
 from master.catalogue.manifest import Manifest
 from master.context import MasterContext
@@ -57,7 +57,7 @@ def host_name(instance: Instance, front: Endpoint, domain: str) -> str:
 
 def _pick(deployment: Deployment) -> Instance:
     services = Manifest.model_validate(deployment.manifest).services
-    able = [i for i in deployment.instances if services[i.service].access is not Access.JOB]
+    able = [i for i in deployment.instances if services[i.service].access.has_page]
     if not able:
         raise Conflict(f"{deployment.title} has no page; it is a job.", remedy="Read its output instead.")
     for instance in able:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from common.service import Readiness
+from common.access.job import Job
+from common.readiness import Readiness
 from common.signing import seal
 from common.wishes import MountWish
-from common.words import Access, MountMode, Resources, Role
+from common.words import MountMode, Resources, Role
 from tests.support.compute_role import HERE, LABELS, Running
 from tests.support.redis import wait_until
 from tests.support.registry import make_image
@@ -264,7 +265,7 @@ def test_an_instance_that_ends_by_itself_has_failed_and_says_why(running: Runnin
 
 
 def test_a_job_that_ends_is_stopped_with_its_exit_code_and_does_not_run_again(running: Running) -> None:
-    job = {"command": ["sh", "-c", "sleep 0.2; exit 7"], "port": None, "access": Access.JOB}
+    job = {"command": ["sh", "-c", "sleep 0.2; exit 7"], "port": None, "access": Job()}
     running.want(running.wish(service=job))
     stopped = running.box.reports.wait_for("i-1", "stopped")
     assert stopped.exit_code == 7  # type: ignore[union-attr]

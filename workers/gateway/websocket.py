@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 
 from websockets.datastructures import Headers
 from websockets.exceptions import ProtocolError
@@ -42,6 +43,7 @@ class WebSocket:
         self._connection = exchange.upgrade(b"".join(self._protocol.data_to_send()))
         self._connection.settimeout(SEND_S)
         self._sending = threading.Lock()
+        self._frames: deque[Frame] = deque()
         self._parts: list[Frame] = []
         self._heard = time.monotonic()
 
@@ -63,13 +65,12 @@ class WebSocket:
 
     def receive(self) -> bytes | str | None:
         """The next message; none once the other side has closed it, vanished or broken the protocol."""
-        while self.is_open:
-            for event in self._protocol.events_received():
-                if isinstance(event, Frame) and (message := self._put_together(event)) is not None:
+        while True:
+            while self._frames:
+                if (message := self._put_together(self._frames.popleft())) is not None:
                     return message
-            if not self._wait() or not self._take():
-                break
-        return None
+            if not self.is_open or not self._wait() or not self._take():
+                return None
 
     def close(self, why: str = "", code: int = CloseCode.NORMAL_CLOSURE) -> None:
         """End it from any thread; who receives is woken. `why` is cut to what a close frame may carry."""
@@ -103,8 +104,10 @@ class WebSocket:
                 self._protocol.receive_data(piece)
             else:
                 self._protocol.receive_eof()
+            events = self._protocol.events_received()
             with contextlib.suppress(OSError):
                 self._flush()  # a pong, or the answer to a close
+        self._frames.extend(event for event in events if isinstance(event, Frame))
         return bool(piece)
 
     def _put_together(self, frame: Frame) -> bytes | str | None:

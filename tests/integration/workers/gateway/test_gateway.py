@@ -16,8 +16,8 @@ import pytest
 from common.addresses import is_loopback
 from common.signing import Signer
 from common.tickets import OpenTicket, issue
-from tests.integration.workers.gateway.conftest import Gateway
 from tests.support.box import save_certificate
+from tests.support.gateway import Gateway
 from tests.support.redis import free_port, wait_until
 from workers.box.config import NICENESS, BoxConfig, BoxPaths
 from workers.box.table import Table

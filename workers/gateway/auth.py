@@ -124,7 +124,6 @@ class Auth:
         if not session.opens(way, row.access):
             self._refuse(exchange, "not-yours")
             return
-        self._connections.seen(session)
         self._server(way).handle(Visit(exchange, session, row, way, path, self._connections))
 
     def _server(self, way: Way) -> WayServer:

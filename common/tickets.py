@@ -106,7 +106,16 @@ class LogsTicket(_Ticket):
     user: str
 
 
-AnyTicket = OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket | LogsTicket
+class PeopleTicket(_Ticket):
+    """Lets its holder read who is in the sessions of one instance."""
+
+    kind: Literal["people"] = "people"
+    instance: InstanceId
+    generation: int
+    user: str
+
+
+AnyTicket = OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket | LogsTicket | PeopleTicket
 Ticket = Annotated[AnyTicket, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[AnyTicket] = TypeAdapter(Ticket)
 

@@ -12,9 +12,10 @@ from master.mirrors.models import Mirror
 from master.nearness.models import Sighting
 from master.prewarming.models import PrewarmOrder, WarmPool
 from master.timetable.models import TimetableEntry
+from master.sharing.models import Share
 
 __all__ = [
     "ApiToken", "Application", "Base", "BlobChunks", "Box", "Deployment", "Fileset", "FilesetCopy", "Image",
     "ImageHolding", "ImageReferrer", "ImageVariant", "Instance", "JoinSecret", "LayerOrder", "Mirror", "Mount",
-    "PrewarmOrder", "Sighting", "Tag", "TimelineRow", "TimetableEntry", "User", "WarmPool", "WebSession",
+    "PrewarmOrder", "Share", "Sighting", "Tag", "TimelineRow", "TimetableEntry", "User", "WarmPool", "WebSession",
 ]  # fmt: skip

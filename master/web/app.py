@@ -54,8 +54,19 @@ APIS = (
     "queue",
     "prewarming",
     "timetable",
+    "sharing",
 )
-VIEWS = ("accounts", "catalogue", "deployments", "queue", "boxes", "layers", "mirrors", "timetable")
+VIEWS = (
+    "accounts",
+    "catalogue",
+    "deployments",
+    "queue",
+    "boxes",
+    "layers",
+    "mirrors",
+    "timetable",
+    "sharing",
+)
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
     "token": SecurityScheme(type="http", scheme="bearer", description="An API token, `ora_…`."),

@@ -16,9 +16,9 @@ from importlib import import_module
 from urllib.parse import urlsplit
 
 from common.access import OWN, Way, ways
-from common.errors import NotFound
+from common.errors import Forbidden, NotFound
 from common.signing import Verifier
-from common.tickets import BadTicket, OpenTicket, TicketChecker
+from common.tickets import BadTicket, OpenTicket, PeopleTicket, TicketChecker
 from workers.box.config import BoxConfig, BoxPaths, Identity
 from workers.box.front import Exchange
 from workers.box.table import Table
@@ -65,6 +65,8 @@ class Auth:
             self._refuse(exchange, exchange.headers.get("X-Openraas-Refusal", "unknown"))
         elif action == "session":
             self._tell(exchange, instance)
+        elif action.startswith("people/"):
+            self._list(exchange, action.removeprefix("people/"))
         else:
             self._visit(exchange, instance, *action.partition("/")[::2])
 
@@ -162,6 +164,19 @@ class Auth:
             "version": version,
         }
         exchange.answer_json(200, answer, headers={"Cache-Control": "no-store"})
+
+    def _list(self, exchange: Exchange, instance: str) -> None:
+        """Who is there, for the master on behalf of the owner."""
+        kind, _, token = exchange.headers.get("Authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise BadTicket("This needs a ticket for the instance's people as bearer token.")
+        if self._tickets.check(token.strip(), PeopleTicket).instance != instance:
+            raise Forbidden("This ticket is for another instance.")
+        people = [
+            {"name": person.name, "mode": person.mode, "share": person.share, "since": person.since}
+            for person in self._connections.people(instance)
+        ]
+        exchange.answer_json(200, {"people": people})
 
     # Tickets
 

@@ -11,8 +11,8 @@ from master.layers.models import LayerOrder
 from master.mirrors.models import Mirror
 from master.nearness.models import Sighting
 from master.prewarming.models import PrewarmOrder, WarmPool
-from master.timetable.models import TimetableEntry
 from master.sharing.models import Share
+from master.timetable.models import TimetableEntry
 
 __all__ = [
     "ApiToken", "Application", "Base", "BlobChunks", "Box", "Deployment", "Fileset", "FilesetCopy", "Image",

@@ -28,6 +28,7 @@ from workers.gateway import cookies
 from workers.gateway.connections import Connections
 from workers.gateway.cookies import BadSession, CookieJar, Session
 from workers.gateway.refusals import HEADERS, REFUSALS, page
+from workers.gateway.relay import Relays
 from workers.gateway.standing import Standing
 from workers.gateway.visit import Host, Visit, WayServer
 
@@ -49,6 +50,7 @@ class Auth:
         self._uses = UseTable(table)
         self._jar = CookieJar.load_or_create(paths.gateway / "cookie.key")
         self._connections = Connections(self._standing)
+        self._relays = Relays(self._connections)
         self._host = Host(config, paths, table, self._connections)
         self._servers: dict[str, WayServer] = {}
         table.create(_SCHEMA)
@@ -92,7 +94,9 @@ class Auth:
             return
         self._uses.note(instance, row.generation)
         self._connections.seen(session)
-        exchange.answer(204, headers={"X-Openraas-Upstream": row.upstream or ""})
+        is_guest = session.share is not None
+        upstream = self._relays.upstream(session, row) if is_guest else row.upstream
+        exchange.answer(204, headers={"X-Openraas-Upstream": upstream or ""})
 
     def _judge(
         self, exchange: Exchange, instance: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from common.access import TERMINAL
 from common.words import SessionMode
@@ -19,10 +18,10 @@ from tests.support.containers import run_busybox
 from tests.support.engine import EngineServer, run_engine, run_podman
 from tests.support.gateway import Gateway, run_gateway
 from tests.support.redis import wait_until
+from tests.support.terminals import LIMIT_S, dial
 from workers.compute.shares import EndedShares
 
 pytestmark = pytest.mark.engine
-LIMIT_S = 20.0
 
 
 @pytest.fixture(scope="module", params=["docker", "podman"])
@@ -75,24 +74,13 @@ class Window:
             self.shown += message
 
 
-def dial(
-    gateway: Gateway, cookie: str, shell: str = "", instance: str = "i-t", origin: str = ""
-) -> ClientConnection:
-    port = gateway.config.front_port
-    host = f"{instance}.localhost:{port}"
-    query = f"?shell={shell}" if shell else ""
-    return connect(
-        f"ws://{host}/_openraas/terminal/socket{query}",
-        sock=socket.create_connection(("127.0.0.1", port), LIMIT_S),
-        additional_headers={"Cookie": cookie, "Origin": origin or f"http://{host}"},
-        open_timeout=LIMIT_S,
-        close_timeout=1,
-    )
+def netloc(gateway: Gateway, instance: str = "i-t") -> str:
+    return f"{instance}.localhost:{gateway.config.front_port}"
 
 
 @contextmanager
 def window(gateway: Gateway, cookie: str, shell: str = "", instance: str = "i-t") -> Iterator[Window]:
-    with dial(gateway, cookie, shell, instance) as connection:
+    with dial(netloc(gateway, instance), cookie, shell=shell) as connection:
         yield Window(connection)
 
 
@@ -224,7 +212,10 @@ def test_a_program_that_prints_without_end_can_be_interrupted(gateway: Gateway) 
 
 def test_another_sites_page_opens_no_terminal(gateway: Gateway) -> None:
     cookie = gateway.enter("i-t")
-    with pytest.raises(InvalidStatus, match="403"), dial(gateway, cookie, origin="http://evil.example"):
+    with (
+        pytest.raises(InvalidStatus, match="403"),
+        dial(netloc(gateway), cookie, origin="http://evil.example"),
+    ):
         pass
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.access.job import Job
+from common.access.terminal import Terminal
 from common.readiness import Readiness
 from common.signing import seal
 from common.wishes import MountWish
@@ -16,9 +17,10 @@ from tests.support.redis import wait_until
 from tests.support.registry import make_image
 from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.owner import Switch
-from workers.compute.instances import Stage
+from workers.compute.instances import Instances, Stage
 from workers.compute.launch import image_reference
 from workers.compute.role import Compute
+from workers.compute.shares import EndedShares
 
 pytestmark = pytest.mark.engine
 
@@ -272,6 +274,21 @@ def test_a_job_that_ends_is_stopped_with_its_exit_code_and_does_not_run_again(ru
     running.driver.wake(Role.COMPUTE, "i-1")
     wait_until(lambda: not running.box.context.jobs.is_running((Role.COMPUTE, "i-1")))
     assert running.is_clean("i-1")
+
+
+def test_an_invitation_that_was_ended_and_the_way_of_access_reach_the_gateways_tables(
+    running: Running,
+) -> None:
+    terminal = {"access": Terminal.model_validate({"shell": ["sh"]}), "port": None, "readiness": Readiness()}
+    wish = running.want(running.wish(service=terminal))
+    running.box.reports.wait_for("i-1", "running")
+    table = running.role._context.table
+    row = Instances(table).get("i-1")
+    assert row is not None
+    assert row.access == Terminal.model_validate({"shell": ["sh"]})
+    running.want(wish.model_copy(update={"ended_shares": ["s-1"], "version": 2}))
+    wait_until(lambda: EndedShares(table).has("s-1"), 10, "the ended invitation")
+    running.stop(wish.model_copy(update={"ended_shares": ["s-1"], "version": 3}))
 
 
 def test_a_newer_generation_replaces_the_older_and_an_older_is_ignored(running: Running) -> None:

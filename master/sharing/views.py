@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask_babel import gettext
 from werkzeug.wrappers import Response
 
 from common.errors import BadInput, Unavailable
@@ -18,7 +19,7 @@ from master.web.current import context
 
 views = Blueprint("sharing", __name__)
 
-DURATIONS = {"1 hour": 3600, "4 hours": 4 * 3600, "1 day": 86400, "1 week": 7 * 86400}
+DURATIONS_S = (3600, 4 * 3600, 86400, 7 * 86400)
 
 Page = str | Response | tuple[str, int]
 
@@ -46,7 +47,7 @@ def _page(deployment: str, *, url: str = "", problem: str = "") -> str:
         shares=[share for share in listed if share.open],
         people=there,
         silent=silent,
-        durations=DURATIONS,
+        durations=DURATIONS_S,
         url=url,
         problem=problem,
     )
@@ -87,7 +88,7 @@ def invite(deployment: str) -> Page:
 def end(deployment: str, share: str) -> Response:
     """End one."""
     services.end_share(context(), current_user(), deployment, share)
-    flash("The invitation has ended; whoever came by it is cut off within seconds.")
+    flash(gettext("The invitation has ended; whoever came by it is cut off within seconds."))
     return redirect(url_for("sharing.shares", deployment=deployment), 303)
 
 

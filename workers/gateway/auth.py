@@ -49,7 +49,7 @@ class Auth:
         self._tickets = TicketChecker(verifier)
         self._uses = UseTable(table)
         self._jar = CookieJar.load_or_create(paths.gateway / "cookie.key")
-        self._connections = Connections(self._standing)
+        self._connections = Connections(self._standing, self._uses)
         self._relays = Relays(self._connections)
         self._host = Host(config, paths, table, self._connections)
         self._servers: dict[str, WayServer] = {}

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from common.logs import get_logger
+from workers.compute.activity import UseTable
 from workers.gateway.cookies import Session
 from workers.gateway.standing import Standing
 
@@ -43,8 +44,8 @@ class _Open:
 class Connections:
     """The open connections of one front process."""
 
-    def __init__(self, standing: Standing) -> None:
-        self._standing = standing
+    def __init__(self, standing: Standing, uses: UseTable) -> None:
+        self._standing, self._uses = standing, uses
         self._open: set[_Open] = set()
         self._seen: dict[str, tuple[Session, float, float]] = {}
         self._changed = threading.Condition()
@@ -120,6 +121,8 @@ class Connections:
                     continue
                 if why is not None:
                     entry.close(why)
+                else:
+                    self._uses.note(entry.session.instance, entry.session.generation)
 
     def _why(self, session: Session) -> str | None:
         if session.until < time.time():

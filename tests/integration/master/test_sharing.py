@@ -106,7 +106,7 @@ def test_a_guest_without_an_account_says_a_name_and_watches(site: Site) -> None:
     path = urlsplit(share["url"]).path
     guest = site.browser()
     page = guest.get(path).text
-    assert "ada invites you to watch" in page
+    assert "ada invites you to watch." in page
     assert guest.post(path, data={"csrf_token": csrf_token(page)}).status_code == 422
     answer = guest.post(path, data={"csrf_token": csrf_token(page), "name": "Grace"})
     ticket = site.ticket(entering(answer.text))

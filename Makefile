@@ -69,5 +69,6 @@ translations: setup
 
 # Never crosses into a mounted file system: what is mounted there is somebody's files.
 clean:
-	@rm -rf --one-file-system .venv .state .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf --one-file-system .venv .state .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist \
+	    workers/gateway/static/packages
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

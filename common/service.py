@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from common.units import Duration
-from common.words import Access, Frozen, Resources
+from common.access import WEB, Access
+from common.readiness import Readiness
+from common.words import Frozen, Resources
 
 ContainerPath = Annotated[str, StringConstraints(pattern=r"^/([^/\x00]+/?)*$", max_length=255)]
 # What the kernel and the engine put there is not to be hidden, and nothing of it to be reached another way.
@@ -32,18 +33,6 @@ MountPoint = Annotated[
 ]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
 Capability = Literal["CHOWN", "SETUID", "SETGID", "NET_BIND_SERVICE", "DAC_OVERRIDE", "FOWNER", "KILL"]
-
-
-class Readiness(Frozen):
-    """When an instance counts as running: its port answers by HTTP (any status below 500) or by TCP."""
-
-    http: str | None = Field(
-        None, pattern=r"^/", description="Path that is asked; none: a TCP connection is enough."
-    )
-    interval_s: Duration = Field(
-        0.01, ge=0.001, description="Pause between two attempts; grows to ten times this."
-    )
-    timeout_s: Duration = Field(60.0, gt=0, description="Not ready after this: the instance has failed.")
 
 
 class Egress(Frozen):
@@ -81,7 +70,7 @@ class ServiceSpec(Frozen):
     port: int | None = Field(
         None, ge=1, le=65535, description="Where the application answers; none: access job."
     )
-    access: Access = Access.WEB
+    access: Access = WEB
     readiness: Readiness = Readiness()
     read_only_root: bool = False
     writable: list[MountPoint] = Field(default_factory=list, description="tmpfs in a read-only root.")

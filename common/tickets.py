@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from common.errors import Unauthorized
 from common.signing import Signer, Verifier
-from common.words import BoxId, Digest, FilesetId, Frozen, InstanceId, RepositoryName
+from common.words import BoxId, Digest, FilesetId, Frozen, InstanceId, RepositoryName, SessionMode
 
 PURPOSE = "ticket"
 T = TypeVar("T", bound="_Ticket")
@@ -47,6 +47,15 @@ class OpenTicket(_Ticket):
     user: str
     once: str = Field(description="A random word by which the gateway knows that it was used.")
     session_until: float = Field(description="When the browser's session on the instance ends.")
+    mode: SessionMode = SessionMode.CONTROL
+    also: frozenset[str] = Field(
+        frozenset(), description="Ways of access that it opens beside the instance's own."
+    )
+    begin: str | None = Field(
+        None, description="The way at which the browser begins; none: the instance's own."
+    )
+    name: str = Field("", description="Whom the others in the session see.")
+    share: str | None = Field(None, description="The invitation by which a guest came; none: the owner.")
 
 
 class LayerTicket(_Ticket):
@@ -119,7 +128,18 @@ class LogsTicket(_Ticket):
     user: str
 
 
-AnyTicket = OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket | FilesTicket | LogsTicket
+class PeopleTicket(_Ticket):
+    """Lets its holder read who is in the sessions of one instance."""
+
+    kind: Literal["people"] = "people"
+    instance: InstanceId
+    generation: int
+    user: str
+
+
+AnyTicket = (
+    OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket | FilesTicket | LogsTicket | PeopleTicket
+)
 Ticket = Annotated[AnyTicket, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[AnyTicket] = TypeAdapter(Ticket)
 

@@ -126,6 +126,9 @@ class ComputeWish(_Wish):
     sealed: dict[VariableName, str] = Field(
         default_factory=dict, description="Secret environment, sealed for this box."
     )
+    ended_shares: list[str] = Field(
+        default_factory=list, description="Invitations by which nobody may be in a session any more."
+    )
 
 
 class Target(Frozen):

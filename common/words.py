@@ -67,13 +67,11 @@ class BoxKind(StrEnum):
     IOT = "iot"
 
 
-class Access(StrEnum):
-    """The way in which a person uses an instance."""
+class SessionMode(StrEnum):
+    """What a browser's session on an instance may do."""
 
-    WEB = "web"
-    TERMINAL = "terminal"
-    DESKTOP = "desktop"
-    JOB = "job"
+    CONTROL = "control"
+    WATCH = "watch"
 
 
 class MountMode(StrEnum):

@@ -101,8 +101,8 @@ if [ -z "$python" ]; then
     exit 1
 fi
 
-# Installing takes a while: only when the lock file or the project's own description changed.
-wanted=$(cat requirements.lock pyproject.toml | sha256sum | cut -d' ' -f1)
+# Installing takes a while: only when a lock file or the project's own description changed.
+wanted=$(cat requirements.lock pyproject.toml scripts/frontend.toml | sha256sum | cut -d' ' -f1)
 if [ "$(cat .venv/.installed 2>/dev/null)" = "$wanted" ]; then
     # What the pages say in other languages is compiled when it changed; an installation does so itself.
     [ -z "$(stale_translations)" ] || .venv/bin/python hatch_build.py
@@ -114,4 +114,6 @@ say "Installing Python packages into .venv (a minute or two the first time)"
 rm -f .venv/install.log
 pip_install --require-hashes -r requirements.lock
 pip_install --no-build-isolation --no-deps --editable .
+# Scripts for browsers, from npm's index by hash; no Node is needed.
+.venv/bin/python scripts/frontend.py
 printf '%s\n' "$wanted" >.venv/.installed

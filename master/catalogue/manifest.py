@@ -18,19 +18,20 @@ from pydantic import (
     model_validator,
 )
 
+from common.access import WEB, Access
 from common.errors import BadInput
+from common.readiness import Readiness
 from common.service import (
     Capability,
     ContainerPath,
     Egress,
     MountPoint,
-    Readiness,
     ServiceSpec,
     VariableName,
     Warming,
 )
 from common.units import Duration, Rate, Size
-from common.words import LABEL, REPOSITORY, TAG, Access, Frozen, Name, Resources
+from common.words import LABEL, REPOSITORY, TAG, Frozen, Name, Resources
 from master.catalogue.options import Option, OptionType, OptionValue, check
 from master.catalogue.placement import ManifestPlacement, check_placements
 
@@ -128,7 +129,7 @@ class Service(Frozen):
     filesets: list[FilesetUse] = Field(default_factory=list, max_length=32)
     home: MountPoint | None = Field(None, description="Where the person's own files are mounted, writable.")
     port: int | None = Field(None, ge=1, le=65535)
-    access: Access = Access.WEB
+    access: Access = WEB
     readiness: Readiness = Readiness()
     read_only_root: bool = False
     writable: list[MountPoint] = Field(
@@ -142,13 +143,23 @@ class Service(Frozen):
     placement: ManifestPlacement = ManifestPlacement()
     prewarm: ManifestPrewarm | None = Field(None, description="None: every start is from nothing.")
 
+    @property
+    def given_port(self) -> int | None:
+        """Where it answers: as it says, else as its way of access has it."""
+        return self.port or self.access.default_port
+
+    @property
+    def given_readiness(self) -> Readiness:
+        """When it counts as running: as it says, else as its way of access has it."""
+        return self.readiness if "readiness" in self.model_fields_set else self.access.readiness
+
     @model_validator(mode="after")
     def _is_coherent(self) -> Self:
         if self.prewarm is not None and self.prewarm.command is None and self.command is None:
             raise ValueError("prewarm: give it a command, or the service one")
-        if self.port is None and self.access in (Access.WEB, Access.DESKTOP):
-            raise ValueError(f"port: the access {self.access.value} needs one")
-        if self.port is None and self.readiness.http is not None:
+        if self.given_port is None and self.access.needs_port:
+            raise ValueError(f"port: the access {self.access.way} needs one")
+        if self.given_port is None and self.readiness.http is not None:
             raise ValueError("readiness.http: a probe by HTTP needs the key port")
         targets = [use.mount for use in self.filesets] + ([self.home] if self.home else []) + self.writable
         for target in targets:
@@ -366,6 +377,8 @@ def _fill_service(
                 }
             ),
             "name": name,
+            "port": service.given_port,
+            "readiness": service.given_readiness,
             "command": [put(text) for text in service.command] if service.command else None,
             "environment": {
                 key: put(text) for key, text in service.environment.items() if key not in secrets

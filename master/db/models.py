@@ -13,12 +13,13 @@ from master.metrics.models import BoxSample
 from master.mirrors.models import Mirror
 from master.nearness.models import Sighting
 from master.prewarming.models import PrewarmOrder, WarmPool
+from master.sharing.models import Share
 from master.simulation.models import Simulation, SimulationFile
 from master.timetable.models import TimetableEntry
 
 __all__ = [
     "ApiToken", "Application", "Base", "BlobChunks", "Box", "BoxSample", "Deployment", "FileShare",
     "Fileset", "FilesetCopy", "Image", "ImageHolding", "ImageReferrer", "ImageVariant", "Instance",
-    "JoinSecret", "LayerOrder", "Mirror", "Mount", "PrewarmOrder", "Sighting", "Simulation",
+    "JoinSecret", "LayerOrder", "Mirror", "Mount", "PrewarmOrder", "Share", "Sighting", "Simulation",
     "SimulationFile", "Tag", "TimelineRow", "TimetableEntry", "User", "WarmPool", "WebSession",
 ]  # fmt: skip

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from flask import Response, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field, JsonValue
 
 from common.errors import BadInput
 from common.use import InstanceUse
-from common.words import BoxId, DeploymentId, RoundTripMs
+from common.words import BoxId, DeploymentId, InstanceId, RoundTripMs
 from master.accounts.guard import current_user, requires
 from master.accounts.models import UserRole
 from master.deployments import lease_services, services
@@ -89,6 +91,15 @@ class DeploymentList(BaseModel):
     deployments: list[DeploymentSummary]
     limit: int
     offset: int
+
+
+class Opening(BaseModel):
+    """What to open."""
+
+    instance: InstanceId | None = Field(None, description="None: the first that has a page.")
+    way: Literal["terminal"] | None = Field(
+        None, description="A way of access beside the instance's own; none: its own."
+    )
 
 
 class TicketAnswer(BaseModel):
@@ -206,8 +217,9 @@ def use(path: DeploymentPath, query: UseQuery) -> Response:
 
 
 @api.post("/<id>/ticket", summary="Get an address that opens it", responses={200: TicketAnswer})
-def ticket(path: DeploymentPath) -> Response:
+def ticket(path: DeploymentPath, query: Opening) -> Response:
     """For programs; browsers follow `/deployments/<id>/open`."""
     with context().database.read() as session:
         deployment = services.find_deployment(session, current_user(), path.id)
-        return reply(TicketAnswer(url=open_url(context(), deployment, current_user())))
+        url = open_url(context(), deployment, current_user(), instance_id=query.instance, way=query.way)
+        return reply(TicketAnswer(url=url))

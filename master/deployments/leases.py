@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from common.settings import Settings
-from common.words import Access
 from master.catalogue.manifest import Manifest
 
 # What an operator keeps ends in ten years, so that nothing has to know of a lease without an end.
@@ -41,7 +40,7 @@ def lease_terms(
 
 def idle_stop_s(manifest: Manifest, settings: Settings) -> float:
     """After how long without use it ends; 0: never. Nobody is ever connected to a job."""
-    if any(service.access is Access.JOB for service in manifest.services.values()):
+    if any(service.access.ends_by_itself for service in manifest.services.values()):
         return 0.0
     return settings.idle_stop_s if manifest.idle_stop is None else manifest.idle_stop
 

@@ -50,6 +50,9 @@ class Deployment(Base):
     priority: Mapped[str] = mapped_column(
         String(8), default="normal", server_default="normal", doc="Its class while it waits."
     )
+    ended_shares: Mapped[list[str]] = mapped_column(
+        default=list, server_default="[]", doc="Invitations that were ended: what its boxes have to know."
+    )
     idempotency_key: Mapped[str | None] = mapped_column(String(80), index=True)
     created_at: Mapped[Moment]
     ended_at: Mapped[float | None]

@@ -8,6 +8,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
+from common.access import TERMINAL
 from common.errors import BadInput, Conflict
 from common.names import events_channel
 from master.accounts.guard import current_user, may
@@ -124,6 +125,15 @@ def extend(deployment: str) -> Response:
     except Conflict as error:
         flash(str(error))
     return redirect(url_for("deployments.show", deployment=deployment), 303)
+
+
+@views.get("/<deployment>/instances/<instance>/terminal")
+def terminal(deployment: str, instance: str) -> Response:
+    """Send the browser to a terminal in an instance, whatever its way of access is."""
+    with context().database.read() as session:
+        found = services.find_deployment(session, current_user(), deployment)
+        url = open_url(context(), found, current_user(), instance_id=instance, way=TERMINAL.way)
+    return redirect(url, 303)
 
 
 @views.post("/<deployment>/stop")

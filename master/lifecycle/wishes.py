@@ -90,6 +90,7 @@ def compute_wish(
         image=_with_peers(reads, instance, source),
         mounts=[mount_wish(mount) for mount in mounts],
         sealed=_sealed(context.seal_key, instance, filled.secrets, box),
+        ended_shares=instance.deployment.ended_shares,
     )
     return BoxWish(box.id, wish)
 

@@ -32,6 +32,7 @@ TAIL_LINES = 15
 
 ENGINE = "See that the container engine is well: docker info."
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+_NPM_INDEX = "npm_config_registry"
 _PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
 
 
@@ -145,8 +146,8 @@ def _context(folder: Path) -> io.BytesIO:
 
 
 def build_arguments() -> dict[str, str]:
-    """How this machine reaches the network: proxies (also apt's) and the Python package index."""
-    found = {name: value for name in _PROXIES if (value := _environment(name))}
+    """How this machine reaches the network: proxies (also apt's) and the package indexes of Python and npm."""
+    found = {name: value for name in (*_PROXIES, _NPM_INDEX) if (value := _environment(name))}
     if "http_proxy" not in found and (proxy := _apt_proxy()):
         found["http_proxy"] = proxy
     for name, value in _pip_settings().items():

@@ -57,6 +57,7 @@ APIS = (
     "prewarming",
     "timetable",
     "simulation",
+    "sharing",
 )
 VIEWS = (
     "accounts",
@@ -69,6 +70,7 @@ VIEWS = (
     "files",
     "timetable",
     "simulation",
+    "sharing",
 )
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {

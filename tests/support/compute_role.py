@@ -6,7 +6,8 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from common.service import Readiness, ServiceSpec
+from common.readiness import Readiness
+from common.service import ServiceSpec
 from common.wishes import ComputeWish
 from common.words import Endpoint, Resources, Role
 from tests.integration.workers.compute.fakes import FakeLayers, FakeMounter

@@ -93,6 +93,9 @@ class BoxConfig(Frozen):
         10.0, description="Limit of the engine's first word about a container's output."
     )
     log_readers: int = Field(32, ge=1, description="Who reads the output of containers at once.")
+    terminal_linger_s: Duration = Field(
+        900.0, description="How long a shell lives on that nobody looks at: until then one finds it again."
+    )
     log_level: str = "INFO"
     log_format: str = "json"
 

@@ -119,6 +119,15 @@ class Exchange:
         for piece in pieces:
             self._handler.wfile.write(piece)
 
+    def upgrade(self, head: bytes) -> socket.socket:
+        """Answer with `head` (a status line and headers of 101) and hand the connection over; it ends with the
+        exchange (RFC 9110, section 7.8)."""
+        self._handler.close_connection = True
+        self.answered = True
+        self._handler.wfile.flush()
+        self.connection.sendall(head)
+        return self.connection
+
     def send_file(self, file: BinaryIO, offset: int, length: int) -> None:
         """Part of a file by `sendfile(2)`, without copying it through this process."""
         self._handler.wfile.flush()

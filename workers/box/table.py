@@ -5,6 +5,7 @@ Several threads and processes of one box share it. Each role creates its own tab
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,13 @@ class Table:
         """Run `CREATE … IF NOT EXISTS` statements."""
         for statement in statements:
             self._connection.execute(statement)
+
+    def add_column(self, table: str, column: str, kind: str) -> None:
+        """Give a table that an earlier version made a column that it lacks. The names are literals, never input."""
+        names = {row["name"] for row in self._connection.execute(f"PRAGMA table_info({table})")}
+        if column not in names:
+            with contextlib.suppress(sqlite3.OperationalError):  # another process was faster
+                self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """All rows of a query."""

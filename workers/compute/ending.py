@@ -8,7 +8,6 @@ from common.errors import Unauthorized
 from common.logs import get_logger
 from common.reports import Failed, Reason, Stopped
 from common.wishes import ComputeWish
-from common.words import Access
 from workers.compute.engine import ContainerFacts
 from workers.compute.errors import EngineError
 from workers.compute.images import Images
@@ -52,7 +51,7 @@ class Ending:
         facts = self._tools.engine.inspect(row.container or "")
         if facts is not None and facts.running:
             return False
-        if facts is not None and wish.service.access is Access.JOB:
+        if facts is not None and wish.service.access.ends_by_itself:
             self._tools.instances.end(row, exit_code=facts.exit_code)
             return True
         reason: Reason = "exited"

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pydantic import TypeAdapter
+
+from common.access import WEB, Access, Way
 from common.reports import Reason
 from common.units import show_size
 from common.warm import SUBJECT
@@ -18,7 +21,9 @@ from workers.box.table import Table
 _SCHEMA = """CREATE TABLE IF NOT EXISTS instances (
     instance TEXT PRIMARY KEY, generation INTEGER NOT NULL, deployment TEXT NOT NULL, state TEXT NOT NULL,
     resources TEXT NOT NULL, container TEXT, network TEXT, address TEXT, port INTEGER, ready_by REAL,
-    exit_code INTEGER, reason TEXT, message TEXT, changed_at REAL NOT NULL)"""
+    exit_code INTEGER, reason TEXT, message TEXT, changed_at REAL NOT NULL, access TEXT)"""
+
+_ACCESS: TypeAdapter[Way] = TypeAdapter(Access)
 
 
 # Of the names of prewarmed instances; no instance of the master is called so.
@@ -66,6 +71,7 @@ class InstanceRow:
     exit_code: int | None
     reason: Reason | None
     message: str | None
+    access: Way = WEB
 
     @property
     def is_warm(self) -> bool:
@@ -110,6 +116,7 @@ class Instances:
     def __init__(self, table: Table) -> None:
         self._table = table
         table.create(_SCHEMA)
+        table.add_column("instances", "access", "TEXT")
 
     def get(self, instance: str) -> InstanceRow | None:
         """The instance, if this box knows it."""
@@ -189,14 +196,16 @@ class Instances:
                 )
         return free
 
-    def started(self, row: InstanceRow, container: str, port: int | None, ready_by: float) -> bool:
+    def started(
+        self, row: InstanceRow, container: str, port: int | None, ready_by: float, access: Way = WEB
+    ) -> bool:
         """The container runs; its port is to be asked."""
         return self._step(
             row,
             (Stage.PREPARING,),
             Stage.STARTING,
-            "container = ?, port = ?, ready_by = ?",
-            (container, port, ready_by),
+            "container = ?, port = ?, ready_by = ?, access = ?",
+            (container, port, ready_by, access.model_dump_json()),
         )
 
     def ready(self, row: InstanceRow) -> bool:
@@ -302,4 +311,5 @@ def _read(row: sqlite3.Row) -> InstanceRow:
         exit_code=row["exit_code"],
         reason=row["reason"],
         message=row["message"],
+        access=_ACCESS.validate_json(row["access"]) if row["access"] else WEB,
     )

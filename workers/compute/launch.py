@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.wishes import ComputeWish, ImageSource, MountWish
-from common.words import Access, MountMode
+from common.words import MountMode
 from workers.box.room import Kind, Share
 from workers.compute.engine import Bind, ContainerSpec
 from workers.compute.labels import LABEL_BOX, LABEL_DEPLOYMENT, LABEL_GENERATION, LABEL_INSTANCE
@@ -76,5 +76,5 @@ def container_spec(
         read_only_root=service.read_only_root,
         writable=tuple(service.writable),
         capabilities=tuple(service.capabilities),
-        terminal=service.access is Access.TERMINAL,
+        terminal=service.access.needs_terminal,
     )

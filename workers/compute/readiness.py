@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from common.service import Readiness
+from common.readiness import Readiness
 
 # One attempt waits for an answer at most so long; an application that is slow to answer is asked again.
 ATTEMPT_S = 5.0

@@ -29,6 +29,7 @@ from workers.compute.mounts import Mounts
 from workers.compute.networks import NetworkPool
 from workers.compute.outbox import Outbox
 from workers.compute.pool import Pool
+from workers.compute.shares import EndedShares
 from workers.compute.starting import Starting
 from workers.compute.tools import Layers, Mounter, Tools
 from workers.compute.unpacked import UnpackedImages
@@ -57,6 +58,7 @@ class Compute:
         self._holdings = Holdings(context.table, ContentStore(context.paths.store))
         self._keeper = Keeper(context, self._holdings)
         self._engine: EngineFacts | None = None
+        self._ended_shares = EndedShares(context.table)
         self._switch = Switch(context.config.state_dir)
         self._is_depository = Role.DEPOSITORY in context.config.roles
 
@@ -114,6 +116,7 @@ class Compute:
             self._warm.converge(wish)
         if not isinstance(wish, ComputeWish):
             return
+        self._ended_shares.end(wish.instance, wish.ended_shares)
         row = self._instances.get(wish.instance)
         if row is not None and row.generation > wish.generation:
             return
@@ -149,6 +152,7 @@ class Compute:
         row = self._instances.get(subject)
         if row is not None and self._ending.undo(row):
             self._instances.forget(subject)
+            self._ended_shares.forget(subject)
             self._tools.outbox.forget(subject)
 
     def facts(self) -> RoleFacts:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from common.errors import OpenRaaSError
 from common.logs import bind, get_logger
+from common.readiness import Readiness
 from common.reports import KeyMade, Preparing, Running
-from common.service import Readiness
 from common.signing import BadSignature
 from common.wishes import ComputeWish, MountWish
 from common.words import Resources
@@ -143,7 +143,7 @@ class Starting:
         container = self._warm.wake(wish, row, mounts) or self._create(row, spec)
         ready_by = time.time() + wish.service.readiness.timeout_s
         if tools.wanted(row) is None or not tools.instances.started(
-            row, container, wish.service.port, ready_by
+            row, container, wish.service.port, ready_by, wish.service.access
         ):
             tools.wake(row.instance)
             return

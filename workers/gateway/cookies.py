@@ -7,22 +7,37 @@ import hashlib
 import hmac
 import secrets
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from common.access import Way
 from common.files import read_secret, write_secret
+from common.words import Frozen, SessionMode
 
 # `__Host-`: only this origin can set it, and only over TLS or on this machine (RFC 6265bis, section 4.1.3.2).
 NAME = "__Host-openraas"
 
 
-@dataclass(frozen=True)
-class Session:
-    """Who holds it may use one generation of one instance until then (Unix time)."""
+class Session(Frozen):
+    """Who holds it may use one generation of one instance until then (Unix time), as far as its mode goes."""
 
     instance: str
     generation: int
     until: float
+    mode: SessionMode = SessionMode.CONTROL
+    # Ways of access that it opens beside the instance's own.
+    also: frozenset[str] = frozenset()
+    name: str = ""
+    share: str | None = None
+    # Tells this session from others of the same person.
+    key: str = ""
+
+    def opens(self, way: Way, own: Way) -> bool:
+        """Whether it may use a way of access of the instance, whose own one is `own`."""
+        if way.way != own.way and way.way not in self.also:
+            return False
+        return self.mode is SessionMode.CONTROL or way.can_be_watched
 
 
 class BadSession(Exception):
@@ -48,7 +63,7 @@ class CookieJar:
 
     def make(self, session: Session) -> str:
         """The cookie's value."""
-        text = f"{session.instance}.{session.generation}.{int(session.until)}"
+        text = _encode(session.model_dump_json(exclude_defaults=True).encode())
         return f"{text}.{self._sign(text)}"
 
     def read(self, value: str) -> Session:
@@ -56,15 +71,20 @@ class CookieJar:
         text, _, signature = value.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._sign(text).encode()):
             raise BadSession(expired=False)
-        instance, generation, until = text.rsplit(".", 2)
-        session = Session(instance, int(generation), float(until))
+        try:
+            session = Session.model_validate_json(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        except (ValidationError, ValueError) as error:
+            raise BadSession(expired=True) from error  # an earlier version of this box made it
         if session.until < time.time():
             raise BadSession(expired=True)
         return session
 
     def _sign(self, text: str) -> str:
-        mac = hmac.digest(self._key, text.encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+        return _encode(hmac.digest(self._key, text.encode(), hashlib.sha256))
+
+
+def _encode(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
 def header(value: str, max_age_s: float) -> str:

@@ -12,6 +12,7 @@ from common.addresses import is_loopback
 from common.errors import Unavailable
 from common.files import write_atomically
 from workers.box.config import NICENESS, BoxConfig, BoxPaths, Identity
+from workers.gateway.assets import STATIC
 
 TEMPLATE = Path(__file__).with_name("nginx.conf.template")
 CONFIG_FILE = "nginx.conf"
@@ -73,6 +74,7 @@ def render(config: BoxConfig, paths: BoxPaths, applications_domain: str) -> str:
         "CONNECTIONS": str(CONNECTIONS_PER_CLIENT),
         "FRONT_SOCKET": _quoted(paths.front_socket),
         "STORE": _quoted(paths.store),
+        "STATIC": _quoted(STATIC),
         # The store and the front socket are the box's own: the worker keeps the user that owns them.
         "USER": "user root;" if os.geteuid() == 0 else "",
         "LISTEN": f"{host}:{config.front_port}{'' if local else ' ssl'}",

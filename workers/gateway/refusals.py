@@ -28,6 +28,13 @@ REFUSALS = {
     "gone": Refusal(410, "It has ended", "This application does not run any more."),
     "unknown": Refusal(404, "Not here", "No such application runs on this box."),
     "no-page": Refusal(404, "It has no page", "This application has no port that a browser could open."),
+    "share-ended": Refusal(403, "This invitation has ended", "Ask its owner for another one."),
+    "watch": Refusal(
+        403,
+        "It cannot be watched",
+        "This application shows its own pages; only a session that may take control can open them.",
+    ),
+    "not-yours": Refusal(403, "Not in this session", "Your invitation does not open this."),
     "foreign": Refusal(403, "Not from there", "Another site asked for this; the gateway does not let it."),
     "silent": Refusal(
         502, "It does not answer", "The application runs but does not answer. Trying again.", retry_s=5

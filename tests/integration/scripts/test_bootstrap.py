@@ -41,7 +41,7 @@ class Machine:
         self.policy = directory / "policy-rc.d"
         script = script.replace(added, "").replace("/usr/sbin/policy-rc.d", str(self.policy))
         (self.checkout / "scripts" / "bootstrap.sh").write_text(script)
-        for name in ("requirements.lock", "pyproject.toml"):
+        for name in ("requirements.lock", "pyproject.toml", "scripts/frontend.toml"):
             (self.checkout / name).touch()
         for name in TOOLS:
             found = shutil.which(name)

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.words import Access
+from common.access.job import Job
 from master.catalogue.manifest import (
     MAXIMUM_CHARACTERS,
     BadManifest,
@@ -181,7 +181,7 @@ def test_a_secret_is_told_apart_and_stands_nowhere_else() -> None:
 def test_several_services_are_described() -> None:
     two = {"web": SERVICE, "db": {"image": "postgres:16", "access": "job", "instances": 2}}
     filled = fill(manifest(services=two), {})
-    assert filled["db"].spec.access is Access.JOB
+    assert filled["db"].spec.access == Job()
     assert filled["db"].instances == 2
     assert filled["web"].spec.name == "web"
 

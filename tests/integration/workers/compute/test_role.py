@@ -6,18 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from common.service import Readiness
+from common.access.job import Job
+from common.access.terminal import Terminal
+from common.readiness import Readiness
 from common.signing import seal
 from common.wishes import MountWish
-from common.words import Access, MountMode, Resources, Role
+from common.words import MountMode, Resources, Role
 from tests.support.compute_role import HERE, LABELS, Running
 from tests.support.redis import wait_until
 from tests.support.registry import make_image
 from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.owner import Switch
-from workers.compute.instances import Stage
+from workers.compute.instances import Instances, Stage
 from workers.compute.launch import image_reference
 from workers.compute.role import Compute
+from workers.compute.shares import EndedShares
 
 pytestmark = pytest.mark.engine
 
@@ -264,13 +267,28 @@ def test_an_instance_that_ends_by_itself_has_failed_and_says_why(running: Runnin
 
 
 def test_a_job_that_ends_is_stopped_with_its_exit_code_and_does_not_run_again(running: Running) -> None:
-    job = {"command": ["sh", "-c", "sleep 0.2; exit 7"], "port": None, "access": Access.JOB}
+    job = {"command": ["sh", "-c", "sleep 0.2; exit 7"], "port": None, "access": Job()}
     running.want(running.wish(service=job))
     stopped = running.box.reports.wait_for("i-1", "stopped")
     assert stopped.exit_code == 7  # type: ignore[union-attr]
     running.driver.wake(Role.COMPUTE, "i-1")
     wait_until(lambda: not running.box.context.jobs.is_running((Role.COMPUTE, "i-1")))
     assert running.is_clean("i-1")
+
+
+def test_an_invitation_that_was_ended_and_the_way_of_access_reach_the_gateways_tables(
+    running: Running,
+) -> None:
+    terminal = {"access": Terminal.model_validate({"shell": ["sh"]}), "port": None, "readiness": Readiness()}
+    wish = running.want(running.wish(service=terminal))
+    running.box.reports.wait_for("i-1", "running")
+    table = running.role._context.table
+    row = Instances(table).get("i-1")
+    assert row is not None
+    assert row.access == Terminal.model_validate({"shell": ["sh"]})
+    running.want(wish.model_copy(update={"ended_shares": ["s-1"], "version": 2}))
+    wait_until(lambda: EndedShares(table).has("s-1"), 10, "the ended invitation")
+    running.stop(wish.model_copy(update={"ended_shares": ["s-1"], "version": 3}))
 
 
 def test_a_newer_generation_replaces_the_older_and_an_older_is_ignored(running: Running) -> None:

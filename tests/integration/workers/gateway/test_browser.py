@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.integration.workers.gateway.conftest import Gateway
+from tests.support.gateway import Gateway
 
 pytestmark = pytest.mark.browser
 

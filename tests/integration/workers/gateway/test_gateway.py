@@ -15,13 +15,15 @@ import pytest
 
 from common.addresses import is_loopback
 from common.signing import Signer
-from common.tickets import OpenTicket, issue
-from tests.integration.workers.gateway.conftest import Gateway
+from common.tickets import OpenTicket, PeopleTicket, issue
+from common.words import SessionMode
 from tests.support.box import save_certificate
+from tests.support.gateway import Gateway
 from tests.support.redis import free_port, wait_until
 from workers.box.config import NICENESS, BoxConfig, BoxPaths
 from workers.box.table import Table
 from workers.compute.activity import UseTable
+from workers.compute.shares import EndedShares
 from workers.gateway.nginx import instance_suffix, render, server_command
 
 
@@ -200,6 +202,48 @@ def test_a_request_counts_as_use_of_its_instance(gateway: Gateway) -> None:
     assert uses.all() == {}, "whoever was refused uses nothing"
     assert gateway.ask("GET", "/", Cookie=cookie)[0] == 200
     assert uses.all().keys() == {("i-1", 1)}
+
+
+def test_a_guests_open_connection_is_cut_with_the_invitation_and_the_owners_is_not(gateway: Gateway) -> None:
+    origin = f"http://i-1.localhost:{gateway.config.front_port}"
+    guest = gateway.enter(share="s-1", name="Grace")
+    assert gateway.ask("GET", "/", Cookie=guest)[0] == 200
+    _, theirs = _open_websocket(gateway, guest, origin)
+    _, mine = _open_websocket(gateway, gateway.enter(name="ada"), origin)
+    with theirs, mine:
+        theirs.sendall(b"guest")
+        assert theirs.recv(4096) == b"guest"
+        EndedShares(gateway.table).end("i-1", ["s-1"])
+        assert theirs.recv(4096) == b""
+        mine.sendall(b"owner")
+        assert mine.recv(4096) == b"owner"
+    status, _, page = gateway.ask("GET", "/", Cookie=guest)
+    assert (status, b"This invitation has ended" in page) == (403, True)
+
+
+def test_who_is_there_is_told_to_whom_the_master_lets(gateway: Gateway) -> None:
+    gateway.ask("GET", "/", Cookie=gateway.enter(share="s-1", name="Grace"))
+    gateway.ask("GET", "/", Cookie=gateway.enter(name="ada"))
+
+    def people(**changes: Any) -> tuple[int, bytes]:
+        values = {"instance": "i-1", "generation": 1, "user": "u", "expires_at": time.time() + 60, **changes}
+        token = issue(gateway.signer, PeopleTicket(**values))
+        answer = gateway.ask("GET", "/_openraas/people/i-1", "127.0.0.1", Authorization=f"Bearer {token}")
+        return answer[0], answer[2]
+
+    status, body = people()
+    assert status == 200
+    found = [(person["name"], person["share"]) for person in json.loads(body)["people"]]
+    assert found == [("Grace", "s-1"), ("ada", None)]
+    assert people(instance="i-2")[0] == 403
+    assert people(expires_at=time.time() - 1)[0] == 401
+    assert gateway.ask("GET", "/_openraas/people/i-1", "127.0.0.1")[0] == 401
+
+
+def test_what_cannot_be_watched_lets_no_watcher_in(gateway: Gateway) -> None:
+    cookie = gateway.enter(share="s-1", mode=SessionMode.WATCH)
+    status, _, page = gateway.ask("GET", "/", Cookie=cookie)
+    assert (status, b"It cannot be watched" in page) == (403, True)
 
 
 def test_another_instances_page_cannot_use_the_persons_session(gateway: Gateway) -> None:

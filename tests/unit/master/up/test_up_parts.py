@@ -102,12 +102,17 @@ def test_a_service_leaves_instances_running_when_it_restarts(tmp_path: Path) -> 
     assert "box run --state-dir /srv/box" in units.box_unit(Path("/srv/box")).text
 
 
-@pytest.mark.parametrize("name", ["site", "notebook", "shell"])
+@pytest.mark.parametrize("name", ["site", "notebook", "shell", "ide"])
 def test_every_sample_is_whole(conf: Settings, name: str) -> None:
     sample = samples.find(conf, name)
     assert sample.manifest.name == name
     assert sample.images == [f"{name}:1"]
-    assert (sample.folder / "Dockerfile").read_text().count("FROM debian:bookworm-slim") == 1
+    stages = [
+        line.split()[1]
+        for line in (sample.folder / "Dockerfile").read_text().splitlines()
+        if line.startswith("FROM ")
+    ]
+    assert set(stages) == {"debian:bookworm-slim"}
     assert not sample.filesets or (sample.folder / "content").is_dir()
 
 
@@ -120,9 +125,11 @@ def test_a_build_reaches_the_index_that_this_machine_uses(monkeypatch: pytest.Mo
     monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "file:///only/here https://more.example/simple")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("npm_config_registry", "https://npm.example/")
     given = building.build_arguments()
     assert given["PIP_INDEX_URL"] == "https://index.example/simple"
     assert given["PIP_EXTRA_INDEX_URL"] == "https://more.example/simple"
+    assert given["npm_config_registry"] == "https://npm.example/"
     assert given["https_proxy"] == "http://proxy.example:3128"
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from common.access.terminal import Terminal
 from common.service import ServiceSpec
 from common.wishes import ComputeWish, ImageSource, MountWish
-from common.words import Access, MountMode, Resources
+from common.words import MountMode, Resources
 from workers.compute.launch import container_name, container_spec, image_reference
 from workers.compute.networks import Attachment, Network
 
@@ -81,5 +82,5 @@ def test_read_only_filesets_are_bound_read_only() -> None:
 
 
 def test_only_a_terminal_gets_one() -> None:
-    assert spec(wish(access=Access.TERMINAL)).terminal
+    assert spec(wish(access=Terminal())).terminal
     assert not spec(wish()).terminal

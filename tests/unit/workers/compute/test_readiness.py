@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from common.service import Readiness
+from common.readiness import Readiness
 from workers.compute.readiness import answers, wait_until_ready
 
 

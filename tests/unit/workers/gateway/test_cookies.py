@@ -18,7 +18,7 @@ LATER = float(int(time.time()) + 86_400)
 
 @given(instance=st.from_regex(r"\A[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z"), generation=st.integers(0, 10**9))
 def test_what_was_made_is_read_back(instance: str, generation: int) -> None:
-    session = Session(instance, generation, LATER)
+    session = Session(instance=instance, generation=generation, until=LATER)
     assert JAR.read(JAR.make(session)) == session
 
 
@@ -30,7 +30,7 @@ def test_nothing_else_is_a_session(value: str) -> None:
 
 @given(place=st.integers(0, 60), letter=st.characters(min_codepoint=33, max_codepoint=126))
 def test_a_changed_letter_spoils_it(place: int, letter: str) -> None:
-    value = JAR.make(Session("i-1", 1, LATER))
+    value = JAR.make(Session(instance="i-1", generation=1, until=LATER))
     changed = value[:place] + letter + value[place + 1 :]
     if changed != value:
         with pytest.raises(BadSession):
@@ -39,15 +39,15 @@ def test_a_changed_letter_spoils_it(place: int, letter: str) -> None:
 
 def test_another_boxs_cookie_and_an_expired_one_are_refused() -> None:
     with pytest.raises(BadSession):
-        CookieJar(b"o" * 32).read(JAR.make(Session("i-1", 1, LATER)))
+        CookieJar(b"o" * 32).read(JAR.make(Session(instance="i-1", generation=1, until=LATER)))
     with pytest.raises(BadSession) as refused:
-        JAR.read(JAR.make(Session("i-1", 1, time.time() - 1)))
+        JAR.read(JAR.make(Session(instance="i-1", generation=1, until=time.time() - 1)))
     assert refused.value.expired
 
 
 def test_the_key_is_made_once_and_read_by_nobody_else(tmp_path: Path) -> None:
     file = tmp_path / "gateway" / "cookie.key"
-    value = CookieJar.load_or_create(file).make(Session("i-1", 1, LATER))
+    value = CookieJar.load_or_create(file).make(Session(instance="i-1", generation=1, until=LATER))
     assert CookieJar.load_or_create(file).read(value).instance == "i-1"
     assert file.stat().st_mode & 0o777 == 0o600
 

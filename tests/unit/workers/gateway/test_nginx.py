@@ -28,7 +28,7 @@ def test_elsewhere_they_are_names_under_the_box_by_tls() -> None:
     assert instance_suffix(far, "apps.example.org") == "near.apps.example.org"
     text = render(far, BoxPaths(Path("/state")), "apps.example.org")
     assert text.count("listen 192.0.2.7:8090 ssl") == 2
-    assert "ssl_certificate /state/tls/box.crt;" in text
+    assert "default /state/tls/box.crt;" in text
 
 
 def test_an_ipv6_address_is_written_in_brackets() -> None:

@@ -115,7 +115,20 @@ class PeopleTicket(_Ticket):
     user: str
 
 
-AnyTicket = OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket | LogsTicket | PeopleTicket
+class PictureTicket(_Ticket):
+    """Lets its holder see small pictures of what one instance's screen shows, until it expires."""
+
+    renewal: ClassVar[str] = "Load the page with the pictures again."
+
+    kind: Literal["picture"] = "picture"
+    instance: InstanceId
+    generation: int
+    user: str
+
+
+AnyTicket = (
+    OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket | LogsTicket | PeopleTicket | PictureTicket
+)
 Ticket = Annotated[AnyTicket, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[AnyTicket] = TypeAdapter(Ticket)
 

@@ -33,6 +33,7 @@ PUBLIC_ROUTES: Routes = (
     ("workers.filestore.content:Content", Role.FILESTORE),
     ("workers.gateway.auth:Auth", Role.COMPUTE),
     ("workers.compute.log_route:LogRoute", Role.COMPUTE),
+    ("workers.gateway.pictures:PictureRoute", Role.COMPUTE),
 )
 OWN_ROUTES: Routes = (("workers.depository.control:Control", None),)
 ENGINE_ROUTES: Routes = (("workers.depository.loopback:Loopback", Role.COMPUTE),)

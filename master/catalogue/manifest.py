@@ -158,6 +158,8 @@ class Service(Frozen):
     def _is_coherent(self) -> Self:
         if self.prewarm is not None and self.prewarm.command is None and self.command is None:
             raise ValueError("prewarm: give it a command, or the service one")
+        if self.prewarm is not None and self.access.hands_out:
+            raise ValueError(f"prewarm: what a box makes for {self.access.way} belongs to one start")
         if self.given_port is None and self.access.needs_port:
             raise ValueError(f"port: the access {self.access.way} needs one")
         if self.given_port is None and self.readiness.http is not None:

@@ -55,6 +55,7 @@ APIS = (
     "prewarming",
     "timetable",
     "sharing",
+    "screens",
 )
 VIEWS = (
     "accounts",
@@ -66,6 +67,8 @@ VIEWS = (
     "mirrors",
     "timetable",
     "sharing",
+    "screens",
+    "screens",
 )
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {

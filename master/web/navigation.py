@@ -38,6 +38,7 @@ class Entry:
 MAIN = (
     Entry(_l("Applications"), "catalogue.catalogue"),
     Entry(_l("My deployments"), "deployments.mine"),
+    Entry(_l("Screens"), "screens.screens"),
     Entry(_l("Queue"), "queue.waiting"),
     Entry(_l("Boxes"), "boxes.boxes"),
 )

@@ -6,6 +6,7 @@ Sources: Fetch Metadata (W3C), OWASP's "Cross-Site Request Forgery Prevention" a
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from flask import Flask, request
 from flask.sessions import SecureCookieSessionInterface
@@ -22,14 +23,16 @@ STATIC_MAX_AGE_S = 7 * 86400
 CONTENT_POLICY = "Content-Security-Policy"
 
 
-def content_policy(*connect: str) -> str:
+def content_policy(*connect: str, images: Iterable[str] = ()) -> str:
     """Everything comes from this origin, nothing stands inline: an injected script or style does nothing.
 
-    Scripts may also connect to the origins `connect`: the fronts of boxes, as `Endpoint.url` writes them.
+    Scripts may also connect to the origins `connect`, and pictures come from `images`: the fronts of boxes, as
+    `Endpoint.url` writes them.
     """
+    pictures = " ".join(("'self'", "data:", *images))
     origins = " ".join(("'self'", *connect))
     return (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src {pictures}; font-src 'self'; "
         f"connect-src {origins}; manifest-src 'self'; form-action 'self'; "
         "frame-ancestors 'none'; base-uri 'none'"
     )

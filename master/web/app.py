@@ -68,7 +68,6 @@ VIEWS = (
     "timetable",
     "sharing",
     "screens",
-    "screens",
 )
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {

@@ -50,7 +50,7 @@ def container_spec(
     """The container of an instance. Secrets are in its environment and nowhere else; `handed` is what its box made
     for it."""
     service = wish.service
-    given = (Bind(str(handed), HANDED, read_only=True),) if handed is not None else ()
+    given = (Bind(str(handed), HANDED, read_only=True, live=False),) if handed is not None else ()
     return ContainerSpec(
         name=container_name(box, wish.instance, wish.generation),
         image=reference,

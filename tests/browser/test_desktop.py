@@ -69,8 +69,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Samples]:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    with run_gateway(tmp_path) as running:
+def gateway(tmp_path: Path, samples: Samples) -> Iterator[Gateway]:
+    with run_gateway(tmp_path, engine_url=samples.engine_url) as running:
         yield running
 
 

@@ -16,6 +16,11 @@ ContainerPath = Annotated[str, StringConstraints(pattern=r"^/([^/\x00]+/?)*$", m
 SYSTEM_PATHS = ("/proc", "/sys", "/dev")
 
 
+def is_below(path: str, top: str) -> bool:
+    """Whether a mount point is `top` or lies below it."""
+    return path == top or path.startswith(f"{top}/")
+
+
 def _mount_point(path: str) -> str:
     """The one spelling of a path; POSIX lets two slashes at its start mean something else, Linux does not."""
     if ".." in path.split("/"):
@@ -23,7 +28,7 @@ def _mount_point(path: str) -> str:
     normal = "/" + posixpath.normpath(path).lstrip("/")
     if normal == "/":
         raise ValueError("a mount point is below /")
-    if any(normal == top or normal.startswith(f"{top}/") for top in SYSTEM_PATHS):
+    if any(is_below(normal, top) for top in SYSTEM_PATHS):
         raise ValueError(f"a mount point is not below {', '.join(SYSTEM_PATHS)}")
     return normal
 

@@ -137,8 +137,26 @@ class PeopleTicket(_Ticket):
     user: str
 
 
+class PictureTicket(_Ticket):
+    """Lets its holder see small pictures of what one instance's screen shows, until it expires."""
+
+    renewal: ClassVar[str] = "Load the page with the pictures again."
+
+    kind: Literal["picture"] = "picture"
+    instance: InstanceId
+    generation: int
+    user: str
+
+
 AnyTicket = (
-    OpenTicket | LayerTicket | RepositoryTicket | FilesetTicket | FilesTicket | LogsTicket | PeopleTicket
+    OpenTicket
+    | LayerTicket
+    | RepositoryTicket
+    | FilesetTicket
+    | FilesTicket
+    | LogsTicket
+    | PeopleTicket
+    | PictureTicket
 )
 Ticket = Annotated[AnyTicket, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[AnyTicket] = TypeAdapter(Ticket)

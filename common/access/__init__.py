@@ -15,10 +15,10 @@ from pydantic import BeforeValidator, SerializeAsAny, WithJsonSchema
 from common.access.desktop import Desktop
 from common.access.job import Job
 from common.access.terminal import Terminal
-from common.access.way import OWN, Way
+from common.access.way import HANDED, OWN, Way
 from common.access.web import Web
 
-__all__ = ["GROUP", "OWN", "TERMINAL", "WAYS", "WEB", "Access", "Way", "read_access", "ways"]
+__all__ = ["GROUP", "HANDED", "OWN", "TERMINAL", "WAYS", "WEB", "Access", "Way", "read_access", "ways"]
 
 GROUP = "openraas.access"
 WAYS: tuple[type[Way], ...] = (Web, Terminal, Desktop, Job)

@@ -9,6 +9,8 @@ from common.words import Frozen
 
 # Below this the gateway itself answers on an instance's origin; applications never see these paths.
 OWN = "/_openraas/"
+# Where a container finds what its box made for it.
+HANDED = "/run/openraas"
 
 
 class Way(Frozen):
@@ -33,6 +35,11 @@ class Way(Frozen):
     ends_by_itself: ClassVar[bool] = False
     # `module:Class` of `workers` that answers below `/_openraas/<way>/`; none: the gateway has no pages for it.
     server: ClassVar[str | None] = None
+    # `module:function` of `workers` that is called with this way and a directory of the instance's own, and writes
+    # there what the container needs; the container sees it, read-only, at HANDED. None: there is no such directory.
+    hands_out: ClassVar[str | None] = None
+    # Whether there is a screen of which a small picture can be taken.
+    has_picture: ClassVar[bool] = False
     # Whether somebody may be let in who only looks on: the server has to keep his input away.
     can_be_watched: ClassVar[bool] = False
 

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from common.access import WEB, Access
+from common.access import HANDED, WEB, Access, Way
 from common.errors import BadInput
 from common.readiness import Readiness
 from common.service import (
@@ -29,6 +29,7 @@ from common.service import (
     ServiceSpec,
     VariableName,
     Warming,
+    is_below,
 )
 from common.units import Duration, Rate, Size
 from common.words import LABEL, REPOSITORY, TAG, Frozen, Name, Resources
@@ -157,6 +158,8 @@ class Service(Frozen):
     def _is_coherent(self) -> Self:
         if self.prewarm is not None and self.prewarm.command is None and self.command is None:
             raise ValueError("prewarm: give it a command, or the service one")
+        if self.prewarm is not None and self.access.hands_out:
+            raise ValueError(f"prewarm: what a box makes for {self.access.way} belongs to one start")
         if self.given_port is None and self.access.needs_port:
             raise ValueError(f"port: the access {self.access.way} needs one")
         if self.given_port is None and self.readiness.http is not None:
@@ -165,6 +168,8 @@ class Service(Frozen):
         for target in targets:
             if targets.count(target) > 1:
                 raise ValueError(f"filesets, home and writable: {target} is used twice")
+            if self.access.hands_out and is_below(target, HANDED):
+                raise ValueError(f"filesets, home and writable: {HANDED} is the box's own for this access")
         return self
 
 
@@ -210,6 +215,8 @@ class Manifest(Frozen):
                 _check_references(f"services.{name}.command.{index}", text, self, secrets=False)
             for variable, text in service.environment.items():
                 _check_references(f"services.{name}.environment.{variable}", text, self, secrets=True)
+            for field, value in service.access.model_dump().items():
+                _check_references(f"services.{name}.access.{field}", str(value), self, secrets=False)
         return self
 
     def option(self, name: str) -> Option | None:
@@ -379,6 +386,7 @@ def _fill_service(
             "name": name,
             "port": service.given_port,
             "readiness": service.given_readiness,
+            "access": _fill_access(name, service.access, put),
             "command": [put(text) for text in service.command] if service.command else None,
             "environment": {
                 key: put(text) for key, text in service.environment.items() if key not in secrets
@@ -389,3 +397,20 @@ def _fill_service(
     )
     filesets = [FilesetMount(use.name, use.mount) for use in service.filesets]
     return FilledService(spec, filesets, service.home, service.instances, secrets, service.placement)
+
+
+def _fill_access(service: str, access: Way, put: Callable[[str], str]) -> Way:
+    """The way of access with options in place of `${option}`, which become numbers where it wants them."""
+    fields = {
+        key: put(value) if isinstance(value, str) else value for key, value in access.model_dump().items()
+    }
+    try:
+        return type(access).model_validate(fields)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"][:1])
+        raise BadInput(
+            f"services.{service}.access.{field}: {fields.get(field)!r} is not possible there: {problem['msg']}.",
+            field=f"services.{service}.access.{field}",
+            remedy="Choose another value in the form; if there is none, its manifest is to be corrected.",
+        ) from error

@@ -90,7 +90,8 @@ def _say_how_it_went() -> None:
 def _framed(page: str, desk: Desk) -> Response:
     """The page may send to and show from the one box on which the files lie."""
     response = make_response(page)
-    response.headers[CONTENT_POLICY] = content_policy(desk.place.front.url, also_forms=True)
+    front = desk.place.front.url
+    response.headers[CONTENT_POLICY] = content_policy(front, images=[front], forms=[front])
     return response
 
 

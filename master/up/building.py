@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -26,6 +27,9 @@ ENGINE_S = 600
 MMDEBSTRAP_S = 900.0
 PIP_CONFIG_S = 30.0
 MMDEBSTRAP = needs.Need("mmdebstrap", "mmdebstrap", "making a base image without a registry")
+DOCKERFILE = "Dockerfile"
+# Where the files lie in an image that is nothing but files.
+FILES = "/files/."
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 CERTIFICATES_NAME = "host-ca.crt"
 TAIL_LINES = 15
@@ -63,19 +67,54 @@ class Builder:
         """Whether the engine has the image."""
         return any(image in found.tags for found in self._client.images.list(name=image.rpartition(":")[0]))
 
-    def build(self, folder: Path, image: str) -> None:
-        """Build the Dockerfile in `folder`. Raises BuildFailed, or Unavailable if there is no base image."""
-        if not self.has(BASE_IMAGE):
-            self._get_base()
-        with self._display.step(f"Building the image {image}"):
-            self._build(folder, image)
+    def build(self, folder: Path, image: str, *, dockerfile: str = DOCKERFILE) -> None:
+        """Build a Dockerfile in `folder`, and first the images beside it on which it builds.
 
-    def _build(self, folder: Path, image: str) -> None:
+        Raises BuildFailed, or Unavailable if there is no base image.
+        """
+        for base in bases(folder / dockerfile):
+            if self.has(base):
+                continue
+            below = folder.parent / base.rpartition(":")[0]
+            if base == BASE_IMAGE:
+                self._get_base()
+            elif (below / DOCKERFILE).is_file():
+                self.build(below, base)
+        with self._display.step(f"Building the image {image}"):
+            self._build(folder, image, dockerfile)
+
+    def build_files(self, folder: Path, dockerfile: str, name: str, target: Path) -> None:
+        """Build an image that is nothing but files, and put these into `target`. Raises BuildFailed, Unavailable."""
+        image = f"{name}:files"
+        self.build(folder, image, dockerfile=dockerfile)
+        with self._display.step(f"Taking the files of {name}"):
+            try:
+                # It is never started, but engines make no container without a command.
+                container = self._client.api.create_container(image, command=["/"])["Id"]
+                try:
+                    self._unpack(container, target)
+                finally:
+                    self._client.api.remove_container(container, force=True)
+                self._client.images.remove(image)
+            except self._errors as error:
+                raise BuildFailed(f"The files of {name} were not made: {error}", remedy=ENGINE) from error
+
+    def _unpack(self, container: str, target: Path) -> None:
+        stream, _ = self._client.api.get_archive(container, FILES)
+        with tempfile.TemporaryFile() as file:
+            for piece in stream:
+                file.write(piece)
+            file.seek(0)
+            with tarfile.open(fileobj=file) as tar:
+                tar.extractall(target, filter="data")
+
+    def _build(self, folder: Path, image: str, dockerfile: str) -> None:
         said: list[str] = []
         try:
             events = self._client.api.build(
                 fileobj=_context(folder),
                 custom_context=True,
+                dockerfile=dockerfile,
                 tag=image,
                 network_mode="host",
                 buildargs=build_arguments(),
@@ -111,6 +150,11 @@ class Builder:
                 raise BuildFailed(
                     f"{BASE_IMAGE} was not taken in by the engine: {error}", remedy=ENGINE
                 ) from error
+
+
+def bases(dockerfile: Path) -> list[str]:
+    """The images that a Dockerfile builds on."""
+    return list(dict.fromkeys(re.findall(r"(?mi)^FROM\s+(\S+:\S+)", dockerfile.read_text())))
 
 
 def make_base(tree: Path) -> None:

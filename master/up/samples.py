@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from master.up.layout import Layout
 # Small and soon built. The others take minutes: `up --demo` opens its first page before it builds them.
 QUICK = ("site", "shell")
 VERB_S = 900.0
+CONTENT_DOCKERFILE = "content.Dockerfile"
 NOT_THERE = 404
 
 
@@ -42,7 +44,7 @@ class Sample:
 
     @property
     def filesets(self) -> list[str]:
-        """Every fileset that its services mount; their files lie in `content/`."""
+        """Every fileset that its services mount."""
         return sorted({use.name for service in self.manifest.services.values() for use in service.filesets})
 
 
@@ -111,11 +113,27 @@ class Publisher:
                     self._push(sample, image)
             for fileset in sample.filesets:
                 if not _exists(self._client, f"/filesets/{part(fileset)}"):
-                    with self._display.step(f"Putting the fileset {fileset}"):
-                        self._verb("fileset", "put", fileset, str(sample.folder / "content"), "--public")
+                    self._put(sample, fileset)
             if not is_published(self._client, name):
                 manifest = (sample.folder / "manifest.yaml").read_text()
                 self._client.send("POST", "/applications", {"manifest": manifest})
+
+    def _put(self, sample: Sample, fileset: str) -> None:
+        """Its files lie in `content/`, or are what an image holds that `content.Dockerfile` describes."""
+        if not (sample.folder / CONTENT_DOCKERFILE).is_file():
+            self._put_files(fileset, sample.folder / "content")
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            builder = Builder(self._engine_url, self._display)
+            try:
+                builder.build_files(sample.folder, CONTENT_DOCKERFILE, fileset, Path(folder))
+            finally:
+                builder.close()
+            self._put_files(fileset, Path(folder))
+
+    def _put_files(self, fileset: str, content: Path) -> None:
+        with self._display.step(f"Putting the fileset {fileset}"):
+            self._verb("fileset", "put", fileset, str(content), "--public")
 
     def _push(self, sample: Sample, image: str) -> None:
         builder = Builder(self._engine_url, self._display)
@@ -168,7 +186,7 @@ def samples() -> None:
 @click.argument("names", nargs=-1)
 @json_option
 def publish(names: tuple[str, ...], as_json: bool) -> None:
-    """Build and publish sample applications (site, shell, notebook); default: all that are missing."""
+    """Build and publish sample applications (site, shell, notebook, desktop, …); default: all that are missing."""
     conf = settings()
     wanted = list(names) or every_name(conf)
     with Client() as client:

@@ -58,6 +58,7 @@ APIS = (
     "timetable",
     "simulation",
     "sharing",
+    "screens",
 )
 VIEWS = (
     "accounts",
@@ -71,6 +72,7 @@ VIEWS = (
     "timetable",
     "simulation",
     "sharing",
+    "screens",
 )
 
 _SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {

@@ -45,6 +45,7 @@ def _simulates(user: User) -> bool:
 MAIN = (
     Entry(_l("Applications"), "catalogue.catalogue"),
     Entry(_l("My deployments"), "deployments.mine"),
+    Entry(_l("Screens"), "screens.screens"),
     Entry(_l("Queue"), "queue.waiting"),
     Entry(_l("Files"), "files.home"),
     Entry(_l("Boxes"), "boxes.boxes"),

@@ -6,6 +6,7 @@ Sources: Fetch Metadata (W3C), OWASP's "Cross-Site Request Forgery Prevention" a
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from flask import Flask, request
 from flask.sessions import SecureCookieSessionInterface
@@ -22,18 +23,18 @@ STATIC_MAX_AGE_S = 7 * 86400
 CONTENT_POLICY = "Content-Security-Policy"
 
 
-def content_policy(*connect: str, also_forms: bool = False) -> str:
+def content_policy(*connect: str, images: Iterable[str] = (), forms: Iterable[str] = ()) -> str:
     """Everything comes from this origin, nothing stands inline: an injected script or style does nothing.
 
-    Scripts may also connect to the origins `connect`: the fronts of boxes, as `Endpoint.url` writes them;
-    with `also_forms` the page may also show pictures from there and send its forms there.
+    Scripts may also connect to the origins `connect`, pictures come from `images` and forms go to `forms`: the
+    fronts of boxes, as `Endpoint.url` writes them.
     """
+    pictures = " ".join(("'self'", "data:", *images))
     origins = " ".join(("'self'", *connect))
-    shown = origins if also_forms else "'self'"
+    targets = " ".join(("'self'", *forms))
     return (
-        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
-        f"img-src {shown} data:; form-action {shown}; "
-        f"connect-src {origins}; manifest-src 'self'; "
+        f"default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src {pictures}; "
+        f"form-action {targets}; connect-src {origins}; manifest-src 'self'; "
         "frame-ancestors 'none'; base-uri 'none'"
     )
 

@@ -28,6 +28,7 @@ from workers.box.table import Table
 from workers.compute.instances import InstanceRow, Instances
 from workers.gateway.auth import Auth
 from workers.gateway.nginx import server_command
+from workers.gateway.pictures import PictureRoute
 
 
 class Application(BaseHTTPRequestHandler):
@@ -176,8 +177,10 @@ def run_gateway(directory: Path, *, engine_url: str = "") -> Iterator[Gateway]:
     (paths.store / "blobs" / "sha256").mkdir(parents=True)
     (paths.store / "blobs" / "sha256" / "abc").write_bytes(b"the blob")
     table = Table(paths.table)
-    auth = Auth(config, paths, table, Verifier(signer.public_key))
-    front = make_server(paths.front_socket, [auth, Blobs()])
+    verifier = Verifier(signer.public_key)
+    auth = Auth(config, paths, table, verifier)
+    pictures = PictureRoute(config, paths, table, verifier)
+    front = make_server(paths.front_socket, [auth, Blobs(), pictures])
     for server in (application, front):
         threading.Thread(target=server.serve_forever, daemon=True).start()
     log = directory / "nginx.log"

@@ -35,6 +35,7 @@ PUBLIC_ROUTES: Routes = (
     ("workers.gateway.auth:Auth", Role.COMPUTE),
     ("workers.compute.log_route:LogRoute", Role.COMPUTE),
     ("workers.compute.use_route:UseRoute", Role.COMPUTE),
+    ("workers.gateway.pictures:PictureRoute", Role.COMPUTE),
 )
 OWN_ROUTES: Routes = (("workers.depository.control:Control", None),)
 ENGINE_ROUTES: Routes = (("workers.depository.loopback:Loopback", Role.COMPUTE),)

@@ -128,10 +128,10 @@ class Ending:
         name = container_name(tools.context.config.box, row.instance, row.generation)
         since = time.monotonic()
         held = row.container or (name if tools.engine.inspect(name) is not None else None)
-        if held is None:
-            return
-        if not row.is_warm:
-            tools.engine.stop(held, grace_s=tools.context.config.stop_grace_s)
-            tools.logs.save(row.instance, row.generation, held)
-        tools.engine.remove(held)
-        tools.step(row, "stop", since)
+        if held is not None:
+            if not row.is_warm:
+                tools.engine.stop(held, grace_s=tools.context.config.stop_grace_s)
+                tools.logs.save(row.instance, row.generation, held)
+            tools.engine.remove(held)
+            tools.step(row, "stop", since)
+        tools.handed.remove(row.instance, row.generation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from common.access import HANDED
 from common.wishes import ComputeWish, ImageSource, MountWish
 from common.words import MountMode
 from workers.box.room import Kind, Share
@@ -44,9 +45,12 @@ def container_spec(
     attachment: Attachment,
     mounts: Sequence[tuple[MountWish, Path]],
     secrets: Mapping[str, str],
+    handed: Path | None = None,
 ) -> ContainerSpec:
-    """The container of an instance. Secrets are in its environment and nowhere else."""
+    """The container of an instance. Secrets are in its environment and nowhere else; `handed` is what its box made
+    for it."""
     service = wish.service
+    given = (Bind(str(handed), HANDED, read_only=True, live=False),) if handed is not None else ()
     return ContainerSpec(
         name=container_name(box, wish.instance, wish.generation),
         image=reference,
@@ -69,7 +73,8 @@ def container_spec(
         environment={**service.environment, **secrets},
         user=service.user,
         working_dir=service.working_dir,
-        binds=tuple(
+        binds=given
+        + tuple(
             Bind(str(path), mount.target, read_only=mount.mode is MountMode.READ_ONLY)
             for mount, path in mounts
         ),

@@ -19,6 +19,7 @@ from workers.compute.ending import Ending
 from workers.compute.engine import Engine
 from workers.compute.engines import find_engine
 from workers.compute.firewall import Firewall, bridge_prefix
+from workers.compute.handed import Handed
 from workers.compute.images import Images
 from workers.compute.instances import InstanceRow, Instances, Stage
 from workers.compute.labels import LABEL_BOX
@@ -90,6 +91,7 @@ class Compute:
             layers=self._layers,
             logs=LogKeeper(context.paths.logs / "instances", engine),
             room=Room(config, context.paths, context.table),
+            handed=Handed(config.state_dir),
             outbox=Outbox(context.reporter),
             wake=self._wake,
         )

@@ -139,6 +139,7 @@ class Starting:
             attachment=attachment,
             mounts=mounts,
             secrets=tools.secrets(wish),
+            handed=tools.handed.make(wish.service.access, row.instance, row.generation),
         )
         container = self._warm.wake(wish, row, mounts) or self._create(row, spec)
         ready_by = time.time() + wish.service.readiness.timeout_s

@@ -15,6 +15,7 @@ from common.words import Role
 from workers.box.role import BoxContext
 from workers.box.room import Room
 from workers.compute.engine import Engine
+from workers.compute.handed import Handed
 from workers.compute.instances import InstanceRow, Instances
 from workers.compute.logs import LogKeeper
 from workers.compute.networks import NetworkPool
@@ -68,6 +69,7 @@ class Tools:
     layers: Layers
     logs: LogKeeper
     room: Room
+    handed: Handed
     outbox: Outbox
     wake: Callable[[str], None]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+from common.access.desktop import Desktop
 from common.access.job import Job
 from common.access.terminal import Terminal
 from common.readiness import Readiness
@@ -17,10 +19,12 @@ from tests.support.redis import wait_until
 from tests.support.registry import make_image
 from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.owner import Switch
+from workers.compute.handed import Handed
 from workers.compute.instances import Instances, Stage
 from workers.compute.launch import image_reference
 from workers.compute.role import Compute
 from workers.compute.shares import EndedShares
+from workers.gateway.desktop.passwords import FILE, Passwords
 
 pytestmark = pytest.mark.engine
 
@@ -35,6 +39,20 @@ def test_a_wish_becomes_a_container_that_answers(running: Running) -> None:
     assert kinds[0] == "preparing"
     assert {"step:network", "step:fetch", "step:create", "step:launch"} <= set(kinds)
     assert kinds[-1] == "running"
+
+
+def test_a_container_sees_what_its_box_made_for_its_screen_and_nothing_stays_of_it(running: Running) -> None:
+    serve = ["httpd", "-f", "-p", "8000", "-h", "/run/openraas"]
+    screen = {"command": serve, "access": Desktop(size="800x600"), "readiness": Readiness()}
+    wish = running.want(running.wish(service=screen))
+    running.box.reports.wait_for("i-1", "running")
+    assert running.page("i-1", "/screen") == "GEOMETRY=800x600\nFRAME_RATE=30\n"
+    with urllib.request.urlopen(f"http://{running.address('i-1')}/vnc-passwords", timeout=5) as answer:
+        seen = answer.read()
+    kept = Handed(running.box.context.config.state_dir).of("i-1", 1)
+    assert Passwords.read(kept / FILE).obscured() == seen
+    running.stop(wish)
+    assert not kept.exists()
 
 
 def test_an_image_that_nothing_runs_goes_from_the_engine_after_a_stop_when_room_is_short(

@@ -1,0 +1,26 @@
+"""`openraas screens`: what desktops show now."""
+
+from __future__ import annotations
+
+import click
+
+from common.cli import json_option
+from master.cli.client import Client
+from master.cli.output import listing
+
+
+@click.command()
+@click.option("--everybody", is_flag=True, help="Other people's too; for operators.")
+@json_option
+def screens(everybody: bool, as_json: bool) -> None:
+    """Desktops that run, each with an address at which a small picture of it is had for some minutes."""
+    with Client() as client:
+        found = client.get("/screens", everybody=everybody)["screens"]
+    columns = {
+        "DEPLOYMENT": lambda item: item["deployment"],
+        "TITLE": lambda item: item["title"],
+        "USER": lambda item: item["user"],
+        "BOX": lambda item: item["box"],
+        "PICTURE": lambda item: item["picture"],
+    }
+    listing(found, columns, as_json=as_json, empty="No desktop runs.")

@@ -1,0 +1,1 @@
+"""Screens that run now, small: one's own, or for operators everybody's."""

@@ -1,0 +1,1 @@
+"""`desktop`: the screen that a container serves by VNC, in the browser."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, joinedload
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session, joinedload
 from common.errors import BadInput, Conflict, NotFound, Unauthorized
 from common.words import new_id
 from master.accounts import throttle
-from master.accounts.models import ApiToken, User, UserRole, WebSession
+from master.accounts.models import ApiToken, Scope, User, UserRole, UserState, WebSession
 from master.accounts.passwords import (
     generate_password,
     hash_password,
@@ -39,9 +40,7 @@ def create_user(session: Session, name: str, role: UserRole) -> tuple[User, str]
     if session.scalar(select(User.id).where(User.name == name)):
         raise Conflict(f"There is a user {name} already.", field="name", remedy="Choose another name.")
     password = generate_password()
-    user = User(
-        id=new_id("u"), name=name, role=role.value, password_hash=hash_password(password), active=True
-    )
+    user = User(id=new_id("u"), name=name, role=role.value, password_hash=hash_password(password))
     session.add(user)
     session.flush()
     return user, password
@@ -72,14 +71,14 @@ def change_user(
     if role is not None:
         user.role = role.value
     if active is not None:
-        user.active = active
+        user.state = (UserState.ACTIVE if active else UserState.DISABLED).value
         if not active:
             end_sessions(session, user)
 
 
 def _is_last_administrator(session: Session, user: User) -> bool:
     others = select(func.count()).where(
-        User.role == UserRole.ADMINISTRATOR.value, User.active.is_(True), User.id != user.id
+        User.role == UserRole.ADMINISTRATOR.value, User.state == UserState.ACTIVE.value, User.id != user.id
     )
     is_one = user.active and user.role == UserRole.ADMINISTRATOR.value
     return is_one and not session.scalar(others)
@@ -126,7 +125,7 @@ def authenticate(context: MasterContext, name: str, password: str, address: str)
             user = user_of_token(session, password)
             good = user is not None and user.name == name
         else:
-            user = session.scalar(select(User).where(User.name == name, User.active.is_(True)))
+            user = session.scalar(select(User).where(User.name == name, User.state == UserState.ACTIVE.value))
             good = verify_password(user.password_hash if user else None, password[:MAXIMUM_PASSWORD])
     if user is None or not good:
         raise Unauthorized(
@@ -162,11 +161,21 @@ def user_of_session(session: Session, token: str) -> User | None:
     return found.user if found and found.expires_at > time.time() and found.user.active else None
 
 
-def issue_api_token(session: Session, user: User, name: str, ttl_s: float | None) -> str:
-    """A token for programs, shown once; None: it holds until it is revoked."""
+def issue_api_token(
+    session: Session, user: User, name: str, ttl_s: float | None, scopes: Iterable[Scope] = (Scope.ALL,)
+) -> str:
+    """A token for programs, shown once; `ttl_s` None: it holds until it is revoked."""
     token = new_token(TOKEN_PREFIX)
     expires_at = None if ttl_s is None else time.time() + ttl_s
-    session.add(ApiToken(token_hash=token_hash(token), user_id=user.id, name=name, expires_at=expires_at))
+    session.add(
+        ApiToken(
+            token_hash=token_hash(token),
+            user_id=user.id,
+            name=name,
+            scopes=sorted(set(scopes)),
+            expires_at=expires_at,
+        )
+    )
     session.flush()
     return token
 

@@ -29,7 +29,7 @@ from common.settings import Settings
 from common.status import BoxStatus
 from common.supervision import Program
 from master.accounts import services as accounts
-from master.accounts.models import User, UserRole
+from master.accounts.models import User, UserRole, UserState
 from master.boxes import services as boxes
 from master.boxes.authority import Authority
 from master.cli.target import SERVER_VARIABLE, TOKEN_VARIABLE, Target
@@ -289,7 +289,7 @@ def _administrator(session: Session) -> User:
     """The one in whose name this machine's own verbs act."""
     found = session.scalar(
         select(User)
-        .where(User.role == UserRole.ADMINISTRATOR.value, User.active.is_(True))
+        .where(User.role == UserRole.ADMINISTRATOR.value, User.state == UserState.ACTIVE.value)
         .order_by(User.created_at)
         .limit(1)
     )

@@ -68,6 +68,12 @@ class Settings(BaseSettings):
         description="The only address whose forwarded headers count; empty: any, so close the port to others.",
     )
     session_s: Duration = Field(12 * 3600.0, description="How long a sign-in lasts.")
+    sign_up: str = Field(
+        "approval",
+        pattern="^(closed|approval|open)$",
+        description="Who may make an account: nobody, everybody once an administrator approves, or everybody.",
+    )
+    reset_link_s: Duration = Field(24 * 3600.0, description="How long a link to set a password holds.")
     policy: str = Field("start-soonest", description="Name of the placement policy in force.")
     latency_weight: float = Field(
         0.02, ge=0, description="Seconds of start that a millisecond of round trip is worth (start-soonest)."

@@ -13,9 +13,8 @@ from flask_wtf.csrf import CSRFProtect
 from werkzeug.wrappers import Response
 
 from common.errors import BadInput, Forbidden
-from master.accounts.guard import bearer_token, cookie_name
+from master.accounts.guard import SAFE_METHODS, bearer_token, cookie_name
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAXIMUM_BODY_BYTES = 1024 * 1024
 STATIC_MAX_AGE_S = 7 * 86400
 

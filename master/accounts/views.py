@@ -23,6 +23,7 @@ from master.accounts.forms import (
     TokenForm,
 )
 from master.accounts.guard import caller, cookie_name, current_caller, current_user, public, visitor
+from master.accounts.identities import find_identity, provider_name
 from master.accounts.models import Scope, User, UserState
 from master.audit.actors import Actor, act_as
 from master.audit.services import record
@@ -63,11 +64,20 @@ def sign_in() -> Page:
             problem, status = str(error), error.http_status
     elif request.method == "POST":
         status = 422
+    return sign_in_page(form, problem, go_on), status
+
+
+def sign_in_page(form: SignInForm, problem: str, go_on: str) -> str:
+    """The page on which people sign in."""
     settings = context().settings
-    page = render_template(
-        "sign_in.html", form=form, problem=problem, next=go_on, may_sign_up=settings.sign_up != "closed"
+    return render_template(
+        "sign_in.html",
+        form=form,
+        problem=problem,
+        next=go_on,
+        may_sign_up=settings.sign_up != "closed",
+        provider=provider_name(settings),
     )
-    return page, status
 
 
 def signed_in(user: User, go_on: str) -> Response:
@@ -191,6 +201,8 @@ def _account(forms: _Forms, issued: str = "", status: int = 200) -> Page:
             sessions=sessions,
             scopes=SCOPES,
             issued=issued,
+            provider=provider_name(context().settings),
+            is_linked=find_identity(session, user, context().settings.openid_issuer) is not None,
         )
     return page, status
 

@@ -16,7 +16,7 @@ _SUBJECT = "`everybody`, `person:NAME`, `members:GROUP` (each member) or `group:
 NONE = "none"
 
 
-class Amount(click.ParamType):
+class Amount(click.ParamType[Any]):
     """A number with its unit, or `none` for what is not limited here."""
 
     name = "amount"

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 from common import __version__
 from common.files import read_secret, write_secret
 from common.logs import get_logger
-from master.accounts import guard
+from master.accounts import guard, openid
 from master.audit import trail
 from master.boxes.api import authority_views
 from master.catalogue.expectations import Expectations
@@ -127,6 +127,7 @@ def create_app(context: MasterContext) -> OpenAPI:
     languages.register(app)
     appearance.register(app)
     pages.register(app)
+    openid.register(app, context)
     for blueprint in (health.views, flower.views, docs.views, authority_views, token_views):
         app.register_blueprint(blueprint)
     for subject in APIS:

@@ -39,6 +39,14 @@ class Settings(BaseSettings):
 
     state_dir: Path = Field(default_factory=_default_state_dir, description="Everything that must survive.")
     listen: str = Field("127.0.0.1", description="Address for Redis and the web; TLS unless loopback.")
+    tls: str = Field(
+        "auto",
+        pattern="^(auto|internal)$",
+        description="Whether the portal speaks TLS: auto: off loopback; internal: always, by our own authority.",
+    )
+    redirect_port: int = Field(
+        0, ge=0, le=65535, description="A port that sends browsers without TLS on to the portal; 0: none."
+    )
     web_port: int = Field(8080, ge=1, le=65535)
     redis_port: int = Field(6390, ge=1, le=65535)
     metrics_port: int = Field(
@@ -204,6 +212,13 @@ class Settings(BaseSettings):
         if not set(self.openid_roles.values()) <= {"user", "operator", "administrator"}:
             raise ValueError("openid_roles gives user, operator or administrator")
         return self
+
+    @property
+    def portal_tls(self) -> bool:
+        """Whether the portal speaks TLS. Without it only this machine reaches it."""
+        from common.addresses import is_loopback
+
+        return self.tls == "internal" or not is_loopback(self.listen)
 
     @property
     def database(self) -> str:

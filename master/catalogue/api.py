@@ -26,6 +26,9 @@ api = APIBlueprint(
 )
 
 
+_ANY_OBJECT: dict[str, object] = {"content": {"application/json": {"schema": {"type": "object"}}}}
+
+
 class ApplicationPath(BaseModel):
     """An application by name."""
 
@@ -126,7 +129,7 @@ def remove_application(path: ApplicationPath) -> Response:
     return nothing()
 
 
-@api.get("/manifest-schema", summary="JSON Schema of manifests")
+@api.get("/manifest-schema", summary="JSON Schema of manifests", responses={200: _ANY_OBJECT})
 @public
 def manifest_schema() -> Response:
     """For editors and other programs."""

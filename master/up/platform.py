@@ -21,7 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common import needs
-from common.addresses import MasterAddress, from_here, is_loopback
+from common.addresses import MasterAddress, from_here
 from common.errors import Conflict, Unavailable
 from common.files import read_secret, write_atomically, write_secret
 from common.logs import get_logger
@@ -82,8 +82,8 @@ class Platform:
     @property
     def portal(self) -> str:
         """The portal's address."""
-        listen = self.settings.listen
-        return MasterAddress(from_here(listen), self.settings.web_port, tls=not is_loopback(listen)).url
+        conf = self.settings
+        return MasterAddress(from_here(conf.listen), conf.web_port, tls=conf.portal_tls).url
 
     def environment(self) -> dict[str, str]:
         """For verbs of the command line that shall speak to this platform and no other."""

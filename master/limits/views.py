@@ -20,7 +20,7 @@ from master.limits import services
 from master.limits.api import MOST
 from master.limits.rules import LEASE, amount
 from master.web.current import context
-from master.web.pages import took
+from master.web.words import took
 
 views = Blueprint("limits", __name__)
 

@@ -10,8 +10,9 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -38,6 +39,14 @@ class Settings(BaseSettings):
 
     state_dir: Path = Field(default_factory=_default_state_dir, description="Everything that must survive.")
     listen: str = Field("127.0.0.1", description="Address for Redis and the web; TLS unless loopback.")
+    tls: str = Field(
+        "auto",
+        pattern="^(auto|internal)$",
+        description="Whether the portal speaks TLS: auto: off loopback; internal: always, by our own authority.",
+    )
+    redirect_port: int = Field(
+        0, ge=0, le=65535, description="A port that sends browsers without TLS on to the portal; 0: none."
+    )
     web_port: int = Field(8080, ge=1, le=65535)
     redis_port: int = Field(6390, ge=1, le=65535)
     metrics_port: int = Field(
@@ -68,6 +77,31 @@ class Settings(BaseSettings):
         description="The only address whose forwarded headers count; empty: any, so close the port to others.",
     )
     session_s: Duration = Field(12 * 3600.0, description="How long a sign-in lasts.")
+    sign_up: str = Field(
+        "approval",
+        pattern="^(closed|approval|open)$",
+        description="Who may make an account: nobody, everybody once an administrator approves, or everybody.",
+    )
+    openid_issuer: str = Field("", description="An OpenID provider to sign in with, by its issuer URL.")
+    openid_name: str = Field("", description="What people call the provider; empty: its host.")
+    openid_client_id: str = Field("", description="What this portal is called there.")
+    openid_client_secret: SecretStr = Field(SecretStr(""), description="The secret it was given there.")
+    openid_scopes: str = Field("openid profile email", description="What to ask the provider for.")
+    openid_sign_up: str = Field(
+        "approval",
+        pattern="^(closed|approval|open)$",
+        description="Who comes from the provider for the first time: refused, to be approved, or let in.",
+    )
+    openid_name_claim: str = Field("preferred_username", description="The claim with a person's name here.")
+    openid_groups_claim: str = Field("groups", description="The claim with a list of the provider's groups.")
+    openid_groups: dict[str, str] = Field(
+        default_factory=dict, description="The provider's groups, and the group here whose members they are."
+    )
+    openid_roles: dict[str, str] = Field(
+        default_factory=dict,
+        description="The provider's groups, and the role of their members; empty: roles are given here.",
+    )
+    reset_link_s: Duration = Field(24 * 3600.0, description="How long a link to set a password holds.")
     policy: str = Field("start-soonest", description="Name of the placement policy in force.")
     latency_weight: float = Field(
         0.02, ge=0, description="Seconds of start that a millisecond of round trip is worth (start-soonest)."
@@ -162,6 +196,29 @@ class Settings(BaseSettings):
         if self.redis_url:
             check_url(self.redis_url)
         return self
+
+    @model_validator(mode="after")
+    def _openid_is_whole(self) -> Settings:
+        if not self.openid_issuer:
+            return self
+        from common.addresses import is_loopback
+
+        issuer = urlsplit(self.openid_issuer)
+        is_safe = issuer.scheme == "https" or (issuer.scheme == "http" and is_loopback(issuer.hostname or ""))
+        if not is_safe or not issuer.hostname:
+            raise ValueError("openid_issuer is no https:// address")
+        if not self.openid_client_id:
+            raise ValueError("openid_issuer needs openid_client_id")
+        if not set(self.openid_roles.values()) <= {"user", "operator", "administrator"}:
+            raise ValueError("openid_roles gives user, operator or administrator")
+        return self
+
+    @property
+    def portal_tls(self) -> bool:
+        """Whether the portal speaks TLS. Without it only this machine reaches it."""
+        from common.addresses import is_loopback
+
+        return self.tls == "internal" or not is_loopback(self.listen)
 
     @property
     def database(self) -> str:

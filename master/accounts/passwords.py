@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -28,8 +30,9 @@ def generate_password() -> str:
 
 
 def hash_password(password: str) -> str:
-    """The Argon2id hash to keep."""
-    return _hasher.hash(password)
+    """The Argon2id hash to keep. Raises Unavailable if too many are being made or checked."""
+    with _taking_turns():
+        return _hasher.hash(password)
 
 
 def verify_password(password_hash: str | None, password: str) -> bool:
@@ -37,12 +40,19 @@ def verify_password(password_hash: str | None, password: str) -> bool:
 
     Raises Unavailable if too many are being checked.
     """
+    with _taking_turns():
+        try:
+            return _hasher.verify(password_hash or _nobody, password) and bool(password_hash)
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+@contextmanager
+def _taking_turns() -> Iterator[None]:
     if not _AT_ONCE.acquire(timeout=WAIT_S):
         raise Unavailable("Too many people are signing in.", remedy="Try again in a moment.")
     try:
-        return _hasher.verify(password_hash or _nobody, password) and password_hash is not None
-    except (VerificationError, InvalidHashError):
-        return False
+        yield
     finally:
         _AT_ONCE.release()
 

@@ -18,6 +18,8 @@ WINDOW_S = 300
 PER_NAME = 10
 # A classroom signs in from one address.
 PER_ADDRESS = 100
+SIGN_UP_WINDOW_S = 3600
+SIGN_UPS = 100
 
 
 def _counters(name: str, address: str) -> list[tuple[str, int]]:
@@ -41,6 +43,20 @@ def enter(client: redis.Redis, name: str, address: str) -> None:
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
     raise TooMany("Too many wrong passwords.", remedy=f"Try again in {WINDOW_S // 60} minutes.")
+
+
+def count_sign_up(client: redis.Redis, address: str) -> None:
+    """Count somebody who signs up. Raises TooMany after too many from one address, Unavailable."""
+    key = f"signup:{address}"
+    try:
+        with client.pipeline() as pipe:
+            pipe.incr(key)
+            pipe.expire(key, SIGN_UP_WINDOW_S, nx=True)
+            count = pipe.execute()[0]
+    except redis.RedisError as error:
+        raise Unavailable("Redis does not answer.", remedy="Try again in a moment.") from error
+    if int(count) > SIGN_UPS:
+        raise TooMany("Too many people sign up from your address.", remedy="Try again in an hour.")
 
 
 def forget(client: redis.Redis, name: str, address: str) -> None:

@@ -14,8 +14,8 @@ from common.names import JOIN_TRIES
 from common.status import BoxStatus
 from common.units import Duration
 from common.words import BoxId, Coordinate, Frozen
-from master.accounts.guard import current_user, public, requires
-from master.accounts.models import UserRole
+from master.accounts.guard import allows, current_user, public, requires
+from master.accounts.models import Scope, UserRole
 from master.boxes import services
 from master.boxes.draining import drain
 from master.boxes.models import Box
@@ -23,6 +23,7 @@ from master.boxes.standing import accusers
 from master.nearness.map import Map, read_map
 from master.trust.authorities import Authorities
 from master.web.current import context, nothing, reply
+from master.web.description import raises
 
 api = APIBlueprint(
     "boxes_api",
@@ -112,6 +113,7 @@ def authority() -> Response:
 
 @api.post("/boxes/join", summary="Join", responses={200: JoinAnswer})
 @public
+@raises(401, 403, 409, 429)
 def join(body: JoinRequest) -> Response:
     """Let a box join with a one-time token."""
     _count_try()
@@ -121,6 +123,7 @@ def join(body: JoinRequest) -> Response:
 
 @api.post("/boxes/token", summary="Make a join token", responses={201: TokenAnswer})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
 def make_token(body: TokenBody) -> Response:
     """Make a token with which one box may join."""
     master = context()
@@ -142,6 +145,7 @@ def make_own_token() -> Response:
 
 
 @api.get("/boxes", summary="List boxes", responses={200: BoxList})
+@allows(Scope.READ, Scope.FLEET)
 def list_boxes() -> Response:
     """All boxes, by id."""
     now, drawn = _statuses(), _map()
@@ -151,6 +155,7 @@ def list_boxes() -> Response:
 
 
 @api.get("/boxes/<box>", summary="Show a box", responses={200: BoxAnswer})
+@allows(Scope.READ, Scope.FLEET)
 def show(path: BoxPath) -> Response:
     """One box."""
     now, drawn = _statuses(), _map()
@@ -159,6 +164,7 @@ def show(path: BoxPath) -> Response:
 
 
 @api.post("/boxes/<box>/cordon", summary="Cordon a box", responses={200: BoxAnswer})
+@allows(Scope.FLEET)
 def cordon(path: BoxPath, body: CordonBody) -> Response:
     """Keep new placements away from a box, or let them come again. Its owner may, and an operator."""
     with context().database.write() as session:
@@ -179,6 +185,7 @@ def drain_box(path: BoxPath) -> Response:
 
 
 @api.delete("/boxes/<box>", summary="Remove a box", responses={204: None})
+@allows(Scope.FLEET)
 def remove(path: BoxPath, query: RemoveQuery) -> Response:
     """Let a box go. Its owner may, and an operator."""
     master = context()

@@ -9,13 +9,14 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
-from master.accounts.guard import current_user, public, requires
-from master.accounts.models import UserRole
+from master.accounts.guard import allows, current_user, public, requires
+from master.accounts.models import Scope, UserRole
 from master.catalogue import services
 from master.catalogue.manifest import Manifest, json_schema, load_manifest, parse_manifest
 from master.catalogue.models import Application
 from master.deployments.parts import missing_parts
 from master.web.current import context, nothing, reply
+from master.web.description import raises
 
 api = APIBlueprint(
     "catalogue_api",
@@ -23,6 +24,9 @@ api = APIBlueprint(
     url_prefix="/api/v1",
     abp_tags=[Tag(name="applications", description="The catalogue.")],
 )
+
+
+_ANY_OBJECT: dict[str, object] = {"content": {"application/json": {"schema": {"type": "object"}}}}
 
 
 class ApplicationPath(BaseModel):
@@ -84,6 +88,7 @@ def _view(application: Application) -> ApplicationView:
 
 
 @api.get("/applications", summary="List applications", responses={200: ApplicationList})
+@allows(Scope.READ, Scope.FLEET)
 def list_applications() -> Response:
     """The catalogue, by title."""
     with context().database.read() as session:
@@ -92,6 +97,7 @@ def list_applications() -> Response:
 
 
 @api.get("/applications/<name>", summary="Show an application", responses={200: ApplicationView})
+@allows(Scope.READ, Scope.FLEET)
 def show_application(path: ApplicationPath) -> Response:
     """One application with its manifest."""
     with context().database.read() as session:
@@ -100,6 +106,8 @@ def show_application(path: ApplicationPath) -> Response:
 
 @api.post("/applications", summary="Publish an application", responses={201: Published})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
+@raises(404, 412)
 def publish_application(body: Publication) -> Response:
     """Put an application into the catalogue, or replace the one of the same name."""
     given = body.manifest
@@ -113,6 +121,7 @@ def publish_application(body: Publication) -> Response:
 
 @api.delete("/applications/<name>", summary="Remove an application", responses={204: None})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
 def remove_application(path: ApplicationPath) -> Response:
     """Take it out of the catalogue; what runs goes on."""
     with context().database.write() as session:
@@ -120,7 +129,7 @@ def remove_application(path: ApplicationPath) -> Response:
     return nothing()
 
 
-@api.get("/manifest-schema", summary="JSON Schema of manifests")
+@api.get("/manifest-schema", summary="JSON Schema of manifests", responses={200: _ANY_OBJECT})
 @public
 def manifest_schema() -> Response:
     """For editors and other programs."""

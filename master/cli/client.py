@@ -17,6 +17,7 @@ from master.cli.target import Target, find
 API = "/api/v1"
 CONNECT_S = 5.0
 ANSWER_S = 30.0
+PAGE = 500
 _BAD_INPUT = frozenset({400, 404, 405, 413, 415, 422})
 
 
@@ -103,6 +104,15 @@ class Client:
     def get(self, path: str, /, **params: Any) -> Any:
         """The JSON answer to a GET below the API."""
         return self.request("GET", API + path, params=params).json()
+
+    def get_all(self, path: str, key: str, **params: Any) -> list[dict[str, Any]]:
+        """All pages of a list below the API; `key` is where the answer has it."""
+        answer = self.request("GET", API + path, params={"limit": PAGE, **params})
+        found: list[dict[str, Any]] = answer.json()[key]
+        while (following := answer.links.get("next")) is not None:
+            answer = self.request("GET", following["url"])
+            found += answer.json()[key]
+        return found
 
     @contextmanager
     def stream(self, path: str, *, silence_s: float = ANSWER_S, **params: Any) -> Iterator[httpx.Response]:

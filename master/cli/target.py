@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from common.addresses import MasterAddress, from_here, is_loopback
+from common.addresses import MasterAddress, from_here
 from common.errors import BadInput, Unauthorized
 from common.files import read_secret, write_secret
 from common.settings import settings
@@ -95,5 +95,5 @@ def _local() -> Target | None:
 
 def _configured() -> str:
     """Where the portal answers by the settings of this shell, if `openraas up` never ran here."""
-    listen = settings().listen
-    return MasterAddress(from_here(listen), settings().web_port, tls=not is_loopback(listen)).url
+    conf = settings()
+    return MasterAddress(from_here(conf.listen), conf.web_port, tls=conf.portal_tls).url

@@ -31,17 +31,20 @@ def add(name: str, role: str, as_json: bool) -> None:
 
 
 @user.command("list")
+@click.option("--pending", is_flag=True, help="Only those who wait for approval.")
 @json_option
-def list_command(as_json: bool) -> None:
+def list_command(pending: bool, as_json: bool) -> None:
     """Everybody."""
+    narrowed = {"state": "pending"} if pending else {}
     with Client() as client:
-        found = client.get("/users")["users"]
+        found = client.get_all("/users", "users", **narrowed)
     listing(
         found,
         {
             "NAME": lambda item: item["name"],
             "ROLE": lambda item: item["role"],
-            "MAY SIGN IN": lambda item: "yes" if item["active"] else "no",
+            "STATE": lambda item: item["state"],
+            "GROUPS": lambda item: ", ".join(group["group"] for group in item["groups"]) or "-",
             "AGE": lambda item: age(item["created_at"]),
         },
         as_json=as_json,
@@ -57,6 +60,47 @@ def reset(name: str, as_json: bool) -> None:
     with Client() as client:
         answer = client.send("POST", f"/users/{part(name)}/reset")
     _show_password(answer, as_json=as_json)
+
+
+@user.command()
+@click.argument("name")
+@json_option
+def link(name: str, as_json: bool) -> None:
+    """Make a link with which a person chooses a new password, once; shown once."""
+    with Client() as client:
+        answer = client.send("POST", f"/users/{part(name)}/reset-link")
+    done(f"With this link {name} chooses a password, once: {answer['url']}", answer, as_json=as_json)
+
+
+@user.command()
+@click.argument("name")
+@json_option
+def approve(name: str, as_json: bool) -> None:
+    """Let somebody in who signed up."""
+    with Client() as client:
+        answer = client.send("PATCH", f"/users/{part(name)}", {"state": "active"})
+    done(f"{name} may sign in.", answer, as_json=as_json)
+
+
+@user.command()
+@click.argument("name")
+@json_option
+def reject(name: str, as_json: bool) -> None:
+    """Remove somebody who signed up and was not approved."""
+    with Client() as client:
+        client.send("DELETE", f"/users/{part(name)}")
+    done(f"{name} is rejected.", {"name": name}, as_json=as_json)
+
+
+@user.command()
+@click.argument("name")
+@click.argument("new_role", metavar="ROLE", type=click.Choice(ROLES))
+@json_option
+def role(name: str, new_role: str, as_json: bool) -> None:
+    """Give a person another role."""
+    with Client() as client:
+        answer = client.send("PATCH", f"/users/{part(name)}", {"role": new_role})
+    done(f"{name} is {new_role} now.", answer, as_json=as_json)
 
 
 @user.command()

@@ -1,6 +1,7 @@
 """Every table, gathered for Alembic and for tests."""
 
-from master.accounts.models import ApiToken, User, WebSession
+from master.accounts.models import ApiToken, Group, Identity, Membership, ResetLink, User, WebSession
+from master.audit.models import AuditEntry
 from master.boxes.models import Box, JoinSecret
 from master.catalogue.models import Application
 from master.db.base import Base
@@ -9,6 +10,7 @@ from master.files.models import FileShare
 from master.filesets.models import Fileset, FilesetCopy
 from master.images.models import BlobChunks, Image, ImageHolding, ImageReferrer, ImageVariant, Tag
 from master.layers.models import LayerOrder
+from master.limits.models import Limit
 from master.metrics.models import BoxSample
 from master.mirrors.models import Mirror
 from master.nearness.models import Sighting
@@ -16,10 +18,12 @@ from master.prewarming.models import PrewarmOrder, WarmPool
 from master.sharing.models import Share
 from master.simulation.models import Simulation, SimulationFile
 from master.timetable.models import TimetableEntry
+from master.web.models import KeptAnswer
 
 __all__ = [
-    "ApiToken", "Application", "Base", "BlobChunks", "Box", "BoxSample", "Deployment", "FileShare",
-    "Fileset", "FilesetCopy", "Image", "ImageHolding", "ImageReferrer", "ImageVariant", "Instance",
-    "JoinSecret", "LayerOrder", "Mirror", "Mount", "PrewarmOrder", "Share", "Sighting", "Simulation",
-    "SimulationFile", "Tag", "TimelineRow", "TimetableEntry", "User", "WarmPool", "WebSession",
+    "ApiToken", "Application", "AuditEntry", "Base", "BlobChunks", "Box", "BoxSample", "Deployment",
+    "FileShare", "Fileset", "FilesetCopy", "Group", "Identity", "Image", "ImageHolding", "ImageReferrer",
+    "ImageVariant", "Instance", "JoinSecret", "KeptAnswer", "LayerOrder", "Limit", "Membership", "Mirror",
+    "Mount", "PrewarmOrder", "ResetLink", "Share", "Sighting", "Simulation", "SimulationFile", "Tag",
+    "TimelineRow", "TimetableEntry", "User", "WarmPool", "WebSession",
 ]  # fmt: skip

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, JsonValue
 from common.errors import BadInput
 from common.use import InstanceUse
 from common.words import BoxId, DeploymentId, InstanceId, RoundTripMs
-from master.accounts.guard import current_user, requires
-from master.accounts.models import UserRole
+from master.accounts.guard import allows, current_user, requires
+from master.accounts.models import Scope, UserRole
 from master.deployments import lease_services, services
 from master.deployments.opening import open_url
 from master.deployments.output_answer import OutputQuery, answer_output
@@ -22,6 +22,7 @@ from master.deployments.use import UseQuery, read_use
 from master.nearness.people import MOST_CANDIDATES, Seen
 from master.scheduling.order import Priority
 from master.web.current import context, reply
+from master.web.description import raises
 
 api = APIBlueprint(
     "deployments_api",
@@ -123,6 +124,8 @@ def _show(deployment_id: str, status: int = 200) -> Response:
 
 
 @api.post("", summary="Start an application", responses={202: DeploymentView})
+@allows(Scope.DEPLOY)
+@raises(404)
 def start(header: Idempotency, body: NewDeployment) -> Response:
     """The answer comes at once; follow the deployment until it runs."""
     key = f"rest:{header.idempotency_key}" if header.idempotency_key else None
@@ -148,6 +151,7 @@ def start(header: Idempotency, body: NewDeployment) -> Response:
 
 
 @api.get("", summary="List deployments", responses={200: DeploymentList})
+@allows(Scope.READ, Scope.DEPLOY)
 def list_deployments(query: Page) -> Response:
     """One's own, the newest first."""
     with context().database.read() as session:
@@ -167,12 +171,14 @@ def list_deployments(query: Page) -> Response:
 
 
 @api.get("/<id>", summary="Show a deployment", responses={200: DeploymentView})
+@allows(Scope.READ, Scope.DEPLOY)
 def show(path: DeploymentPath) -> Response:
     """With instances, placement and timeline."""
     return _show(path.id)
 
 
 @api.post("/<id>/extend", summary="Extend the lease", responses={200: DeploymentView})
+@allows(Scope.DEPLOY)
 def extend(path: DeploymentPath, body: ExtendBody) -> Response:
     """As far as its application, the operator and the person's limit allow; 409 when it is at that already."""
     lease_services.extend_lease(context(), current_user(), path.id, body.by_s)
@@ -181,6 +187,7 @@ def extend(path: DeploymentPath, body: ExtendBody) -> Response:
 
 @api.put("/<id>/keep", summary="Keep a deployment", responses={200: DeploymentView})
 @requires(UserRole.OPERATOR)
+@allows(Scope.DEPLOY)
 def keep(path: DeploymentPath, body: KeepBody) -> Response:
     """No lease and no idle stop, or both again from now on."""
     lease_services.keep(context(), current_user(), path.id, is_kept=body.kept)
@@ -188,6 +195,7 @@ def keep(path: DeploymentPath, body: KeepBody) -> Response:
 
 
 @api.post("/<id>/stop", summary="Stop a deployment", responses={202: DeploymentView})
+@allows(Scope.DEPLOY)
 def stop(path: DeploymentPath) -> Response:
     """Repeating it does no harm."""
     services.stop_deployment(context(), current_user(), path.id)
@@ -195,6 +203,7 @@ def stop(path: DeploymentPath) -> Response:
 
 
 @api.delete("/<id>", summary="Stop a deployment", responses={202: DeploymentView})
+@allows(Scope.DEPLOY)
 def remove(path: DeploymentPath) -> Response:
     """The same as stop: what has ended stays for history."""
     services.stop_deployment(context(), current_user(), path.id)
@@ -202,6 +211,8 @@ def remove(path: DeploymentPath) -> Response:
 
 
 @api.get("/<id>/logs", summary="What it prints", responses={200: _PLAIN_TEXT})
+@allows(Scope.READ, Scope.DEPLOY)
+@raises(409)
 def logs(path: DeploymentPath, query: OutputQuery) -> Response:
     """Both outputs of an instance's container as a stream of plain text; when it has ended, what was kept.
 
@@ -217,6 +228,7 @@ def use(path: DeploymentPath, query: UseQuery) -> Response:
 
 
 @api.post("/<id>/ticket", summary="Get an address that opens it", responses={200: TicketAnswer})
+@allows(Scope.DEPLOY)
 def ticket(path: DeploymentPath, query: Opening) -> Response:
     """For programs; browsers follow `/deployments/<id>/open`."""
     with context().database.read() as session:

@@ -12,6 +12,7 @@ from common.logs import get_logger
 from common.signing import seal
 from common.words import InstanceState, new_id
 from master.accounts.models import User, UserRole
+from master.audit.services import record
 from master.catalogue.manifest import FilledService, Manifest, check_options, fill
 from master.catalogue.options import OptionValue
 from master.catalogue.services import find_application
@@ -23,6 +24,8 @@ from master.deployments.models import Deployment, Instance
 from master.deployments.parts import check_fileset, check_pins, usable_image
 from master.images.models import Image
 from master.lifecycle.instances import Steps
+from master.limits import services as limits
+from master.limits.rules import AMOUNTS
 from master.nearness.people import Seen, locate_person, remember
 from master.scheduling.order import Priority
 
@@ -47,7 +50,8 @@ def request_deployment(
     A repeated `idempotency_key` of the same person gives the deployment of the first time. `keep` means no lease and
     no idle stop. Raises NotFound for an unknown application, image, fileset or box to be pinned to, BadInput for
     options out of range, Forbidden for a priority that is not this person's to take or somebody who may not `keep`,
-    Unavailable when no box holds the image or a fileset; in all of these nothing is written.
+    LimitReached for more than this person or a group of theirs may use at once, Unavailable when no box holds the
+    image or a fileset; in all of these nothing is written.
     """
     if priority is Priority.HIGH and user.role == UserRole.USER.value:
         raise Forbidden("Only operators may go before others.", field="priority", remedy="Leave it out.")
@@ -69,6 +73,7 @@ def request_deployment(
             check_pins(session, name, service.placement)
             for use in service.filesets:
                 check_fileset(session, user, use.name)
+        limits.check(session, user, _amounts(services))
         deployment = Deployment(
             id=new_id("d"),
             user_id=user.id,
@@ -81,17 +86,38 @@ def request_deployment(
                 name: seal(context.seal_key.public_key, str(value)) for name, value in secret.items()
             },
             near=near.model_dump(),
-            **lease_terms(manifest, context.settings, is_kept=keep),
+            **lease_terms(
+                manifest,
+                context.settings,
+                is_kept=keep,
+                person_s=limits.longest_lease_s(session, user),
+            ),
             idempotency_key=idempotency_key,
             priority=priority.value,
         )
         session.add(deployment)
         remember(session, user, seen, context.settings.nearness_kept_s)
         _add_instances(session, context, deployment, services, images)
+        record(
+            session,
+            "deployment.start",
+            f"deployment:{deployment.id}",
+            after={"application": entry.name, "priority": priority.value},
+        )
         session.flush()
         session.refresh(deployment)
         _ = deployment.instances, deployment.user
     return deployment
+
+
+def _amounts(services: Mapping[str, FilledService]) -> dict[str, float]:
+    """What all instances would hold together, as limits count it."""
+    found: dict[str, float] = {"deployments": 1.0}
+    for service in services.values():
+        for name in AMOUNTS[1:]:
+            more = getattr(service.spec.resources, name) * service.instances
+            found[name] = found.get(name, 0.0) + more
+    return found
 
 
 def _asked_before(session: Session, user: User, key: str) -> Deployment | None:
@@ -168,6 +194,13 @@ def stop_deployment(context: MasterContext, user: User, deployment_id: str, *, w
     steps = Steps(context)
     with context.database.write() as session:
         deployment = find_deployment(session, user, deployment_id)
+        if deployment.wanted != "stopped":
+            record(
+                session,
+                "deployment.stop",
+                f"deployment:{deployment.id}",
+                before={"owner": deployment.user.name, "application": deployment.application_name},
+            )
         deployment.wanted = "stopped"
         for instance in deployment.instances:
             with about(instance):

@@ -11,8 +11,8 @@ from werkzeug.wrappers import Response
 from common.access import TERMINAL
 from common.errors import BadInput, Conflict
 from common.names import events_channel
-from master.accounts.guard import current_user, may
-from master.accounts.models import UserRole
+from master.accounts.guard import allows, current_user, may
+from master.accounts.models import Scope, UserRole
 from master.deployments import lease_services, services
 from master.deployments.charts import shares, waterfall
 from master.deployments.opening import open_url
@@ -110,6 +110,7 @@ def use(deployment: str) -> Response:
 
 
 @views.get("/<deployment>/open")
+@allows(Scope.DEPLOY)
 def open_(deployment: str) -> Response:
     """Send the browser to the application, with a ticket for this once."""
     with context().database.read() as session:

@@ -15,6 +15,7 @@ from common.errors import BadInput, OpenRaaSError
 from common.units import parse_duration
 from master.accounts import services as accounts
 from master.accounts.guard import current_user, public
+from master.accounts.models import Scope
 from master.files import services, sharing
 from master.files.models import ShareKind
 from master.files.services import Desk
@@ -301,14 +302,12 @@ def _opened(secret: str) -> sharing.Shared:
 def webdav(path: str) -> BaseResponse:
     """Send a WebDAV client to the box on which the home of its token's owner lies."""
     given = request.authorization
-    with context().database.read() as session:
-        user = accounts.user_of_token(
-            session, (given.password or "") if given and given.type == "basic" else ""
-        )
-    if user is None:
+    secret = (given.password or "") if given and given.type == "basic" else ""
+    token = accounts.use_token(context().database, secret)
+    if token is None or not {Scope.ALL, Scope.FILES} & set(token.scopes):
         response = make_response(_("This needs an API token as password."), 401)
         response.headers["WWW-Authenticate"] = (
             'Basic realm="OpenRaaS: an API token as password", charset="UTF-8"'
         )
         return response
-    return redirect(services.place_of(context(), user).webdav_url + quote(path), 307)
+    return redirect(services.place_of(context(), token.user).webdav_url + quote(path), 307)

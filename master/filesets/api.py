@@ -9,11 +9,12 @@ from pydantic import BaseModel, Field
 
 from common.tickets import issue
 from common.words import BoxId, Endpoint, Frozen, Name
-from master.accounts.guard import current_user
-from master.accounts.models import User
+from master.accounts.guard import allows, current_user
+from master.accounts.models import Scope, User
 from master.filesets import services
 from master.filesets.models import Fileset
 from master.web.current import context, nothing, reply
+from master.web.description import raises
 
 api = APIBlueprint(
     "filesets_api",
@@ -88,6 +89,7 @@ class NamePath(BaseModel):
 
 
 @api.get("/filesets", summary="List filesets", responses={200: FilesetList})
+@allows(Scope.READ, Scope.FILES)
 def list_filesets() -> Response:
     """Own and public filesets, by name."""
     user = current_user()
@@ -97,6 +99,8 @@ def list_filesets() -> Response:
 
 
 @api.post("/filesets", summary="Begin to put a fileset", responses={201: PutAnswer})
+@allows(Scope.FILES)
+@raises(404)
 def put(body: PutBody) -> Response:
     """Begin to put a fileset, or a new version of one: where to, and with which tickets."""
     master, user = context(), current_user()
@@ -123,6 +127,7 @@ def put(body: PutBody) -> Response:
 
 
 @api.get("/filesets/<name>", summary="Show a fileset", responses={200: FilesetAnswer})
+@allows(Scope.READ, Scope.FILES)
 def show(path: NamePath) -> Response:
     """One fileset."""
     user = current_user()
@@ -131,6 +136,7 @@ def show(path: NamePath) -> Response:
 
 
 @api.post("/filesets/<name>/get", summary="Begin to get a fileset", responses={200: GetAnswer})
+@allows(Scope.FILES)
 def get(path: NamePath) -> Response:
     """Begin to get a fileset: where from, and with which ticket."""
     master, user = context(), current_user()
@@ -148,6 +154,7 @@ def get(path: NamePath) -> Response:
 
 
 @api.delete("/filesets/<name>", summary="Remove a fileset", responses={204: None})
+@allows(Scope.FILES)
 def remove(path: NamePath) -> Response:
     """Remove a fileset and all copies of it."""
     user = current_user()

@@ -11,12 +11,14 @@ from common.errors import Forbidden, NotFound, Unauthorized
 from common.signing import Verifier
 from common.tickets import BadTicket, RepositoryTicket, TicketChecker
 from common.words import BoxId, Digest, RepositoryName, TagName, is_digest
-from master.accounts.guard import bearer_token, public, visitor
+from master.accounts.guard import allows, bearer_token, check_scope, public, visitor
+from master.accounts.models import Scope
 from master.accounts.services import find_user
 from master.boxes.services import find as find_box
 from master.images import services
 from master.images.token import may_push
 from master.web.current import context, nothing, reply
+from master.web.description import raises
 
 api = APIBlueprint(
     "images_api",
@@ -74,6 +76,7 @@ class NameAnswer(BaseModel):
 
 
 @api.get("/images", summary="List images", responses={200: ImageList})
+@allows(Scope.READ, Scope.IMAGES)
 def list_images() -> Response:
     """What can be deployed."""
     with context().database.read() as session:
@@ -82,6 +85,7 @@ def list_images() -> Response:
 
 @api.put("/images/tags", summary="Set a tag", responses={204: None})
 @public
+@raises(401, 403, 404)
 def set_tag(body: TagBody) -> Response:
     """Let a tag name an image that was pushed. Needs the pusher's RepositoryTicket as Bearer."""
     ticket = _ticket()
@@ -99,6 +103,7 @@ def set_tag(body: TagBody) -> Response:
 
 @api.get("/images/tags/<path:name>", summary="Look up a tag or a repository", responses={200: NameAnswer})
 @public
+@raises(401, 403)
 def get_tag(path: NamePath) -> Response:
     """`a/b` may be the tag b of the repository a, and the repository a/b: the answer tells both."""
     repository, _, tag = path.name.rpartition("/")
@@ -115,6 +120,7 @@ def get_tag(path: NamePath) -> Response:
 
 @api.delete("/images/tags/<path:repository>/<tag>", summary="Remove a tag", responses={204: None})
 @public
+@raises(401, 403)
 def remove_tag(path: TagPath) -> Response:
     """Depositories drop the image with its last tag. With a digest, all tags that name it go."""
     _check_may_remove(path.repository)
@@ -128,6 +134,7 @@ def remove_tag(path: TagPath) -> Response:
 
 def _check_may_remove(repository: str) -> None:
     """A person who may push there, or a depository with the ticket of one who may delete."""
+    check_scope(Scope.IMAGES)
     if (user := visitor()) is None:
         if "delete" not in _ticket().actions.get(repository, frozenset()):
             raise Forbidden(f"This ticket does not let you delete in {repository}.", field="repository")
@@ -141,6 +148,7 @@ def _check_may_remove(repository: str) -> None:
 
 def _may_pull(repository: str) -> bool:
     """Whoever is signed in may pull everything, a ticket what stands in it."""
+    check_scope(Scope.IMAGES, Scope.READ)
     return visitor() is not None or "pull" in _ticket().actions.get(repository, frozenset())
 
 

@@ -20,9 +20,10 @@ from flask import Blueprint, Response, jsonify, request
 from common.errors import BadInput, NotFound, OpenRaaSError, Unauthorized
 from common.tickets import RepositoryTicket, issue
 from common.words import REPOSITORY
-from master.accounts.guard import public, visitor
-from master.accounts.models import User, UserRole
-from master.accounts.services import authenticate
+from master.accounts.guard import check_scope, public, visitor
+from master.accounts.models import Scope, User, UserRole
+from master.accounts.services import authenticate_program
+from master.audit.trail import changes_nothing
 from master.boxes.services import find as find_box
 from master.context import MasterContext
 from master.web.current import context
@@ -83,6 +84,7 @@ def token() -> Response:
 
 @token_views.post("/v2/token")
 @public
+@changes_nothing
 def oauth_token() -> Response:
     """A ticket for name and password in a form."""
     form = request.form
@@ -93,7 +95,7 @@ def oauth_token() -> Response:
     try:
         master = context()
         name, password = form.get("username", ""), form.get("password", "")
-        user = authenticate(master, name, password, request.remote_addr or "")
+        user = authenticate_program(master, name, password, request.remote_addr or "", Scope.IMAGES)
         return _grant(master, user, form.getlist("scope"), form.get("service", ""))
     except OpenRaaSError as error:
         return _refuse(error)
@@ -107,12 +109,13 @@ def _who() -> User:
         except (binascii.Error, UnicodeDecodeError) as error:
             raise Unauthorized("The Authorization header cannot be read.") from error
         if colon:
-            return authenticate(context(), name, password, request.remote_addr or "")
+            return authenticate_program(context(), name, password, request.remote_addr or "", Scope.IMAGES)
     user = visitor()
     if user is None:
         raise Unauthorized(
             "Nobody is signed in.", remedy="Run docker login with your name and password or an API token."
         )
+    check_scope(Scope.IMAGES)
     return user
 
 

@@ -12,10 +12,11 @@ from common.errors import Unavailable
 from common.signing import Verifier
 from common.transfers import BoxTransfers, Transfer
 from common.words import MOST, BoxId, Frozen
-from master.accounts.guard import current_user, requires
-from master.accounts.models import UserRole
+from master.accounts.guard import allows, current_user, requires
+from master.accounts.models import Scope, UserRole
 from master.layers import services, transfers
 from master.web.current import context, nothing, reply
+from master.web.description import raises
 
 api = APIBlueprint(
     "layers_api",
@@ -98,6 +99,8 @@ class EvictBody(Frozen):
 
 
 @api.get("/layers", summary="List layers", responses={200: LayerList})
+@allows(Scope.READ, Scope.FLEET)
+@raises(404)
 def list_layers(query: LayerQuery) -> Response:
     """Every layer that an image names or a box that is up holds, page by page."""
     master = context()
@@ -113,6 +116,7 @@ def list_layers(query: LayerQuery) -> Response:
 
 
 @api.get("/layers/transfers", summary="List transfers", responses={200: TransferList})
+@allows(Scope.READ, Scope.FLEET)
 def list_transfers() -> Response:
     """Every image on its way to a box: how far it is, and what each source gives now."""
     try:
@@ -129,6 +133,8 @@ def list_transfers() -> Response:
 
 @api.post("/layers/pin", summary="Pin layers", responses={200: PinAnswer})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
+@raises(404)
 def pin(body: PinBody) -> Response:
     """Let boxes keep layers whatever their timers say."""
     master = context()
@@ -139,6 +145,8 @@ def pin(body: PinBody) -> Response:
 
 @api.post("/layers/unpin", summary="Unpin layers", responses={200: PinAnswer})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
+@raises(404)
 def unpin(body: PinBody) -> Response:
     """Let the timers decide again."""
     with context().database.write() as session:
@@ -147,6 +155,8 @@ def unpin(body: PinBody) -> Response:
 
 @api.post("/layers/evict", summary="Evict layers", responses={204: None})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
+@raises(404)
 def evict(body: EvictBody) -> Response:
     """Let a box drop layers as soon as nothing there needs them."""
     master = context()

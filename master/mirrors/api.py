@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field, SecretStr
 
 from common.wishes import MOST_CA
 from common.words import REPOSITORY, TAG, BoxId, Frozen
-from master.accounts.guard import current_user, requires
-from master.accounts.models import UserRole
+from master.accounts.guard import allows, current_user, requires
+from master.accounts.models import Scope, UserRole
 from master.db.session import after_commit
 from master.lifecycle.wishes import WishWriter, mirror_wish
 from master.mirrors import services
@@ -80,6 +80,7 @@ class MirrorPath(BaseModel):
 
 @api.post("/mirrors", summary="Mirror an image", responses={202: MirrorAnswer})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
 def create(body: MirrorBody) -> Response:
     """Let a depository fetch an image from a registry elsewhere; ask for the mirror to see how it goes."""
     wanted = services.Wanted(
@@ -101,6 +102,7 @@ def create(body: MirrorBody) -> Response:
 
 @api.get("/mirrors", summary="List mirrors", responses={200: MirrorList})
 @requires(UserRole.OPERATOR)
+@allows(Scope.READ, Scope.FLEET)
 def list_all() -> Response:
     """What was mirrored lately."""
     with context().database.read() as session:
@@ -109,6 +111,7 @@ def list_all() -> Response:
 
 @api.get("/mirrors/<mirror>", summary="Look at a mirror", responses={200: MirrorAnswer})
 @requires(UserRole.OPERATOR)
+@allows(Scope.READ, Scope.FLEET)
 def show(path: MirrorPath) -> Response:
     """How it goes, and why it failed."""
     with context().database.read() as session:
@@ -117,6 +120,7 @@ def show(path: MirrorPath) -> Response:
 
 @api.delete("/mirrors/<mirror>", summary="Stop or forget a mirror", responses={204: None})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
 def stop(path: MirrorPath) -> Response:
     """Let the depository fetch no more of it; one that is over is listed no longer, and its image stays."""
     end_or_forget(context(), path.mirror)

@@ -7,7 +7,8 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
 from common.words import Endpoint
-from master.accounts.guard import current_user
+from master.accounts.guard import allows, current_user
+from master.accounts.models import Scope
 from master.nearness.people import MOST_CANDIDATES, candidates
 from master.web.current import context, reply
 
@@ -34,6 +35,7 @@ class CandidateList(BaseModel):
 
 
 @api.get("/candidates", summary="Boxes to measure", responses={200: CandidateList})
+@allows(Scope.READ, Scope.DEPLOY)
 def list_candidates() -> Response:
     """Up to three boxes; send the shortest round trip to each as `round_trips_ms` with the request to start."""
     found = candidates(context(), current_user(), request.remote_addr or "")

@@ -36,7 +36,13 @@ def _settings(**given: Any) -> Settings:
 @click.option(
     "--listen", metavar="ADDRESS", help="Serve other machines too, with TLS; default: loopback only."
 )
+@click.option(
+    "--tls",
+    type=click.Choice(["auto", "internal"]),
+    help="internal: the portal speaks TLS on loopback too, by the installation's own authority.",
+)
 @click.option("--web-port", type=int)
+@click.option("--redirect-port", type=int, help="Send browsers without TLS from this port on to the portal.")
 @click.option("--redis-port", type=int)
 @click.option(
     "--box-config",

@@ -21,7 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common import needs
-from common.addresses import MasterAddress, from_here, is_loopback
+from common.addresses import MasterAddress, from_here
 from common.errors import Conflict, Unavailable
 from common.files import read_secret, write_atomically, write_secret
 from common.logs import get_logger
@@ -29,7 +29,7 @@ from common.settings import Settings
 from common.status import BoxStatus
 from common.supervision import Program
 from master.accounts import services as accounts
-from master.accounts.models import User, UserRole
+from master.accounts.models import User, UserRole, UserState
 from master.boxes import services as boxes
 from master.boxes.authority import Authority
 from master.cli.target import SERVER_VARIABLE, TOKEN_VARIABLE, Target
@@ -82,8 +82,8 @@ class Platform:
     @property
     def portal(self) -> str:
         """The portal's address."""
-        listen = self.settings.listen
-        return MasterAddress(from_here(listen), self.settings.web_port, tls=not is_loopback(listen)).url
+        conf = self.settings
+        return MasterAddress(from_here(conf.listen), conf.web_port, tls=conf.portal_tls).url
 
     def environment(self) -> dict[str, str]:
         """For verbs of the command line that shall speak to this platform and no other."""
@@ -289,7 +289,7 @@ def _administrator(session: Session) -> User:
     """The one in whose name this machine's own verbs act."""
     found = session.scalar(
         select(User)
-        .where(User.role == UserRole.ADMINISTRATOR.value, User.active.is_(True))
+        .where(User.role == UserRole.ADMINISTRATOR.value, User.state == UserState.ACTIVE.value)
         .order_by(User.created_at)
         .limit(1)
     )

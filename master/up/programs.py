@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
-from common.addresses import is_loopback
+from pydantic import SecretStr
+
 from common.settings import Settings
 from common.supervision import Program, openraas
 from master.up.layout import Layout
@@ -13,6 +15,7 @@ from master.up.layout import Layout
 WEB = "web"
 BOX = "box"
 FLOWER = "flower"
+REDIRECT = "redirect"
 WEB_STOP_S = 10
 # Between Redis and the engine (10), which all of them need, and the box (70), which needs all of them.
 MASTER_PRIORITY = 50
@@ -23,7 +26,13 @@ BOX_STOP_S = 60
 def environment(settings: Settings) -> dict[str, str]:
     """What a program needs to see the same settings: those that differ from the defaults."""
     chosen = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-    values = {f"OPENRAAS_{key.upper()}": str(value) for key, value in chosen.items()}
+    for name, value in settings:
+        if name in chosen and isinstance(value, SecretStr):
+            chosen[name] = value.get_secret_value()
+    values = {
+        f"OPENRAAS_{key.upper()}": json.dumps(value) if isinstance(value, dict | list) else str(value)
+        for key, value in chosen.items()
+    }
     return {**values, "OPENRAAS_STATE_DIR": str(settings.state_dir), "PYTHONUNBUFFERED": "1"}
 
 
@@ -41,6 +50,8 @@ def master_programs(settings: Settings, layout: Layout) -> list[Program]:
         for number in range(2, settings.scheduler_processes + 1)
     ]
 
+    if settings.portal_tls and settings.redirect_port:
+        more.append(Program(REDIRECT, _redirect(settings, layout), common, MASTER_PRIORITY, autostart=False))
     return [
         Program(
             WEB,
@@ -72,9 +83,19 @@ def web_command(settings: Settings, layout: Layout) -> tuple[str, ...]:
         *("--keep-alive", "75", "--graceful-timeout", str(WEB_STOP_S // 2), "--timeout", "60"),
         *("--worker-tmp-dir", _memory_folder(layout), "--no-control-socket"),
     ]
-    if not is_loopback(settings.listen):
+    if settings.portal_tls:
         command += ["--certfile", str(layout.master.certificate), "--keyfile", str(layout.master.private_key)]
     return tuple(command)
+
+
+def _redirect(settings: Settings, layout: Layout) -> tuple[str, ...]:
+    """Sends browsers without TLS on to the portal."""
+    return (
+        *(sys.executable, "-m", "gunicorn", "master.web.redirect:app"),
+        *("--bind", f"{_host(settings.listen)}:{settings.redirect_port}"),
+        *("--worker-class", "gthread", "--threads", "4"),
+        *("--worker-tmp-dir", _memory_folder(layout), "--no-control-socket"),
+    )
 
 
 def _host(listen: str) -> str:

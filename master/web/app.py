@@ -14,7 +14,8 @@ from werkzeug.wrappers import Response
 from common import __version__
 from common.files import read_secret, write_secret
 from common.logs import get_logger
-from master.accounts import guard
+from master.accounts import guard, openid
+from master.audit import trail
 from master.boxes.api import authority_views
 from master.catalogue.expectations import Expectations
 from master.catalogue.views import EXPECTATIONS
@@ -26,12 +27,14 @@ from master.web import (
     errors,
     flower,
     health,
+    idempotency,
     languages,
     metrics,
     pages,
     proxies,
     security,
     streams,
+    versions,
 )
 from master.web.current import EXTENSION
 from master.web.errors import ErrorAnswer
@@ -41,6 +44,9 @@ log = get_logger(__name__)
 # Each subject has the same rooms: `api.py` with `api` (REST), `views.py` with `views` (pages).
 APIS = (
     "accounts",
+    "people",
+    "limits",
+    "audit",
     "catalogue",
     "deployments",
     "boxes",
@@ -62,6 +68,9 @@ APIS = (
 )
 VIEWS = (
     "accounts",
+    "people",
+    "limits",
+    "audit",
     "catalogue",
     "deployments",
     "queue",
@@ -112,11 +121,17 @@ def create_app(context: MasterContext) -> OpenAPI:
     app.before_request(security.check_change)
     app.before_request(guard.admit)
     app.before_request(security.check_body)
+    app.before_request(idempotency.begin)
+    # They run from the last to the first.
     app.after_request(_log_change)
+    app.after_request(trail.leave_trail)
+    app.after_request(idempotency.finish)
+    app.after_request(versions.answer_version)
     errors.register(app)
     languages.register(app)
     appearance.register(app)
     pages.register(app)
+    openid.register(app, context)
     for blueprint in (health.views, flower.views, docs.views, authority_views, token_views):
         app.register_blueprint(blueprint)
     for subject in APIS:
@@ -137,7 +152,7 @@ def _form_key(context: MasterContext) -> str:
 
 
 def _log_change(response: Response) -> Response:
-    if request.method not in security.SAFE_METHODS:
+    if request.method not in guard.SAFE_METHODS:
         user = guard.visitor() if response.status_code < 500 else None
         log.info(
             "change",

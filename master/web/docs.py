@@ -9,6 +9,7 @@ from flask import Blueprint, Response, current_app, jsonify, render_template
 from flask_openapi3 import OpenAPI
 
 from master.accounts.guard import public
+from master.web.description import describe
 
 _ASSETS = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 
@@ -21,7 +22,7 @@ def description() -> Response:
     """OpenAPI 3.1 of every call."""
     app = current_app
     assert isinstance(app, OpenAPI)  # noqa: S101 - create_app makes no other
-    return jsonify(app.api_doc)
+    return jsonify(describe(app))
 
 
 @views.get("/api/docs")

@@ -62,10 +62,11 @@ def on_validation_error(error: ValidationError) -> Response:
         message = "The body is not a JSON object with the content type application/json."
     else:
         message = f"{field}: {first['msg'].removeprefix('Value error, ')}."
-    return reply(ErrorAnswer(error=_kind(422), message=message, field=field, remedy=None), 422)
+    return reply(ErrorAnswer(error=kind_of(422), message=message, field=field, remedy=None), 422)
 
 
-def _kind(status: int) -> str:
+def kind_of(status: int) -> str:
+    """The kind of error that a status means: its one name for programs."""
     return _KINDS.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "-")
 
 
@@ -116,7 +117,7 @@ def _on_unexpected(error: Exception) -> BaseResponse:
 def _answer(status: int, message: str, field: str | None, remedy: str | None) -> BaseResponse:
     if wants_json():
         answer: Any = reply(
-            ErrorAnswer(error=_kind(status), message=message, field=field, remedy=remedy), status
+            ErrorAnswer(error=kind_of(status), message=message, field=field, remedy=remedy), status
         )
         if status == HTTPStatus.UNAUTHORIZED:
             answer.headers["WWW-Authenticate"] = 'Bearer realm="openraas"'

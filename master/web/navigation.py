@@ -53,7 +53,7 @@ MAIN = (
 MENU = (
     (Entry(_l("Account and tokens"), "accounts.account"),),
     (
-        Entry(_l("People"), "accounts.people", role=UserRole.ADMINISTRATOR),
+        Entry(_l("People"), "people.people", role=UserRole.ADMINISTRATOR),
         Entry(_l("Layers and copies"), "layers.layers"),
         Entry(_l("Timetable"), "timetable.timetable", role=UserRole.OPERATOR),
         Entry(_l("Simulator"), "simulations.simulations", seen_by=_simulates),

@@ -13,10 +13,10 @@ from flask.sessions import SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.wrappers import Response
 
+from common.addresses import is_loopback
 from common.errors import BadInput, Forbidden
-from master.accounts.guard import bearer_token, cookie_name
+from master.accounts.guard import SAFE_METHODS, bearer_token, cookie_name
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAXIMUM_BODY_BYTES = 1024 * 1024
 STATIC_MAX_AGE_S = 7 * 86400
 
@@ -133,7 +133,8 @@ def _check_origin() -> None:
 def _add_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if request.is_secure:
+    # A browser keeps it for the whole host name: on localhost it would shut out whatever else listens there.
+    if request.is_secure and not is_loopback(request.host.rpartition(":")[0] or request.host):
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
     if request.endpoint is None or not request.endpoint.endswith("static"):
         response.headers.setdefault("Cache-Control", "no-store")

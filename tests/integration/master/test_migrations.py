@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from common.errors import Conflict, Unavailable
 from master.db.migrate import differences, downgrade, upgrade
@@ -57,3 +58,31 @@ def test_a_database_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder.db").mkdir()
     with pytest.raises(Unavailable, match="cannot be prepared"):
         upgrade(make_engine(f"sqlite:///{tmp_path / 'folder.db'}"))
+
+
+def test_people_keep_whether_they_may_sign_in_through_a_migration_and_back(engine: Engine) -> None:
+    upgrade(engine, "0007")
+    with engine.begin() as connection:
+        for name, active in (("ada", 1), ("bob", 0)):
+            connection.execute(
+                text("INSERT INTO users VALUES (:name, :name, 'x', 'user', :active, 0)"),
+                {"name": name, "active": active},
+            )
+    upgrade(engine)
+    with engine.connect() as connection:
+        states = connection.execute(text("SELECT name, state FROM users ORDER BY name")).all()
+    assert [tuple(row) for row in states] == [("ada", "active"), ("bob", "disabled")]
+    downgrade(engine, "0007")
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT name, active FROM users ORDER BY name")).all()
+    assert [tuple(row) for row in rows] == [("ada", 1), ("bob", 0)]
+
+
+def test_a_migrated_audit_log_lets_nobody_change_what_it_says(engine: Engine) -> None:
+    upgrade(engine)
+    entry = "INSERT INTO audit VALUES (1, 0, NULL, '', '', '', 'user.add', 'user:ada', '{}', '{}')"
+    with engine.begin() as connection:
+        connection.execute(text(entry))
+    for change in ("UPDATE audit SET actor = 'bob'", "DELETE FROM audit"):
+        with pytest.raises(IntegrityError, match="append-only"), engine.begin() as connection:
+            connection.execute(text(change))

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from common.errors import Unauthorized
 from master.accounts import services, throttle
-from master.accounts.models import ApiToken, User, UserRole, WebSession
+from master.accounts.models import ApiToken, Scope, User, UserRole, WebSession
 from master.context import MasterContext
 from master.web.app import create_app
 from tests.support.master import make_master
@@ -48,7 +48,7 @@ def test_every_address_is_closed_to_strangers_unless_it_is_meant_to_be_open(app:
     client = app.test_client()
     open_to_all = {
         "/", "/sign-in", "/healthz", "/readyz", "/metrics", "/api/docs", "/api/v1/openapi.json",
-        "/api/v1/manifest-schema", "/ca.crt", "/favicon.ico",
+        "/api/v1/manifest-schema", "/ca.crt", "/favicon.ico", "/sign-up", "/reset",
     }  # fmt: skip
     for rule in app.url_map.iter_rules():
         if "GET" not in (rule.methods or ()) or rule.rule.endswith("<path:filename>"):
@@ -242,7 +242,9 @@ def test_a_token_works_until_it_is_revoked(client: FlaskClient, context: MasterC
 
 def test_an_api_token_stands_in_for_the_password(context: MasterContext) -> None:
     user, _, token = add_person(context, "ada")
-    assert services.authenticate(context, "ada", token, "10.0.0.1").id == user.id
+    assert services.authenticate_program(context, "ada", token, "10.0.0.1", Scope.IMAGES).id == user.id
+    with pytest.raises(Unauthorized):
+        services.authenticate(context, "ada", token, "10.0.0.1")
 
 
 def test_roles_are_kept_apart(client: FlaskClient, context: MasterContext) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
+from werkzeug.test import Client
 
 from common.errors import NotFound, Unavailable
 from common.settings import Settings, load_settings
@@ -13,6 +16,7 @@ from master.up import building, engine, redis_server, samples, units
 from master.up.layout import Layout
 from master.up.programs import environment, master_programs
 from master.up.settings_view import rows
+from master.web import redirect
 
 
 @pytest.fixture
@@ -62,6 +66,49 @@ def test_programs_see_the_settings_that_were_given(tmp_path: Path) -> None:
     assert given["OPENRAAS_WEB_PORT"] == "9001"
     assert "OPENRAAS_REDIS_PORT" not in given
     assert load_settings(state_dir=tmp_path, session_s=given["OPENRAAS_SESSION_S"]).session_s == 7200
+
+
+def test_programs_see_secrets_and_lists_as_they_were_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = Settings(
+        state_dir=tmp_path,
+        openid_issuer="https://x.test",
+        openid_client_id="portal",
+        openid_client_secret=SecretStr("hush"),
+        openid_groups={"cs101": "class"},
+    )
+    for name, value in environment(given).items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == given
+
+
+def test_with_tls_asked_for_the_portal_speaks_it_on_loopback_too(tmp_path: Path) -> None:
+    def commands(**values: Any) -> dict[str, str]:
+        conf = Settings(state_dir=tmp_path, **values)
+        return {
+            program.name: " ".join(program.command) for program in master_programs(conf, Layout(tmp_path))
+        }
+
+    plain, secure = commands(redirect_port=8081), commands(tls="internal", redirect_port=8081)
+    assert ("--certfile" in plain["web"], "redirect" in plain) == (False, False)
+    assert ("--certfile" in secure["web"], "127.0.0.1:8081" in secure["redirect"]) == (True, True)
+    assert "--certfile" in commands(listen="192.0.2.1")["web"]
+
+
+@pytest.mark.parametrize(
+    ("host", "target"),
+    [
+        ("portal.test", "https://portal.test:8443/boxes?x=1"),
+        ("portal.test:80", "https://portal.test:8443/boxes?x=1"),
+        ("[::1]:80", "https://[::1]:8443/boxes?x=1"),
+        ("[::1]", "https://[::1]:8443/boxes?x=1"),
+    ],
+)
+def test_who_comes_without_tls_is_sent_on(host: str, target: str) -> None:
+    answer = Client(redirect.make(8443)).get("/boxes?x=1", headers={"Host": host})
+    assert (answer.status_code, answer.headers["Location"]) == (308, target)
+    assert Client(redirect.make(8443)).get("/", headers={"Host": "a b"}).status_code == 400
 
 
 def test_as_many_schedulers_are_kept_running_as_are_set(tmp_path: Path) -> None:

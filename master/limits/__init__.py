@@ -1,0 +1,1 @@
+"""How much a person or a group may use at once."""

@@ -1,0 +1,1 @@
+"""People as administrators see them: who there is, approvals, groups."""

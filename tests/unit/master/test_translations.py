@@ -130,7 +130,9 @@ def _literals(node: nodes.Node) -> list[str]:
 
 
 def _unknown(text: str) -> list[str]:
-    words = (word.strip(string.punctuation + "·→←–×…") for word in text.replace(_HOLE, " ").split())
+    # A setting (`people.count=200`) is no word.
+    parts = (part for part in text.replace(_HOLE, " ").split() if "=" not in part)
+    words = (part.strip(string.punctuation + "·→←–×…") for part in parts)
     return [word for word in words if any(map(str.isalpha, word)) and word not in NAMES | VALUES]
 
 

@@ -60,6 +60,7 @@ class Shell:
         self.columns, self.rows = COLUMNS, ROWS
         self._line, self._kill = line, kill
         self._pid: int | None = None
+        self._has_begun = False
         self._scrollback = Scrollback()
         self._viewers: list[Viewer] = []
         self._changed = threading.Condition()
@@ -142,7 +143,7 @@ class Shell:
     def write(self, data: bytes) -> None:
         """Type. What comes before the shell has begun waits: its echo would stand before the process number."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pid is not None or self.is_over, BEGIN_S)
+            self._changed.wait_for(lambda: self._has_begun or self.is_over, BEGIN_S)
         with contextlib.suppress(OpenRaaSError):  # a program that reads nothing, or has ended, loses it
             self._line.write(data)
 
@@ -156,8 +157,8 @@ class Shell:
             for viewer in self._viewers:
                 viewer.notes.append(note)
             self._changed.notify_all()
-            begun = self._pid is not None
-        if begun:
+            has_begun = self._has_begun
+        if has_begun:
             self._apply_size()
 
     def end(self, why: str = "") -> None:
@@ -180,7 +181,7 @@ class Shell:
         why = ""
         try:
             rest = self._learn_pid()
-            self._apply_size()
+            self._begin()
             self._print(rest)
             while piece := self._line.read():
                 self._print(piece)
@@ -202,10 +203,20 @@ class Shell:
         if not number.strip().isdigit():
             log.info("no shell in the container", said=head[:200].decode(errors="replace"))
             raise OpenRaaSError(NO_SHELL)
-        with self._changed:
-            self._pid = int(number)
-            self._changed.notify_all()
+        self._pid = int(number)
         return rest
+
+    def _begin(self) -> None:
+        """Give it its size, which may change meanwhile; then it may be typed into."""
+        applied = (0, 0)
+        while True:
+            with self._changed:
+                if applied == (self.columns, self.rows):
+                    self._has_begun = True
+                    self._changed.notify_all()
+                    return
+                applied = (self.columns, self.rows)
+            self._apply_size()
 
     def _print(self, piece: bytes) -> None:
         with self._changed:

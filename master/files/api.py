@@ -9,10 +9,13 @@ from pydantic import BaseModel, Field
 
 from common.units import Duration
 from common.words import Endpoint, Frozen
-from master.accounts.guard import current_user
+from master.accounts.guard import allows, current_user
+from master.accounts.models import Scope
+from master.audit.trail import changes_nothing
 from master.files import services, sharing
 from master.files.models import FileShare, ShareKind
 from master.web.current import context, nothing, reply
+from master.web.description import raises
 
 api = APIBlueprint(
     "files_api",
@@ -136,6 +139,9 @@ class SharePath(BaseModel):
 
 
 @api.post("/files/ticket", summary="Open one's files", responses={200: FilesTicketAnswer})
+@allows(Scope.FILES)
+@changes_nothing
+@raises(404, 409)
 def ticket(body: TicketBody) -> Response:
     """Where the home is, and a ticket to use it there."""
     user, master = current_user(), context()
@@ -150,6 +156,8 @@ def ticket(body: TicketBody) -> Response:
 
 
 @api.get("/files", summary="List a folder", responses={200: FolderAnswer})
+@allows(Scope.READ, Scope.FILES)
+@raises(404, 409)
 def list_folder(query: FolderQuery) -> Response:
     """A part of a folder of one's home."""
     found = services.desk_of(context(), current_user()).list(query.path, query.offset, query.limit)
@@ -157,12 +165,16 @@ def list_folder(query: FolderQuery) -> Response:
 
 
 @api.get("/files/usage", summary="Show how full the home is", responses={200: UsageAnswer})
+@allows(Scope.READ, Scope.FILES)
+@raises(404, 409)
 def usage() -> Response:
     """How much is free, and what is large."""
     return reply(UsageAnswer.model_validate(services.desk_of(context(), current_user()).usage()))
 
 
 @api.post("/files/folder", summary="Make a folder", responses={204: None})
+@allows(Scope.FILES)
+@raises(404, 409)
 def make_folder(body: PathBody) -> Response:
     """Make a folder."""
     services.desk_of(context(), current_user()).make_folder(body.path)
@@ -170,6 +182,8 @@ def make_folder(body: PathBody) -> Response:
 
 
 @api.post("/files/move", summary="Move or rename", responses={204: None})
+@allows(Scope.FILES)
+@raises(404, 409)
 def move(body: MoveBody) -> Response:
     """Move or rename a file or folder."""
     services.desk_of(context(), current_user()).move(body.path, body.to)
@@ -177,6 +191,8 @@ def move(body: MoveBody) -> Response:
 
 
 @api.delete("/files", summary="Remove a file or folder", responses={204: None})
+@allows(Scope.FILES)
+@raises(404, 409)
 def remove(query: PathQuery) -> Response:
     """Remove a file, or a folder with all in it."""
     services.desk_of(context(), current_user()).remove(query.path)
@@ -184,6 +200,8 @@ def remove(query: PathQuery) -> Response:
 
 
 @api.get("/files/shares", summary="List links to files", responses={200: ShareList})
+@allows(Scope.READ, Scope.FILES)
+@raises(404, 409)
 def shares() -> Response:
     """One's links that hold."""
     with context().database.read() as session:
@@ -192,6 +210,8 @@ def shares() -> Response:
 
 
 @api.post("/files/shares", summary="Make a link", responses={201: ShareAnswer})
+@allows(Scope.FILES)
+@raises(404, 409)
 def share(body: ShareBody) -> Response:
     """Make a link to a file or folder."""
     with context().database.write() as session:
@@ -202,6 +222,8 @@ def share(body: ShareBody) -> Response:
 
 
 @api.delete("/files/shares/<share>", summary="Take a link back", responses={204: None})
+@allows(Scope.FILES)
+@raises(404, 409)
 def unshare(path: SharePath) -> Response:
     """Take a link back."""
     with context().database.write() as session:

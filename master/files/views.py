@@ -304,8 +304,8 @@ def webdav(path: str) -> BaseResponse:
     given = request.authorization
     secret = (given.password or "") if given and given.type == "basic" else ""
     token = accounts.use_token(context().database, secret)
-    if token is None or not {Scope.ALL, Scope.FILES} & set(token.scopes):
-        response = make_response(_("This needs an API token as password."), 401)
+    if token is None or not {Scope.ALL.value, Scope.FILES.value} & set(token.scopes):
+        response = make_response(_("This needs an API token with the scope files as password."), 401)
         response.headers["WWW-Authenticate"] = (
             'Basic realm="OpenRaaS: an API token as password", charset="UTF-8"'
         )

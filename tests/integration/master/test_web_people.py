@@ -158,6 +158,7 @@ def test_a_token_does_what_its_scopes_say_and_no_more(ada: Person, portal: Porta
         ("POST", "/api/v1/deployments"): {Scope.DEPLOY},
         ("GET", "/deployments/d-1/open"): {Scope.DEPLOY},
         ("POST", "/api/v1/filesets"): {Scope.FILES},
+        ("POST", "/api/v1/files/ticket"): {Scope.FILES},
         ("GET", "/api/v1/me/tokens"): {Scope.ACCOUNT},
         ("POST", "/api/v1/me/password"): {Scope.ACCOUNT},
         ("GET", "/api/v1/groups"): {Scope.PEOPLE, Scope.READ},

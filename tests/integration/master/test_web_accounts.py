@@ -49,7 +49,7 @@ def test_every_address_is_closed_to_strangers_unless_it_is_meant_to_be_open(app:
     open_to_all = {
         "/", "/sign-in", "/healthz", "/readyz", "/metrics", "/api/docs", "/api/v1/openapi.json",
         "/api/v1/manifest-schema", "/ca.crt", "/favicon.ico", "/sign-up", "/reset",
-        "/sign-in/openid", "/sign-in/openid/callback", "/s/x", "/s/x/get", "/s/x/ticket",
+        "/sign-in/openid", "/sign-in/openid/callback", "/s/x", "/s/x/get", "/s/x/ticket", "/join/x",
     }  # fmt: skip
     for rule in app.url_map.iter_rules():
         if "GET" not in (rule.methods or ()) or rule.rule.endswith("<path:filename>"):

@@ -32,7 +32,7 @@ class AuditQuery(Page):
     until: float | None = Field(None, ge=0, le=1e11, description="Unix time, not included.")
 
 
-class EntryView(BaseModel):
+class AuditEntryView(BaseModel):
     """A change."""
 
     id: int
@@ -46,18 +46,18 @@ class EntryView(BaseModel):
     after: dict[str, JsonValue]
 
 
-class EntryList(BaseModel):
+class AuditEntryList(BaseModel):
     """Changes, the newest first."""
 
-    entries: list[EntryView]
+    entries: list[AuditEntryView]
 
 
-def entry_view(entry: AuditEntry) -> EntryView:
+def entry_view(entry: AuditEntry) -> AuditEntryView:
     """A change as REST shows it."""
-    return EntryView.model_validate(entry, from_attributes=True)
+    return AuditEntryView.model_validate(entry, from_attributes=True)
 
 
-@api.get("/audit", summary="List changes", responses={200: EntryList})
+@api.get("/audit", summary="List changes", responses={200: AuditEntryList})
 @requires(UserRole.ADMINISTRATOR)
 @allows(Scope.PEOPLE, Scope.READ)
 def list_entries(query: AuditQuery) -> Response:
@@ -65,5 +65,5 @@ def list_entries(query: AuditQuery) -> Response:
     wanted = services.Filter(query.actor, query.action, query.subject, query.since, query.until)
     with context().database.read() as session:
         found = services.list_entries(session, wanted, limit=query.and_one, offset=query.offset)
-    answer = EntryList(entries=[entry_view(item) for item in found[: query.limit]])
+    answer = AuditEntryList(entries=[entry_view(item) for item in found[: query.limit]])
     return reply_page(answer, query, more=len(found) > query.limit)

@@ -15,6 +15,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from master.boxes.models import Box
+from master.trust.authorities import Authorities
 from tests.support.master import FakeBox, add_application, add_image, image_digests, make_master
 from tests.support.portal import Person, Portal
 from tests.support.redis import RedisServer
@@ -34,6 +36,8 @@ def portal(tmp_path: Path, redis_server: RedisServer) -> Portal:
     context = make_master(tmp_path, redis_server.url)
     FakeBox(context, "alpha").hold(image_digests(add_image(context, "site:1")))
     add_application(context, "site", "site:1")
+    with context.database.write() as session:
+        session.get_one(Box, "alpha").certificate = Authorities.load(context.paths).in_office.pem
     return Portal(context)
 
 

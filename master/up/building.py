@@ -153,8 +153,12 @@ class Builder:
 
 
 def bases(dockerfile: Path) -> list[str]:
-    """The images that a Dockerfile builds on."""
-    return list(dict.fromkeys(re.findall(r"(?mi)^FROM\s+(\S+:\S+)", dockerfile.read_text())))
+    """The images that a Dockerfile builds on. Raises BuildFailed if there is no such file."""
+    try:
+        text = dockerfile.read_text()
+    except OSError as error:
+        raise BuildFailed(f"{dockerfile} cannot be read: {error.strerror}.") from error
+    return list(dict.fromkeys(re.findall(r"(?mi)^FROM\s+(\S+:\S+)", text)))
 
 
 def make_base(tree: Path) -> None:

@@ -65,11 +65,32 @@ def test_without_a_registry_the_base_is_made_from_packages_and_built_upon(
     assert image.attrs["Config"]["Cmd"] == ["bash"]
 
 
+def test_an_image_builds_on_the_folder_beside_it_and_files_come_out_of_one(
+    builder: Builder, tmp_path: Path
+) -> None:
+    for name, text in (
+        ("below", "FROM scratch\nCOPY Dockerfile /files/levels.wad\n"),
+        ("above", "FROM below:1\nCOPY Dockerfile /above\n"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Dockerfile").write_text(text)
+    builder.build(tmp_path / "above", "above:1")
+    assert builder.has("below:1")
+    files = tmp_path / "files"
+    files.mkdir()
+    builder.build_files(tmp_path / "below", "Dockerfile", "levels", files)
+    assert [path.name for path in files.iterdir()] == ["levels.wad"]
+    assert not builder.has("levels:files")
+    with pytest.raises(BuildFailed, match="cannot be read"):
+        builder.build(tmp_path / "nowhere", "nowhere:1")
+
+
 def test_packages_that_cannot_be_had_are_told_with_the_end_of_what_was_said(
     builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mmdebstrap(tmp_path, monkeypatch, "echo cannot reach the mirror >&2; exit 25")
     monkeypatch.setattr(building, "BASE_IMAGE", "no-such.invalid/other:test")
+    (tmp_path / "Dockerfile").write_text("FROM no-such.invalid/other:test\n")
     with pytest.raises(BuildFailed, match="cannot reach the mirror"):
         builder.build(tmp_path, "sample:2")
 
@@ -79,6 +100,7 @@ def test_without_mmdebstrap_the_package_is_named(
 ) -> None:
     monkeypatch.setattr(building, "BASE_IMAGE", "no-such.invalid/third:test")
     monkeypatch.setattr(building.needs, "find", lambda _: None)
+    (tmp_path / "Dockerfile").write_text("FROM no-such.invalid/third:test\n")
     with pytest.raises(Unavailable, match="mmdebstrap"):
         builder.build(tmp_path, "sample:3")
 

@@ -98,7 +98,7 @@ def test_pins_and_labels_reach_the_scheduler(master: MasterContext) -> None:
     (labelled,) = run(master, "labelled", ada, placement={"labels": {"room": "2"}})
     assert labelled.box_id == "b"
     (nowhere,) = run(master, "nowhere", ada, placement={"labels": {"room": "3"}})
-    assert "has not the label room=3" in (nowhere.reason or "")
+    assert "no box that is up has it" in (nowhere.reason or "")
 
 
 def test_a_box_that_its_owner_paused_gets_nothing_new(master: MasterContext) -> None:

@@ -278,7 +278,12 @@ def test_what_a_platform_did_is_an_experiment_once_it_is_known_what_steps_cost(t
         for at in (100.0, 103.0)
     ]
     (tmp_path / "scenario.yaml").write_text(
-        scenario_yaml([{"id": "b-1", "status": status}], [layer], {"page": manifest}, started)
+        scenario_yaml(
+            [{"id": "b-1", "status": status, "believed": {"x_ms": 1.0, "y_ms": 0.0, "height_ms": 0.0}}],
+            [layer],
+            {"page": manifest},
+            started,
+        )
     )
     (tmp_path / "trace.csv").write_text(trace_csv(started, {"page": manifest}))
     recorded_file = str(tmp_path / "scenario.yaml")

@@ -5,11 +5,10 @@ A box has one link; up and down count together. A transfer takes the links of bo
 
 from __future__ import annotations
 
-import heapq
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import numpy as np
@@ -64,6 +63,7 @@ class Link:
         "held_bps",
         "held_bytes",
         "held_since",
+        "level_bps",
         "moved",
         "room_bps",
         "waiting",
@@ -72,6 +72,7 @@ class Link:
     def __init__(self, capacity_bps: float) -> None:
         self.capacity_bps = capacity_bps
         self.room_bps = capacity_bps  # what transfers may take
+        self.level_bps = math.inf  # what each may get of it at most (shared max-min only)
         self.held_bps = 0.0
         self.held_since = 0.0
         self.held_bytes = 0.0  # what the holds have carried
@@ -292,6 +293,11 @@ class InTurn(Links):
 class MaxMin(Links):
     """All transfers at once; nobody could get more without taking from one that has less (progressive filling).
 
+    A link's level is what it gives to each at most, so that it is just full; a transfer flows at the lower level of
+    its two ends. Levels that agree with each other in this are the fair shares, and the only ones. A change moves the
+    levels of a few links and, through their transfers, those of their neighbours: these alone are looked at again,
+    until none moves. It ends: the lowest level depends on no other, the next on the lowest alone, and so on.
+
     What changes in one instant is shared out once, at its end: no byte moves in between.
     """
 
@@ -317,57 +323,52 @@ class MaxMin(Links):
         self._touched.update(dict.fromkeys(links))
 
     def _share(self) -> None:
-        """Share out what hangs together with the touched links, and announce what changed."""
-        links = _joined(self._touched)
-        self._touched = {}
-        for transfer, rate_bps in _fill(links).items():
-            if abs(rate_bps - transfer.rate_bps) > _SAME * rate_bps:
-                self._advance(transfer)
-                self._rate(transfer, rate_bps)
-
-
-def _joined(start: Iterable[Link]) -> list[Link]:
-    """The links that hang together with these by transfers."""
-    found: dict[Link, None] = {}
-    reach = list(start)
-    while reach:
-        link = reach.pop()
-        if link not in found:
-            found[link] = None
+        """Share out anew what the touched links reach, and announce what changed."""
+        touched, self._touched = self._touched, {}
+        for link in _settle_levels(touched):
             for transfer in link.flowing:
-                reach += [end for end in transfer.ends if end not in found]
-    return list(found)
+                one, other = transfer.ends
+                rate_bps = min(one.level_bps, other.level_bps)
+                if abs(rate_bps - transfer.rate_bps) > _SAME * rate_bps:
+                    self._advance(transfer)
+                    self._rate(transfer, rate_bps)
 
 
-def _fill(links: Sequence[Link]) -> dict[Transfer, float]:
-    """The fair rate of every transfer over these links: the link that gives the least to each is filled first.
-
-    While links are filled the share that another gives only grows, so that an old share in the heap is too small and
-    is looked at again in time: all of it takes the time of a sorting.
-    """
-    room = {link: link.room_bps for link in links}
-    open_ = {link: len(link.flowing) for link in links}
-    heap = [(room[link] / count, number, link) for number, (link, count) in enumerate(open_.items()) if count]
-    heapq.heapify(heap)
-    fixed: dict[Transfer, float] = {}
-    while heap:
-        said, number, link = heap[0]
-        if not open_[link]:
-            heapq.heappop(heap)
+def _settle_levels(touched: Iterable[Link]) -> Iterable[Link]:
+    """Find the levels of these links and of what follows from them; return these links and all whose level moved."""
+    moved = dict.fromkeys(touched)
+    to_do = deque(moved)
+    waiting = set(to_do)
+    while to_do:
+        link = to_do.popleft()
+        waiting.discard(link)
+        before, after = link.level_bps, _level(link)
+        link.level_bps = after
+        if before == after:
             continue
-        share = room[link] / open_[link]
-        if share > said:
-            heapq.heapreplace(heap, (share, number, link))
-            continue
-        heapq.heappop(heap)
+        moved[link] = None
         for transfer in link.flowing:
-            if transfer in fixed:
-                continue
-            fixed[transfer] = share
-            for end in transfer.ends:
-                open_[end] -= 1
-                room[end] = max(0.0, room[end] - share)
-    return fixed
+            one, other = transfer.ends
+            far = other if one is link else one
+            old, new = min(before, far.level_bps), min(after, far.level_bps)
+            if abs(new - old) > _SAME * new and far not in waiting:
+                waiting.add(far)
+                to_do.append(far)
+    return moved
+
+
+def _level(link: Link) -> float:
+    """What a link can give to each that its other end does not hold to less; infinite if they leave room."""
+    room, count = link.room_bps, len(link.flowing)
+    bounds = [
+        (other if one is link else one).level_bps for one, other in (item.ends for item in link.flowing)
+    ]
+    for bound in sorted(bounds):
+        if bound * count >= room:
+            return room / count
+        room -= bound
+        count -= 1
+    return math.inf
 
 
 def make_links(sharing: Sharing, clock: Clock, capacity_bps: NDArray[np.float64]) -> Links:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -159,6 +161,93 @@ def test_whatever_is_sent_held_and_cut_no_link_carries_too_much_and_no_byte_gets
     assert net.links.moved == pytest.approx(sum(transfer.moved for transfer in sent))
     assert sum(link.moved for _, link in net.links.used()) == pytest.approx(2 * net.links.moved)
     assert np.allclose(net.links.load_s, 0, atol=1e-6)
+
+
+@dataclass
+class PlainFlow:
+    """A transfer of the plain model: megabits left, from its second on."""
+
+    ends: tuple[int, int]
+    left: Fraction
+    flows_at: Fraction
+
+
+def plain_rates(flows: dict[str, PlainFlow], room: list[Fraction]) -> dict[str, Fraction]:
+    """Progressive filling by the book: all rise together; who goes over a link that is full rises no more."""
+    rates = dict.fromkeys(flows, Fraction(0))
+    rising = set(flows)
+    while rising:
+        over = {link: [name for name in flows if link in flows[name].ends] for link in range(len(room))}
+        left = {link: room[link] - sum(rates[name] for name in over[link]) for link in over}
+        counts = {link: len(rising.intersection(over[link])) for link in over}
+        step = min(left[link] / counts[link] for link in over if counts[link])
+        for name in rising:
+            rates[name] += step
+        full = {link for link in over if left[link] == step * counts[link]}
+        rising = {name for name in rising if not full.intersection(flows[name].ends)}
+    return rates
+
+
+Steps = list[tuple[int, int, int, int, int, int]]
+
+
+def plain_arrivals(rates_mbps: list[int], steps: Steps) -> dict[str, float]:
+    """When each transfer is there, shared out from nothing whenever anything happens, in exact figures."""
+    room = [Fraction(rate) for rate in rates_mbps]
+    events = []
+    for number, (moment, source, target, megabits, delay, held) in enumerate(steps):
+        if source != target:
+            flow = PlainFlow((source, target), Fraction(megabits), moment + Fraction(delay, 4))
+            events.append((Fraction(moment), str(number), flow))
+        events += [(Fraction(moment), "", held), (Fraction(moment + 3), "", -held)]
+    flows: dict[str, PlainFlow] = {}
+    arrived: dict[str, float] = {}
+    now = Fraction(0)
+    while flows or events:
+        rates = plain_rates(flows, room)
+        ends = [
+            max(now, flow.flows_at) + flow.left / rates[name] for name, flow in flows.items() if rates[name]
+        ]
+        then = min([*ends, *(event[0] for event in events)])
+        for name, flow in list(flows.items()):
+            flow.left -= rates[name] * max(Fraction(0), then - max(now, flow.flows_at))
+            if flow.left == 0 and then >= flow.flows_at:
+                arrived[name] = float(then)
+                del flows[name]
+        now = then
+        for _, name, what in [event for event in events if event[0] == now]:
+            if isinstance(what, PlainFlow):
+                flows[name] = what
+            else:
+                room[0] -= what
+        events = [event for event in events if event[0] > now]
+    return arrived
+
+
+@given(
+    rates_mbps=st.lists(st.sampled_from([10, 20, 30, 60, 100]), min_size=6, max_size=6),
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 4), st.integers(0, 5), st.integers(0, 5), st.integers(1, 12).map(lambda n: 10 * n),
+            st.integers(0, 2), st.sampled_from([0, 0, 0, 1]),
+        ),
+        min_size=1, max_size=30,
+    ),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_max_min_shares_are_those_of_progressive_filling_by_the_book_also_when_much_happens_at_once(
+    rates_mbps: list[int], steps: Steps
+) -> None:
+    """Few different moments, sizes and rates: ties of all kinds are the rule."""
+    rates_mbps[0] += 40  # so that what is held never takes all
+    net = Net(Sharing.MAX_MIN, *rates_mbps)
+    for number, (moment, source, target, megabits, delay, held) in enumerate(steps):
+        if source != target:
+            net.clock.at(moment, net.send, str(number), source, target, megabits, delay / 4)
+        net.clock.at(moment, net.links.hold, 0, held * 1e6)
+        net.clock.at(moment + 3, net.links.hold, 0, -held * 1e6)
+    net.clock.run_until(1e6)
+    assert net.arrived == pytest.approx(plain_arrivals(rates_mbps, steps), rel=1e-6)
 
 
 def test_transfers_between_the_same_two_boxes_never_pass_each_other() -> None:

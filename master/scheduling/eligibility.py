@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ from master.scheduling.request import FilesetNeed, Layer, LeftOut, PlacementRequ
 _SERVER = KINDS.index(BoxKind.SERVER)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """`passes[i]` says whether box i keeps the rule; `why(i)` what to say of one that does not."""
 
     passes: Bools
@@ -72,11 +71,16 @@ def sources(digest: str, fleet: Fleet, sharing: Sharing = Sharing.ALL) -> Indice
     return rows[fleet.central[rows] & fleet.up[rows]]
 
 
-def source_names(digest: str, fleet: Fleet, sharing: Sharing = Sharing.ALL) -> tuple[str, ...]:
-    """The names of these boxes."""
+def source_names(
+    layers: Sequence[Layer], fleet: Fleet, sharing: Sharing = Sharing.ALL
+) -> dict[str, tuple[str, ...]]:
+    """The names of these boxes, for each of the layers."""
     if sharing is Sharing.ALL:
-        return fleet.layers.source_names(digest, fleet.names)
-    return tuple([fleet.names[row] for row in sources(digest, fleet, sharing)])
+        return fleet.layers.source_names(layers, fleet.names)
+    return {
+        layer.digest: tuple([fleet.names[row] for row in sources(layer.digest, fleet, sharing)])
+        for layer in layers
+    }
 
 
 def _takes(fleet: Fleet, scope: Scope) -> Bools:

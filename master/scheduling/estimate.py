@@ -9,12 +9,12 @@ filestore.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from master.scheduling.fleet import LAUNCH_S, Fleet
+from master.scheduling.fleet import KINDS, Fleet
 from master.scheduling.holders import Indices
 from master.scheduling.layers import Column, Floats, Image
 from master.scheduling.request import PlacementRequest, Prediction
@@ -51,13 +51,7 @@ def start_s(request: PlacementRequest, fleet: Fleet) -> Floats:
     if request.variants:
         column = fleet.column(request.variants)
         ready = _fetch_s(request, column, fleet)
-        ready += _unpack_s(column, fleet)
-        launch = _launch_s(column, fleet)
-        ready += launch
-        if waiting := fleet.prewarmed.get(request.warm):
-            rows = list(waiting)
-            least = np.maximum(0.0, np.broadcast_to(launch, ready.shape)[rows] - WAKE_S)
-            ready[rows] -= least
+        _add_rest(ready, request, column, fleet)
     else:
         ready = np.zeros(len(fleet.up))
     if request.filesets:
@@ -94,7 +88,8 @@ def predict(request: PlacementRequest, fleet: Fleet, row: int) -> Prediction:
 def _fetch_s(request: PlacementRequest, column: Column, fleet: Fleet) -> Floats:
     """Seconds until the missing layers and the person's input are there, the box's queue included."""
     own: Floats = column.missing + fleet.inbound_bytes
-    own += request.input_bytes
+    if request.input_bytes:
+        own += request.input_bytes
     own *= fleet.s_per_byte
     given: list[Supply] = [supply(image, fleet) for image in column.images]
     if column.suited is None:
@@ -113,26 +108,35 @@ def _fetch_s(request: PlacementRequest, column: Column, fleet: Fleet) -> Floats:
     return np.maximum(own, lent, out=own)
 
 
-def _unpack_s(column: Column, fleet: Fleet) -> Floats | float:
-    """Seconds after the last byte until the engine has the image."""
-    if not fleet.unpacking.is_known:
-        return 0.0
-    table = [
-        fleet.unpacking.seconds(variant.image, image.size_bytes, column.missing)
-        for variant, image in zip(column.variants, column.images, strict=True)
+def _add_rest(ready: Floats, request: PlacementRequest, column: Column, fleet: Fleet) -> None:
+    """Add what comes after the last byte: the engine unpacks what it lacks, then the launch.
+
+    All that depends only on the variant and the kind of box is looked up in one small table; the few boxes that have
+    the image unpacked, or an instance waiting, are put right afterwards.
+    """
+    which = fleet.kind if column.suited is None else column.suited * len(KINDS) + fleet.kind
+    unpacking = fleet.unpacking
+    launches = [fleet.launch_s(variant.image) for variant in column.variants]
+    rest = [
+        launch + image.size_bytes * unpacking.there_s
+        for launch, image in zip(launches, column.images, strict=True)
     ]
-    if column.suited is None:
-        return table[0]
-    found: Floats = np.array(table)[column.suited, np.arange(len(column.suited))]
-    return found
+    ready += _flat(rest).take(which, mode="wrap")
+    if unpacking.is_known:
+        ready += column.missing * (unpacking.fetched_s - unpacking.there_s)
+        for number, (variant, image) in enumerate(zip(column.variants, column.images, strict=True)):
+            rows = unpacking.rows(variant.image)
+            if column.suited is not None:
+                rows = rows[column.suited[rows] == number]
+            ready[rows] -= unpacking.seconds(image.size_bytes, column.missing[rows])
+    if waiting := fleet.prewarmed.get(request.warm):
+        there = list(waiting)
+        ready[there] -= np.maximum(0.0, _flat(launches).take(which[there], mode="wrap") - WAKE_S)
 
 
-def _launch_s(column: Column, fleet: Fleet) -> Floats | float:
-    launches = [fleet.launches.get(variant.image) for variant in column.variants]
-    if not any(known is not None for known in launches):
-        return LAUNCH_S
-    table = np.array([fleet.launch_s(variant.image) for variant in column.variants])
-    return table[0].take(fleet.kind) if column.suited is None else table[column.suited, fleet.kind]
+def _flat(tables: Sequence[Floats]) -> Floats:
+    """One table after the other."""
+    return tables[0] if len(tables) == 1 else np.concatenate(tables)
 
 
 def _files_s(request: PlacementRequest, fleet: Fleet) -> Floats | float:

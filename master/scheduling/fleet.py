@@ -74,6 +74,7 @@ class Fleet:
         self.zstd = np.zeros(rows, dtype=bool)
         self.roles = {role: np.zeros(rows, dtype=bool) for role in Role}
         self.takes = np.zeros(rows, dtype=bool)  # whether it takes new instances, but for room and kind
+        self.takes_files = np.zeros(rows, dtype=bool)  # whether new filesets may lie there, but for room
         self.serving = np.zeros(rows, dtype=bool)  # whether others fetch layers there now
         self.kind = np.zeros(rows, dtype=np.intp)  # index into KINDS
         self.architecture = np.full(rows, -1, dtype=np.intp)  # index into `architectures`
@@ -335,10 +336,7 @@ class Fleet:
         elif need.held_by:
             rows = self.rows_of(need.held_by)
         else:
-            room = self.free[DISK] >= need.room_bytes
-            room &= ~self.cordoned
-            room &= ~self.central
-            rows = np.flatnonzero(room)
+            return np.flatnonzero(self.takes_files & (self.free[DISK] >= need.room_bytes))
         return rows[self.up[rows] & self.fixed[rows] & self.roles[Role.FILESTORE][rows]]
 
     def taken(self, column: int, more: float = 0.0) -> Floats:
@@ -371,6 +369,12 @@ class Fleet:
             and self.roles[Role.COMPUTE][row]
             and not (self.full[row] or self.paused[row] or self.cordoned[row] or self.central[row])
             and min(room.tolist()) >= -SLACK
+        )
+        self.takes_files[row] = (
+            self.up[row]
+            and self.fixed[row]
+            and self.roles[Role.FILESTORE][row]
+            and not (self.cordoned[row] or self.central[row])
         )
         serving = bool(self.up[row] and self.offers[row] and not self.central[row])
         if serving != self.serving[row]:

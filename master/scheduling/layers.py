@@ -180,15 +180,19 @@ class LayerBook:
         blob = self._blobs.get(digest)
         return NOBODY if blob is None else self._sources(blob)
 
-    def source_names(self, digest: str, names: Sequence[str]) -> tuple[str, ...]:
-        """The same by name."""
-        blob = self._blobs.get(digest)
-        if blob is None:
-            return ()
-        rows = self._sources(blob)
-        if blob.names is None:
-            blob.names = tuple([names[row] for row in rows])
-        return blob.names
+    def source_names(self, layers: Iterable[Layer], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The same by name, for each of these layers."""
+        found: dict[str, tuple[str, ...]] = {}
+        for layer in layers:
+            blob = self._blobs.get(layer.digest)
+            if blob is None:
+                found[layer.digest] = ()
+                continue
+            rows = self._sources(blob)
+            if blob.names is None:
+                blob.names = tuple([names[row] for row in rows])
+            found[layer.digest] = blob.names
+        return found
 
     def column(self, variants: tuple[Variant, ...], suited: Indices | None) -> Column:
         """The column of an image in these variants; who serves their layers is up to date."""

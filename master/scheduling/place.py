@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -141,7 +142,9 @@ def _compose(policy: Policy, request: PlacementRequest, fleet: Fleet, row: int, 
     if request.variants:
         variant = fleet.variant_for(request.variants, row)
         image, missing = variant.image, int(fleet.missing_of(request.variants)[row])
-        depositories = {layer.digest: _sources(layer.digest, fleet, row, policy) for layer in variant.layers}
+        depositories = source_names(variant.layers, fleet, policy.sharing)
+        if policy.by_record and (pace := fleet.network.pairs.get(row)):
+            depositories = {digest: _spared(names, pace, fleet) for digest, names in depositories.items()}
     layers = f"{show_size(missing)} of layers to fetch" if missing else "all layers are there"
     among = f"of {able} eligible boxes" if able > 1 else "and the only eligible box"
     reason = f"{compute} is {policy.reason(request, fleet, row)} {among}; {layers}."
@@ -167,12 +170,8 @@ def store_for(request: PlacementRequest, need: FilesetNeed, fleet: Fleet, row: i
     return int(rows[away.argmin()])
 
 
-def _sources(digest: str, fleet: Fleet, row: int, policy: Policy) -> tuple[str, ...]:
-    """Who is asked for a layer. A policy that goes by records spares a box those that were slow for it."""
-    names = source_names(digest, fleet, policy.sharing)
-    known = fleet.network.pairs.get(row) if policy.by_record and len(names) > 1 else None
-    if not known:
-        return names
+def _spared(names: tuple[str, ...], known: Mapping[int, float], fleet: Fleet) -> tuple[str, ...]:
+    """Who is asked for a layer: not those that were slow for this box, as far as seconds per byte are known."""
     pace = {name: known[fleet.row_of[name]] for name in names if fleet.row_of[name] in known}
     if len(pace) < 2:
         return names

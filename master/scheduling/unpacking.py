@@ -16,21 +16,22 @@ class Unpacking:
     """Kept by a fleet. As long as no pace is known, unpacking is not counted at all."""
 
     def __init__(self) -> None:
-        self._there = self._fetched = 0.0
+        self.there_s = 0.0  # per byte of an image (as it is sent) that lies on the box
+        self.fetched_s = 0.0  # and per byte that is fetched
         self._rows: dict[str, Indices] = {}
 
     @property
     def is_known(self) -> bool:
         """Whether any pace is."""
-        return self._there > 0 or self._fetched > 0
+        return self.there_s > 0 or self.fetched_s > 0
 
-    def set_pace(self, there: float, fetched: float) -> None:
+    def set_pace(self, there_s: float, fetched_s: float) -> None:
         """Seconds per byte of an image (as it is sent), where all of it is there and where all of it is fetched."""
-        self._there, self._fetched = there, fetched
+        self.there_s, self.fetched_s = there_s, fetched_s
 
     def note(self, image: str, row: int) -> None:
         """The engine of a box has it."""
-        rows = self._rows.get(image, NOBODY)
+        rows = self.rows(image)
         if row not in rows:
             self._rows[image] = np.append(rows, np.intp(row))
 
@@ -38,15 +39,18 @@ class Unpacking:
         """Nothing is known of any engine any more."""
         self._rows.clear()
 
-    def seconds(self, image: str, size_bytes: int, missing: Floats) -> Floats:
-        """For each box, of which `missing` says how many bytes it lacks."""
-        found: Floats = missing * (self._fetched - self._there)
-        found += size_bytes * self._there
-        found[self._rows.get(image, NOBODY)] = 0.0
-        return found
+    def rows(self, image: str) -> Indices:
+        """The boxes whose engines have it."""
+        return self._rows.get(image, NOBODY)
 
     def of(self, image: str, size_bytes: int, missing: float, row: int) -> float:
-        """The same for one box."""
-        if row in self._rows.get(image, NOBODY):
+        """Seconds on one box, which lacks so many bytes."""
+        if row in self.rows(image):
             return 0.0
-        return size_bytes * self._there + missing * (self._fetched - self._there)
+        return size_bytes * self.there_s + missing * (self.fetched_s - self.there_s)
+
+    def seconds(self, size_bytes: int, missing: Floats) -> Floats:
+        """Seconds on boxes whose engines lack the image, and which lack so many of its bytes."""
+        found: Floats = missing * (self.fetched_s - self.there_s)
+        found += size_bytes * self.there_s
+        return found

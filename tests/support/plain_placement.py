@@ -11,6 +11,7 @@ from common.words import Role
 from master.scheduling.facts import BoxFacts
 from master.scheduling.fleet import Fleet, amounts_of
 from master.scheduling.request import FilesetNeed, Place, PlacementRequest, Variant
+from tests.support.learnt import Learnt
 
 MOST_SOURCES = 16
 
@@ -40,11 +41,17 @@ class PlainBox:
 
 
 class PlainWorld:
-    """All boxes in the order of their names. `fleet` is asked only which of many holders it picked as sources."""
+    """All boxes in the order of their names, and what was learnt of them.
 
-    def __init__(self, boxes: Iterable[BoxFacts], fleet: Fleet) -> None:
+    `fleet` is asked only which of many holders it picked as sources.
+    """
+
+    def __init__(self, boxes: Iterable[BoxFacts], fleet: Fleet, learnt: Learnt | None = None) -> None:
         self.boxes = {box.name: PlainBox(box) for box in sorted(boxes, key=lambda box: box.name)}
         self.fleet = fleet
+        self.learnt = learnt or Learnt.nothing()
+        for name, rate_bps in self.learnt.rates_bps.items():
+            self.boxes[name].rate = rate_bps / 8
         self._sources: dict[str, list[PlainBox]] = {}
         self._filestores: dict[FilesetNeed, list[PlainBox]] = {}
 
@@ -143,31 +150,53 @@ def start_s(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> floa
     """The predicted start; see master.scheduling.estimate for the formula."""
     variant = variant_for(request, box)
     assert variant is not None
-    fetch = 0.0
+    launch = world.learnt.launches.get((variant.image, box.facts.kind), 1.0)
+    if box.facts.prewarmed.get(request.warm):
+        launch = min(launch, 0.5)
+    parts = [fetch_s(request, variant, box, world), unpack_s(variant, box, world.learnt)]
+    return sum(parts) + files_s(request, box, world) + launch
+
+
+def fetch_s(request: PlacementRequest, variant: Variant, box: PlainBox, world: PlainWorld) -> float:
+    """Until missing layers and the person's input are there, behind what the box fetches already."""
     missing = missing_bytes(variant, box)
-    if missing:
-        total = sum(layer.size_bytes for layer in variant.layers)
-        pace = 0.0
-        waits: list[float] = []
-        for layer in variant.layers:
-            sources = world.sources(layer.digest)
-            rate = sum(source.rate for source in sources)
-            if sources:
-                pace += layer.size_bytes / total / rate
-                waits += [source.outbound / source.rate for source in sources]
-        fetch = max((missing + box.inbound) / box.rate, missing * pace + min(waits, default=0.0))
-    files = 0.0
-    if request.filesets:
-        longest = 0.0
-        for need in request.filesets:
-            stores = world.filestores(need)
-            if len(stores) <= 8 and not need.is_new:
-                ways = [
-                    0.0 if store is box else apart_ms(store.facts.place, box.facts.place) for store in stores
-                ]
-                longest = max(longest, min(ways))
-        files = 0.3 + 6 * longest / 1000
-    return fetch + files + 1.0
+    if not missing and not request.input_bytes:
+        return 0.0
+    own = (missing + request.input_bytes + box.inbound) / box.rate
+    if not missing:
+        return own
+    total = sum(layer.size_bytes for layer in variant.layers)
+    pace = 0.0
+    waits: list[float] = []
+    for layer in variant.layers:
+        sources = world.sources(layer.digest)
+        rate = sum(source.rate for source in sources)
+        if sources:
+            pace += layer.size_bytes / total / rate
+            waits += [source.outbound / source.rate for source in sources]
+    return max(own, missing * pace + min(waits, default=0.0))
+
+
+def unpack_s(variant: Variant, box: PlainBox, learnt: Learnt) -> float:
+    """What the engine does after the last byte, where it lacks the image."""
+    if (variant.image, box.facts.name) in learnt.unpacked:
+        return 0.0
+    missing = missing_bytes(variant, box)
+    lying = sum(layer.size_bytes for layer in variant.layers) - missing
+    return lying * learnt.there_s + missing * learnt.fetched_s
+
+
+def files_s(request: PlacementRequest, box: PlainBox, world: PlainWorld) -> float:
+    """To mount all filesets side by side."""
+    if not request.filesets:
+        return 0.0
+    longest = 0.0
+    for need in request.filesets:
+        stores = world.filestores(need)
+        if len(stores) <= 8 and not need.is_new:
+            ways = [0.0 if store is box else apart_ms(store.facts.place, box.facts.place) for store in stores]
+            longest = max(longest, min(ways))
+    return 0.3 + 6 * longest / 1000
 
 
 def cost(policy: str, request: PlacementRequest, box: PlainBox, world: PlainWorld) -> float:
@@ -176,7 +205,8 @@ def cost(policy: str, request: PlacementRequest, box: PlainBox, world: PlainWorl
     if policy == "nearest":
         return distance
     if policy == "start-soonest":
-        return start_s(request, box, world) + 0.02 * distance
+        doubt = 30 * world.learnt.distrust.get(box.facts.name, 0.0)
+        return start_s(request, box, world) + 0.02 * distance + doubt
     capacity = amounts_of(box.facts.capacity)
     if policy == "least-loaded":
         return max(1 - box.free[column] / capacity[column] for column in (0, 1))

@@ -17,6 +17,7 @@ from master.scheduling.place import place
 from master.scheduling.policy import load_policy
 from master.scheduling.request import Placement, PlacementRequest
 from tests.benchmarks.lines import Case
+from tests.support.learnt import Learnt, wanting, with_prewarmed
 from tests.support.plain_placement import PlainWorld, check_choice
 
 POLICY = "start-soonest"
@@ -47,8 +48,11 @@ class Driver:
         self.rng = np.random.default_rng(seed)
         self.catalogue = generate.applications(self.rng, APPLICATIONS, layers=LAYERS)
         facts = generate.boxes(self.rng, boxes, self.catalogue)
+        facts = with_prewarmed(self.rng, facts, self.catalogue)
+        learnt = Learnt.draw(self.rng, self.catalogue, facts)
         self.fleet = Fleet.build(facts)
-        self.world = PlainWorld(facts, self.fleet)
+        learnt.tell(self.fleet)
+        self.world = PlainWorld(facts, self.fleet, learnt)
         self.policy = load_policy(POLICY)
         self.most_running = int(boxes * RUNNING)
         self.running: deque[Running] = deque()
@@ -58,7 +62,8 @@ class Driver:
 
     def requests(self, count: int) -> list[PlacementRequest]:
         """What is asked for, made before the clock starts."""
-        return [generate.request(self.rng, self.catalogue) for _ in range(count)]
+        drawn = [generate.request(self.rng, self.catalogue) for _ in range(count)]
+        return [wanting(self.rng, request) for request in drawn]
 
     def decide(self, request: PlacementRequest) -> Placement | None:
         """One decision, and its reservation."""

@@ -16,11 +16,12 @@ from master.scheduling.conformance import CHECKS
 from master.scheduling.facts import BoxFacts
 from master.scheduling.fleet import CPU, Fleet, amounts_of
 from master.scheduling.layers import Floats
-from master.scheduling.place import choose
+from master.scheduling.place import choose, place
 from master.scheduling.policies.nearest import Nearest
 from master.scheduling.policy import Policy, load_policy, policy_names
 from master.scheduling.request import Layer, Place, PlacementRequest, Variant
-from tests.support.plain_placement import PlainWorld, check_choice
+from tests.support.learnt import Learnt, wanting, with_prewarmed
+from tests.support.plain_placement import PlainWorld, check_choice, start_s
 
 PLAIN = ["first", "nearest", "least-loaded", "bin-pack", "layer-locality", "start-soonest"]
 
@@ -92,6 +93,29 @@ def test_choices_are_those_of_a_plain_program(name: str, seed: int, count: int) 
         check_choice(name, request, fleet.names[rows[0]] if rows else None, world)
         for row in rows:
             _start(fleet, world, request, row)
+        _shake(fleet, world, rng)
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 30))
+def test_what_was_learnt_of_boxes_and_images_counts_as_in_a_plain_program(seed: int, count: int) -> None:
+    """Rates, launches, unpacking, records, instances that wait, what people send: choice and prediction."""
+    rng = np.random.default_rng(seed)
+    catalogue = generate.applications(rng, 5, layers=25, layers_each=4)
+    facts = with_prewarmed(rng, generate.boxes(rng, count, catalogue), catalogue)
+    learnt = Learnt.draw(rng, catalogue, facts)
+    fleet = Fleet.build(facts)
+    learnt.tell(fleet)
+    world = PlainWorld(facts, fleet, learnt)
+    policy = load_policy("start-soonest")
+    for _ in range(10):
+        request = wanting(rng, generate.request(rng, catalogue))
+        placements = place(policy, request, fleet, rng, most=1).placements
+        check_choice(policy.name, request, placements[0].compute if placements else None, world)
+        for placement in placements:
+            box = world.boxes[placement.compute]
+            assert placement.predicted.start_s == pytest.approx(start_s(request, box, world))
+            _start(fleet, world, request, fleet.row_of[placement.compute])
         _shake(fleet, world, rng)
 
 

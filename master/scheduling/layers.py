@@ -136,12 +136,13 @@ class LayerBook:
 
     def gain(self, row: int, digest: str) -> None:
         """A box holds one layer more."""
+        if digest in self._held[row]:
+            return
         blob = self._blobs.get(digest)
         if blob is None:
             blob = self._blobs[digest] = _Blob()
         fresh = blob.seen == (blob.holders.version, self._serving_version)
-        if not blob.holders.add(row):
-            return
+        blob.holders.add(row)
         if fresh and len(blob.sources) >= MOST_SOURCES:  # one more makes no difference
             blob.seen = (blob.holders.version, self._serving_version)
         else:

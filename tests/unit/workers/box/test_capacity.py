@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,34 @@ def test_without_a_word_the_machine_is_measured(tmp_path: Path) -> None:
     assert found.cpu >= 1
     assert found.memory_bytes > 2**20
     assert found.gpu >= 0
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Nothing was counted before, and nothing that is counted here stays."""
+    capacity.count_gpus.cache_clear()
+    yield
+    capacity.count_gpus.cache_clear()
+
+
+def smi(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program in place of NVIDIA's."""
+    tool = directory / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
+
+
+@pytest.mark.usefixtures("fresh")
+def test_graphics_processors_are_those_that_nvidias_driver_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smi(tmp_path, "echo 'GPU 0: A (UUID: x)'; echo '  MIG 1g: y'; echo 'GPU 1: B (UUID: z)'", monkeypatch)
+    assert capacity.count_gpus(tmp_path / "dri") == 2
+    assert capacity.detect(BoxConfig(box="b", state_dir=tmp_path, gpu=1)).gpu == 1
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_driver_without_a_card_offers_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smi(tmp_path, "echo 'NVIDIA-SMI has failed'; exit 9", monkeypatch)
+    assert capacity.count_gpus(tmp_path / "dri") == 0

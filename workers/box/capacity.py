@@ -15,6 +15,7 @@ from common.words import Resources
 from workers.box.config import BoxConfig
 
 NVIDIA_TIMEOUT_S = 5.0
+RENDER_NODES = Path("/dev/dri")
 
 # Names of the kernel → names of the OCI image specification ("Image Configuration", architecture).
 _ARCHITECTURES = {
@@ -55,18 +56,27 @@ def lent_disk(config: BoxConfig) -> int:
 
 
 @cache
-def count_gpus(render_nodes: Path = Path("/dev/dri")) -> int:
+def nvidia_gpus() -> int:
+    """Graphics processors that NVIDIA's driver names."""
+    if (tool := shutil.which("nvidia-smi")) is None:
+        return 0
+    try:
+        listed = subprocess.run(
+            [tool, "--list-gpus"], capture_output=True, text=True, timeout=NVIDIA_TIMEOUT_S, check=True
+        )
+    except (subprocess.SubprocessError, OSError):
+        return 0  # a driver without a card says so by failing
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def render_nodes(directory: Path = RENDER_NODES) -> list[Path]:
+    """The kernel's devices for drawing without a screen, one per graphics processor of any make."""
+    return sorted(directory.glob("renderD*"))
+
+
+def count_gpus(directory: Path = RENDER_NODES) -> int:
     """Graphics processors: those that NVIDIA's driver names, else the kernel's render nodes."""
-    if (tool := shutil.which("nvidia-smi")) is not None:
-        try:
-            listed = subprocess.run(
-                [tool, "--list-gpus"], capture_output=True, text=True, timeout=NVIDIA_TIMEOUT_S, check=True
-            )
-        except (subprocess.SubprocessError, OSError):
-            pass  # a driver without a card says so by failing; then the render nodes count
-        else:
-            return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    return len(list(render_nodes.glob("renderD*"))) if render_nodes.is_dir() else 0
+    return nvidia_gpus() or len(render_nodes(directory))
 
 
 def load_per_core() -> float:

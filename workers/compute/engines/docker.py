@@ -12,10 +12,11 @@ from urllib.parse import urlencode
 import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
-from docker.types import DeviceRequest, IPAMConfig, IPAMPool, LogConfig, Mount, Ulimit
+from docker.types import IPAMConfig, IPAMPool, LogConfig, Mount, Ulimit
 
 from common.status import EngineFacts
 from workers.compute.engine import ContainerFacts, ContainerSpec, ImageLayer, NetworkSpec, Pull, StoredImage
+from workers.compute.engines.graphics import graphics
 from workers.compute.engines.pull import StreamedPull
 from workers.compute.errors import BadImage, EngineError, ImageMissing, NetworkTaken
 
@@ -190,7 +191,6 @@ class DockerEngine:
     def _host_config(self, spec: ContainerSpec) -> Any:
         memory = max(spec.memory_bytes, LEAST_MEMORY_BYTES)
         limited = {"storage_opt": {"size": str(spec.disk_bytes)}} if self._limits(spec) else {}
-        devices = [DeviceRequest(count=spec.gpu, capabilities=[["gpu"]])] if spec.gpu else None
         return self._api.create_host_config(
             network_mode=spec.network,
             nano_cpus=round(max(spec.cpu, LEAST_CPU) * 1e9),
@@ -215,7 +215,7 @@ class DockerEngine:
             ulimits=self._ulimits(),
             init=self._has_init,
             log_config=self._log_config(),
-            device_requests=devices,
+            **graphics(spec.gpu),
             **limited,
         )
 

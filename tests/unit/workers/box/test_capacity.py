@@ -41,9 +41,9 @@ def test_without_a_word_the_machine_is_measured(tmp_path: Path) -> None:
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """Nothing was counted before, and nothing that is counted here stays."""
-    capacity.count_gpus.cache_clear()
+    capacity.nvidia_gpus.cache_clear()
     yield
-    capacity.count_gpus.cache_clear()
+    capacity.nvidia_gpus.cache_clear()
 
 
 def smi(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,11 +59,20 @@ def test_graphics_processors_are_those_that_nvidias_driver_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smi(tmp_path, "echo 'GPU 0: A (UUID: x)'; echo '  MIG 1g: y'; echo 'GPU 1: B (UUID: z)'", monkeypatch)
-    assert capacity.count_gpus(tmp_path / "dri") == 2
+    nodes = [tmp_path / "dri" / "renderD128"]
+    nodes[0].parent.mkdir()
+    nodes[0].touch()
+    assert capacity.count_gpus(nodes[0].parent) == 2
     assert capacity.detect(BoxConfig(box="b", state_dir=tmp_path, gpu=1)).gpu == 1
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_driver_without_a_card_offers_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_card_of_nvidia_the_render_nodes_of_the_kernel_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     smi(tmp_path, "echo 'NVIDIA-SMI has failed'; exit 9", monkeypatch)
     assert capacity.count_gpus(tmp_path / "dri") == 0
+    (tmp_path / "dri").mkdir()
+    for name in ("card0", "renderD128", "renderD129"):
+        (tmp_path / "dri" / name).touch()
+    assert capacity.count_gpus(tmp_path / "dri") == 2

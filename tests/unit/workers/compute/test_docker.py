@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from workers.compute.engine import ContainerSpec
+from workers.compute.engines import graphics
 from workers.compute.engines.docker import DockerEngine
 
 VERSION = {"Version": "24.0.7", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}
@@ -60,11 +63,49 @@ def spec(gpu: int) -> ContainerSpec:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("gpu", "requests"),
-    [(0, None), (2, [{"Driver": "", "Count": 2, "DeviceIDs": [], "Capabilities": [["gpu"]], "Options": {}}])],
-)
-def test_a_container_gets_as_many_graphics_processors_as_it_reserved(gpu: int, requests: object) -> None:
+def created(gpu: int, monkeypatch: pytest.MonkeyPatch, *, nvidia: int, nodes: list[Path]) -> Any:
+    """What the engine is told of the machine, on one with these graphics processors."""
+    monkeypatch.setattr(graphics, "nvidia_gpus", lambda: nvidia)
+    monkeypatch.setattr(graphics, "render_nodes", lambda: nodes)
     with listening() as (engine, asked):
         assert engine.create(spec(gpu)) == "c1"
-    assert asked[0]["HostConfig"].get("DeviceRequests") == requests
+    return asked[0]["HostConfig"]
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> list[Path]:
+    """Two files in place of the kernel's devices."""
+    found = [tmp_path / "renderD128", tmp_path / "renderD129"]
+    for node in found:
+        node.touch()
+        os.chown(node, -1, 4321)
+    return found
+
+
+def test_a_container_gets_as_many_graphics_processors_of_nvidia_as_it_reserved(
+    nodes: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = created(2, monkeypatch, nvidia=2, nodes=nodes)
+    (asked,) = config["DeviceRequests"]
+    assert (asked["Count"], asked["Capabilities"]) == (2, [["gpu"]])
+    assert not config.get("Devices")
+
+
+def test_graphics_processors_of_other_makes_are_passed_in_as_render_nodes(
+    nodes: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = created(1, monkeypatch, nvidia=0, nodes=nodes)
+    node = str(nodes[0])
+    assert config["Devices"] == [
+        {"PathOnHost": node, "PathInContainer": node, "CgroupPermissions": "rw"},
+    ]
+    assert config["GroupAdd"] == ["4321"]
+    assert not config.get("DeviceRequests")
+
+
+def test_a_container_that_reserved_no_graphics_processor_gets_none(
+    nodes: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = created(0, monkeypatch, nvidia=2, nodes=nodes)
+    assert not config.get("DeviceRequests")
+    assert not config.get("Devices")

@@ -43,7 +43,10 @@ class Exec:
     def write(self, data: bytes) -> None:
         """Type. Raises EngineError if the program takes nothing for as long as the engine may take to answer."""
         left, poll = memoryview(data), select.poll()
-        poll.register(self._stream, select.POLLOUT)
+        try:
+            poll.register(self._stream, select.POLLOUT)
+        except ValueError as error:  # it was closed
+            raise EngineError("The program in the terminal has ended.") from error
         end = time.monotonic() + self._timeout_s
         while left:
             if not poll.poll(max(0.0, end - time.monotonic()) * 1000):

@@ -120,7 +120,8 @@ class Connections:
                     log.exception("sessions cannot be judged")
                     continue
                 if why is not None:
-                    entry.close(why)
+                    # One that is slow to end keeps nobody else in.
+                    threading.Thread(target=entry.close, args=(why,), name="session-end", daemon=True).start()
                 else:
                     self._uses.note(entry.session.instance, entry.session.generation)
 

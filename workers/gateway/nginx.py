@@ -49,6 +49,9 @@ _FILES_SESSION = """\
             proxy_set_header X-Openraas-Files-May $files_may;
             proxy_set_header X-Openraas-Files-Portal $files_portal;
             proxy_set_header X-Forwarded-Proto $scheme;
+            # A session is shut in: it must not make this server send files in its place.
+            proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering
+                X-Accel-Charset;
             proxy_buffering off;
             proxy_request_buffering off;
             proxy_max_temp_file_size 0;

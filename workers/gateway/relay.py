@@ -12,9 +12,12 @@ import threading
 import time
 
 from common.errors import Unavailable
+from common.logs import get_logger
 from workers.compute.instances import InstanceRow
 from workers.gateway.connections import Connections
 from workers.gateway.cookies import Session
+
+log = get_logger(__name__)
 
 MOST_RELAYS = 256
 # A port that nobody was sent to for so long, and that carries nothing, is closed.
@@ -60,12 +63,18 @@ class _Relay:
         threading.Thread(target=self._accept, name="relay", daemon=True).start()
 
     def _accept(self) -> None:
-        with self._listener:
-            while self._carried or time.monotonic() - self.asked_at < IDLE_S:
-                with contextlib.suppress(TimeoutError):
-                    client = self._listener.accept()[0]
-                    self._count(1)
-                    threading.Thread(target=self._carry, args=(client,), name="relayed", daemon=True).start()
+        try:
+            with self._listener:
+                while self._carried or time.monotonic() - self.asked_at < IDLE_S:
+                    with contextlib.suppress(TimeoutError):
+                        client = self._listener.accept()[0]
+                        self._count(1)
+                        threading.Thread(
+                            target=self._carry, args=(client,), name="relayed", daemon=True
+                        ).start()
+        except (OSError, RuntimeError) as error:  # no descriptor or no thread is left
+            log.warning("a guest's road is closed; the next request opens another", error=str(error))
+        finally:
             self.is_open = False
 
     def _carry(self, client: socket.socket) -> None:

@@ -23,6 +23,8 @@ RECEIVE_BYTES = 64 * 1024
 MESSAGE_BYTES = 2**20
 # What a browser does not take within this is not waited for: the connection ends, and it may come again.
 SEND_S = 20.0
+# Whoever ends it waits at most so long for who sends just now; then the browser is not told why.
+CLOSE_S = 1.0
 # A silent browser is asked whether it is there, and is gone after so long without a word.
 PING_S, SILENCE_S = 20.0, 60.0
 
@@ -46,11 +48,12 @@ class WebSocket:
         self._frames: deque[Frame] = deque()
         self._parts: list[Frame] = []
         self._heard = time.monotonic()
+        self._is_over = False
 
     @property
     def is_open(self) -> bool:
         """Whether neither side has closed it."""
-        return self._protocol.state is State.OPEN
+        return self._protocol.state is State.OPEN and not self._is_over
 
     def send(self, message: bytes | str) -> None:
         """One message, binary or text. Raises ConnectionError or TimeoutError when it cannot be given away."""
@@ -66,20 +69,31 @@ class WebSocket:
     def receive(self) -> bytes | str | None:
         """The next message; none once the other side has closed it, vanished or broken the protocol."""
         while True:
-            while self._frames:
+            while self._frames and not self._is_over:
                 if (message := self._put_together(self._frames.popleft())) is not None:
                     return message
             if not self.is_open or not self._wait() or not self._take():
                 return None
 
     def close(self, why: str = "", code: int = CloseCode.NORMAL_CLOSURE) -> None:
-        """End it from any thread; who receives is woken. `why` is cut to what a close frame may carry."""
-        with contextlib.suppress(OSError, ProtocolError), self._sending:
-            if self.is_open:
-                self._protocol.send_close(code, why.encode()[:120].decode(errors="ignore"))
-                self._flush()
+        """End it from any thread; who receives is woken, and gets nothing more. `why` is cut to what a close frame
+        may carry. A browser that takes nothing does not hold up who ends it."""
+        self._is_over = True
+        if self._sending.acquire(timeout=CLOSE_S):
+            try:
+                with contextlib.suppress(OSError, ProtocolError):
+                    self._say_why(why.encode()[:120].decode(errors="ignore"), code)
+            finally:
+                self._sending.release()
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
+
+    def _say_why(self, why: str, code: int) -> None:
+        poll = select.poll()
+        poll.register(self._connection, select.POLLOUT)
+        if self._protocol.state is State.OPEN and poll.poll(0):
+            self._protocol.send_close(code, why)
+            self._flush()
 
     def _wait(self) -> bool:
         """Until something comes; asks the other side when it is silent."""

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from common.errors import Forbidden, OpenRaaSError, TooMany, Unauthorized, Unavailable
 from common.signing import Verifier
@@ -95,8 +95,8 @@ class FilesAccess:
 
     def _judge(self, headers: Message) -> FilesTicket:
         """The ticket behind a request; raises OpenRaaSError."""
-        target = urlsplit(headers.get("X-Openraas-Target", ""))
-        if target.path == "/webdav" or target.path.startswith("/webdav/"):
+        target = _target(headers)
+        if _is_dav(target):
             ticket = self._tokens.ticket(_password(headers))
         else:
             ticket = self._tickets.check(_ticket_of(headers, target.query), FilesTicket)
@@ -186,7 +186,7 @@ class Tokens:
 
 def _refuse(exchange: Exchange, error: OpenRaaSError) -> None:
     headers: dict[str, str] = {}
-    is_dav = urlsplit(exchange.headers.get("X-Openraas-Target", "")).path.startswith("/webdav")
+    is_dav = _is_dav(_target(exchange.headers))
     if isinstance(error, Elsewhere):
         headers["Location"] = error.where
     elif is_dav and error.http_status == http.client.UNAUTHORIZED:
@@ -195,6 +195,15 @@ def _refuse(exchange: Exchange, error: OpenRaaSError) -> None:
     exchange.answer_json(
         error.http_status, {"error": phrase, "message": str(error), "field": error.field}, headers=headers
     )
+
+
+def _target(headers: Message) -> SplitResult:
+    """What the browser asked for, read as the session reads it: two slashes at the beginning name no host."""
+    return urlsplit("/" + headers.get("X-Openraas-Target", "").lstrip("/"))
+
+
+def _is_dav(target: SplitResult) -> bool:
+    return target.path == "/webdav" or target.path.startswith("/webdav/")
 
 
 def _ticket_of(headers: Message, query: str) -> str:

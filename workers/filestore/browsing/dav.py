@@ -28,7 +28,7 @@ from wsgidav.wsgidav_app import WsgiDAVApp
 from common.errors import Forbidden
 from workers.box.front import BUFFER_BYTES, Exchange
 from workers.filestore.archive import Pieces
-from workers.filestore.browsing.route import MAY
+from workers.filestore.browsing.route import MAY, ROOT
 
 MOUNT = "/webdav"
 _READING = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND"})
@@ -152,6 +152,9 @@ class DavRoute:
     def handle(self, exchange: Exchange) -> None:
         """Answer one request."""
         may = exchange.headers.get(MAY, "").split(",")
+        # WsgiDAV knows the whole home only: what was shared of it is opened by the file page.
+        if exchange.headers.get(ROOT) or "read" not in may:
+            raise Forbidden("This does not open the whole home.", remedy="Open it on the file page.")
         if "write" not in may and exchange.method not in _READING:
             raise Forbidden("This token only reads.")
         if exchange.method == "PROPFIND" and exchange.headers.get("Depth", "infinity").lower() == "infinity":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +19,10 @@ VERSION = b"RFB 003.008\n"
 NONE, VNC_AUTHENTICATION = 1, 2  # security types (section 7.1.2)
 OK = b"\0\0\0\0"
 CHALLENGE_BYTES = 16
-CONNECT_S = 5.0
+# Until somebody is let in, and until a picture is there: a container may send as slowly as it likes.
+CONNECT_S, PICTURE_S = 5.0, 5.0
+# What a container says of its screen is believed up to here; 16 million pixels are 64 MiB.
+MOST_PIXELS, MOST_TEXT_BYTES = 2**24, 2**20
 _MOST_REASON_BYTES = 1000
 
 # Messages of the client (section 7.5)
@@ -58,7 +62,7 @@ def connect(address: tuple[str, int], password: str) -> socket.socket:
         raise ScreenError(f"The screen does not answer: {error}.") from error
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _enter(reader(connection), connection.sendall, password)
+        _enter(reader(connection, CONNECT_S), connection.sendall, password)
     except (OSError, struct.error) as error:
         connection.close()
         raise ScreenError(f"The screen broke off before it let anybody in: {error}.") from error
@@ -68,13 +72,21 @@ def connect(address: tuple[str, int], password: str) -> socket.socket:
     return connection
 
 
-def reader(connection: socket.socket) -> Read:
-    """Reads exactly as many bytes as it is asked for; raises ScreenError at the end of the stream."""
+def reader(connection: socket.socket, limit_s: float | None = None) -> Read:
+    """Reads exactly as many bytes as it is asked for; raises ScreenError at the end of the stream.
+
+    With a limit all that it reads has to come within that time from now.
+    """
+    end = time.monotonic() + limit_s if limit_s is not None else None
 
     def read(count: int) -> bytes:
         found = bytearray(count)
         view, at = memoryview(found), 0
         while at < count:
+            if end is not None:
+                if (left := end - time.monotonic()) <= 0:
+                    raise ScreenError("The screen is too slow.")
+                connection.settimeout(left)
             got = connection.recv_into(view[at:])
             if not got:
                 raise ScreenError("The screen closed the connection.")
@@ -124,10 +136,10 @@ def welcome(read: Read, write: Write) -> None:
 
 def take_picture(connection: socket.socket) -> Picture:
     """What the screen shows now, over a connection that has just been let in. Raises ScreenError, OSError."""
-    read = reader(connection)
+    read = reader(connection, PICTURE_S)
     connection.sendall(b"\1")  # leave others connected (section 7.3.1)
     size = struct.unpack(">HH16x", read(20))
-    read(struct.unpack(">I", read(4))[0])
+    _skip_text(read, struct.unpack(">I", read(4))[0])
     connection.sendall(
         struct.pack(">B3x", _SET_PIXEL_FORMAT)
         + _PIXELS
@@ -146,6 +158,8 @@ def take_picture(connection: socket.socket) -> Picture:
 
 def _update(read: Read, width: int, height: int) -> Picture | tuple[int, int]:
     """The picture in an update of the whole screen, or the screen's new size."""
+    if width * height > MOST_PIXELS:
+        raise ScreenError(f"A screen of {width} by {height} is too large for a small picture.")
     (count,) = struct.unpack(">xH", read(3))
     canvas = bytearray(width * height * PIXEL_BYTES)
     for _ in range(count):
@@ -154,6 +168,8 @@ def _update(read: Read, width: int, height: int) -> Picture | tuple[int, int]:
             return across, down  # always the last of its update (section 7.8.2)
         if encoding != _RAW:
             raise ScreenError(f"The screen answered in an encoding that was not asked for ({encoding}).")
+        if x + across > width or y + down > height:
+            raise ScreenError("The screen sent more than it shows.")
         row = across * PIXEL_BYTES
         pixels = read(row * down)
         for line in range(down):
@@ -168,7 +184,12 @@ def _skip(read: Read, kind: int) -> None:
         (colours,) = struct.unpack(">3xH", read(5))
         read(colours * 6)
     elif kind == 3:
-        (length,) = struct.unpack(">3xI", read(7))
-        read(length)
+        _skip_text(read, struct.unpack(">3xI", read(7))[0])
     elif kind != 2:
         raise ScreenError(f"The screen sent a message of an unknown kind ({kind}).")
+
+
+def _skip_text(read: Read, length: int) -> None:
+    if length > MOST_TEXT_BYTES:
+        raise ScreenError(f"The screen sent a text of {length} bytes.")
+    read(length)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from workers.gateway.desktop.passwords import FILE, Passwords
 
 # However many look at a screen's small picture, it is taken at most so often.
 PICTURE_S = 2.0
-PICTURE_TIMEOUT_S = 5.0
+# Who waits for one that others are taking gives up after so long.
+WAIT_S = 15.0
 TRIES = 3
 # A large screen is some tens of megabytes while it is made small.
 PICTURES_AT_ONCE = 2
@@ -57,9 +59,9 @@ class Screens:
     def small_picture(self, row: InstanceRow) -> bytes:
         """What the screen shows, as a small PNG of the last seconds. Raises ScreenError, Unavailable, NotFound."""
         entry = self._entry((row.instance, row.generation))
-        with entry.taken:
+        with _within(entry.taken):
             if time.monotonic() - entry.at > PICTURE_S:
-                with self._room:
+                with _within(self._room):
                     entry.png = self._take(row)
                 entry.at = time.monotonic()
             return entry.png
@@ -74,6 +76,17 @@ class Screens:
         return thumbnail.png(thumbnail.shrink(whole_picture(lambda: self.connect(row, SessionMode.WATCH))))
 
 
+@contextmanager
+def _within(taken: threading.Lock | threading.Semaphore) -> Iterator[None]:
+    """Have it, within `WAIT_S`. Raises Unavailable."""
+    if not taken.acquire(timeout=WAIT_S):
+        raise Unavailable("This box is busy with other pictures.", remedy="Try again in a moment.")
+    try:
+        yield
+    finally:
+        taken.release()
+
+
 def whole_picture(connect: Callable[[], socket.socket]) -> rfb.Picture:
     """What a screen shows now. Raises ScreenError, and what `connect` raises.
 
@@ -82,7 +95,6 @@ def whole_picture(connect: Callable[[], socket.socket]) -> rfb.Picture:
     """
     for left in reversed(range(TRIES)):
         connection = connect()
-        connection.settimeout(PICTURE_TIMEOUT_S)
         try:
             return rfb.take_picture(connection)
         except (rfb.ScreenError, OSError) as error:

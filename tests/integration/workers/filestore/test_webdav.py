@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from tests.support.files import MIB, need_files
-from tests.support.home import READ, Home, running_home
+from tests.support.home import FILESET, READ, Home, running_home
 from tests.support.redis import RedisServer
+from workers.box.front import make_server
+from workers.filestore.browsing.dav import DavRoute
+from workers.filestore.browsing.route import MAY, ROOT
 
 CLIENT_S = 60
 BEFORE = "ora_before-0"
@@ -162,3 +169,36 @@ def test_whose_home_is_elsewhere_is_told_where(home: Home) -> None:
     head = basic(home.token("ora_elsewhere-1", box="other", where=where))
     status, headers, _ = home.send("PROPFIND", "/webdav/", None, {**head, "Depth": "0"})
     assert (status, headers["Location"]) == (307, where)
+
+
+def test_a_ticket_for_a_part_of_the_home_opens_nothing_by_webdav(home: Home) -> None:
+    home.ask("PUT", "content", b"mine", path=b"private")
+    home.ask("PUT", "content", b"theirs", path=b"shared/file")
+    guest = {"Authorization": f"Bearer {home.ticket(root='shared', may=READ)}"}
+    # Whoever takes what follows two slashes for a host sees a file page's path here; nginx and the session do not.
+    status, _, body = home.send("GET", f"//webdav/files/{FILESET}/../../private", None, guest)
+    assert (status, b"mine" in body) == (401, False)
+
+
+def test_a_session_answers_webdav_only_for_the_whole_home(tmp_path: Path) -> None:
+    for name in ("data", "aside"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data/private").write_text("mine")
+    front = make_server(tmp_path / "front", [DavRoute(tmp_path / "data", tmp_path / "aside")])
+    Thread(target=front.serve_forever, daemon=True).start()
+    try:
+        assert ask_socket(tmp_path / "front", {MAY: "read", ROOT: ""}) == 200
+        assert ask_socket(tmp_path / "front", {MAY: "read", ROOT: "shared"}) == 403
+        assert ask_socket(tmp_path / "front", {MAY: "add", ROOT: ""}) == 403
+    finally:
+        front.shutdown()
+        front.server_close()
+
+
+def ask_socket(path: Path, headers: dict[str, str]) -> int:
+    connection = http.client.HTTPConnection("localhost", timeout=CLIENT_S)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    with closing(connection):
+        connection.sock.connect(str(path))
+        connection.request("GET", "/webdav/private", headers=headers)
+        return connection.getresponse().status

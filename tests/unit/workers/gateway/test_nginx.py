@@ -44,3 +44,14 @@ def test_nothing_of_the_template_is_left_over() -> None:
 def test_a_path_that_could_end_a_word_is_refused(place: str) -> None:
     with pytest.raises(Unavailable, match="state directory"):
         render(config(Path(place)), BoxPaths(Path(place)), "x")
+
+
+def test_nobody_but_the_front_makes_nginx_send_files() -> None:
+    text = render(config(), BoxPaths(Path("/state")), "x")
+    others = [
+        block
+        for block in re.findall(r"location [^{]+\{(.*?)\n        \}", text, re.DOTALL)
+        if "http://$" in block
+    ]
+    assert len(others) == 3
+    assert all("proxy_ignore_headers X-Accel-Redirect" in block for block in others)

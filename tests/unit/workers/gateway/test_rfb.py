@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import socket
 import struct
+import threading
 
 import pytest
 
@@ -65,6 +68,44 @@ def test_a_screen_that_changes_its_size_meanwhile_is_asked_again() -> None:
     with server(lambda connection: show(connection, resized, update)) as address:
         found = rfb.take_picture(rfb.connect(address, PASSWORD))
     assert found == rfb.Picture(1, 1, b"cccc")
+
+
+@pytest.mark.parametrize(
+    ("updates", "words"),
+    [
+        ([update_of(struct.pack(">HHHHi", 0, 0, 60000, 60000, 0))], "more than it shows"),
+        (
+            [update_of(struct.pack(">HHHHi", 0, 0, 60000, 60000, -223)), update_of()],
+            "60000 by 60000 is too large",
+        ),
+        ([b"\x03\0\0\0" + struct.pack(">I", 2**32 - 1)], "a text of 4294967295 bytes"),
+    ],
+)
+def test_a_container_that_says_huge_sizes_takes_no_memory_of_the_box(
+    updates: list[bytes], words: str
+) -> None:
+    with (
+        server(lambda connection: show(connection, *updates)) as address,
+        pytest.raises(rfb.ScreenError, match=words),
+    ):
+        rfb.take_picture(rfb.connect(address, PASSWORD))
+
+
+def test_a_container_that_sends_drop_by_drop_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rfb, "CONNECT_S", 0.3)
+    stop = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            for letter in itertools.cycle(rfb.VERSION):
+                if stop.wait(0.1):
+                    return
+                connection.sendall(bytes((letter,)))
+
+    with server(drip) as address:
+        with pytest.raises(rfb.ScreenError, match=r"too slow|timed out"):
+            rfb.connect(address, PASSWORD)
+        stop.set()
 
 
 def test_a_browser_is_let_in_without_a_password() -> None:

@@ -18,7 +18,7 @@ from common.logs import get_logger
 from master.accounts.guard import SAFE_METHODS
 from master.audit.actors import current_actor
 from master.audit.services import record
-from master.web.current import context
+from master.web.current import context, told_path
 
 log = get_logger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,9 +46,9 @@ def leave_trail(response: Response) -> Response:
         return response
     try:
         with context().database.write() as session:
-            record(session, _action(), request.path.removeprefix("/api/v1"))
+            record(session, _action(), told_path().removeprefix("/api/v1"))
     except Unavailable as error:
-        log.error("change not in the audit log", path=request.path, error=str(error))
+        log.error("change not in the audit log", path=told_path(), error=str(error))
     return response
 
 

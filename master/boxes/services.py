@@ -190,6 +190,12 @@ def _use_secret(session: Session, secret: str, box: str) -> str | None:
 def _check_own(session: Session, maker_id: str | None, owner_id: str | None, roles: frozenset[Role]) -> None:
     """A plain person's token adds that person's own machine, and none that would keep other people's homes."""
     maker = session.get(User, maker_id) if maker_id else None
+    if maker is not None and not maker.active:
+        raise Forbidden(
+            f"{maker.name}, who made this join token, may not sign in any more.",
+            field="secret",
+            remedy="Ask an operator for a new one: openraas box token.",
+        )
     if maker is None or maker.role != UserRole.USER:
         return
     if Role.FILESTORE in roles:

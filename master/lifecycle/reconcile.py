@@ -78,11 +78,11 @@ class Reconciler:
             self._notary.run()
             self._mend_reservations()
             self._surveyor.run()
-            self._recorder.run()
             self._replicator.run()
             self._planner.run()
             self._mend_wish_lists()
             self._resend()
+            self._recorder.run()  # last: figures hold up nothing that people wait for
         finally:
             try:
                 lock.release()

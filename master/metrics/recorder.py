@@ -30,7 +30,10 @@ KEPT_S = {MIDDLE_S: 7 * 86400, COARSE_S: 31 * 86400}
 
 
 class Recorder:
-    """Called in each round of the reconciler, whose lock keeps two from recording at once."""
+    """Called in each round of the reconciler, whose lock keeps two from recording at once.
+
+    What another process recorded meanwhile is seen in SQL.
+    """
 
     def __init__(self, context: MasterContext) -> None:
         self._context = context
@@ -48,8 +51,9 @@ class Recorder:
         boxes = self._take(fine)
         for step_s in (MIDDLE_S, COARSE_S):
             begin = moment // step_s * step_s - step_s
-            if begin > self._last(step_s):
-                self._write(step_s, begin, boxes)
+            if begin > self._done.get(step_s, 0):
+                if begin > self._newest(step_s):
+                    self._write(step_s, begin, boxes)
                 self._done[step_s] = begin
 
     def _take(self, at: int) -> list[str]:
@@ -66,13 +70,10 @@ class Recorder:
         pipe.execute()
         return sorted(cordoned)
 
-    def _last(self, step_s: int) -> int:
-        """The newest mean that is there; asked of SQL once, so that a restart writes nothing twice."""
-        if step_s not in self._done:
-            with self._context.database.read() as session:
-                newest = session.scalar(select(func.max(BoxSample.at)).where(BoxSample.step_s == step_s))
-            self._done[step_s] = newest or 0
-        return self._done[step_s]
+    def _newest(self, step_s: int) -> int:
+        """The newest mean that is there, whoever wrote it: another process, or this one before a restart."""
+        with self._context.database.read() as session:
+            return session.scalar(select(func.max(BoxSample.at)).where(BoxSample.step_s == step_s)) or 0
 
     def _write(self, step_s: int, begin: int, boxes: Sequence[str]) -> None:
         made = self._middle(begin, boxes) if step_s == MIDDLE_S else self._coarse(begin)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from common.status import BoxStatus
 
 _FORM = struct.Struct("<I9f")
+# Four bytes hold no larger number; what a box says of itself may be any.
+_LARGEST = 3e38
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,20 @@ def thin(samples: Sequence[Sample], most: int) -> list[Sample]:
 def pack(sample: Sample) -> str:
     """54 characters; a thousand boxes with an hour each take about 25 MB."""
     warm = math.nan if sample.temperature_c is None else sample.temperature_c
-    numbers = (sample.cpu, sample.memory_bytes, sample.disk_bytes, sample.in_bps, sample.out_bps, warm)
-    return base64.b64encode(_FORM.pack(sample.at, *numbers, sample.held_cpu, sample.lent, sample.up)).decode()
+    numbers = (
+        sample.cpu,
+        sample.memory_bytes,
+        sample.disk_bytes,
+        sample.in_bps,
+        sample.out_bps,
+        warm,
+        sample.held_cpu,
+        sample.lent,
+        sample.up,
+    )
+    # In this order of arguments what is no number stays none.
+    held = (max(min(number, _LARGEST), -_LARGEST) for number in numbers)
+    return base64.b64encode(_FORM.pack(sample.at, *held)).decode()
 
 
 def unpack(text: str) -> Sample:

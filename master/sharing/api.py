@@ -88,7 +88,7 @@ def create(path: DeploymentPath, body: NewShare) -> Response:
         needs_account=body.needs_account,
         label=body.label,
     )
-    url = url_for("sharing.invitation", token=token, _external=True)
+    url = url_for("sharing.invitation", secret=token, _external=True)
     return reply(NewShareView(**describe(share, time.time()).model_dump(), url=url), 201)
 
 

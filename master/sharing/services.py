@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from common.errors import BadInput, Conflict, Forbidden, NotFound, Unauthorized
@@ -131,25 +131,39 @@ def end_share(context: MasterContext, user: User, deployment_id: str, share_id: 
 def find_invitation(session: Session, token: str) -> Share:
     """The open invitation behind a link. Raises NotFound for one that never was, has expired or was ended."""
     share = session.scalar(select(Share).where(Share.token_hash == token_hash(token)).limit(1))
-    if share is None or not share.is_open(time.time()) or share.deployment.wanted != "running":
-        raise NotFound(
-            "This invitation has ended, or never was.", remedy="Ask who invited you for another one."
-        )
+    if share is None or not share.is_open(time.time()) or not _is_given(share):
+        raise _ended()
     _ = share.user, share.deployment.user, share.deployment.instances
     return share
+
+
+def _is_given(share: Share) -> bool:
+    """Whether what it leads to runs, and whoever made it and whose it is may still sign in."""
+    return share.deployment.wanted == "running" and share.user.active and share.deployment.user.active
+
+
+def _ended() -> NotFound:
+    return NotFound("This invitation has ended, or never was.", remedy="Ask who invited you for another one.")
 
 
 def join(context: MasterContext, token: str, user: User | None, name: str = "") -> str:
     """The address that lets a guest in, once. Raises NotFound, Unauthorized where an account is needed, BadInput for
     somebody without a name."""
-    with context.database.write() as session:
+    with context.database.read() as session:
         share = find_invitation(session, token)
-        if share.needs_account and user is None:
-            raise Unauthorized("This invitation is for people with an account.", remedy="Sign in first.")
-        shown = user.name if user is not None else name.strip()[:NAME_CHARACTERS]
-        if not shown:
-            raise BadInput("Say who you are: the others see it.", field="name")
-        return _enter(context, share, shown if user is not None else f"{shown} (guest)", user)
+    if share.needs_account and user is None:
+        raise Unauthorized("This invitation is for people with an account.", remedy="Sign in first.")
+    shown = user.name if user is not None else name.strip()[:NAME_CHARACTERS]
+    if not shown:
+        raise BadInput("Say who you are: the others see it.", field="name")
+    shown = shown if user is not None else f"{shown} (guest)"
+    url = _way_in(context, share, share.deployment, shown, user)
+    with context.database.write() as session:
+        still = (Share.id == share.id, Share.ended_at.is_(None))
+        counted = session.execute(update(Share).where(*still).values(uses=Share.uses + 1))
+        if not counted.rowcount:  # type: ignore[attr-defined]
+            raise _ended()
+    return url
 
 
 def join_by_right(context: MasterContext, user: User, deployment_id: str, mode: SessionMode) -> str:
@@ -157,7 +171,7 @@ def join_by_right(context: MasterContext, user: User, deployment_id: str, mode: 
 
     Raises NotFound if there is no such deployment for this person, Forbidden if there is no such right.
     """
-    with context.database.write() as session:
+    with context.database.read() as session:
         deployment = session.get(Deployment, deployment_id)
         if deployment is None or not may_join(session, user, deployment):
             raise Forbidden(
@@ -165,27 +179,30 @@ def join_by_right(context: MasterContext, user: User, deployment_id: str, mode: 
                 remedy="Ask its owner for an invitation; teachers may join the people of their groups.",
             )
         _check_mode(deployment, mode)
-        share = Share(
-            id=new_id("s"),
-            deployment_id=deployment.id,
-            mode=mode.value,
-            needs_account=True,
-            label=f"{user.name} joined by right",
-            user_id=user.id,
-            expires_at=max(deployment.lease_end, time.time() + SHORTEST_S),
-        )
+    share = Share(
+        id=new_id("s"),
+        deployment_id=deployment.id,
+        mode=mode.value,
+        needs_account=True,
+        label=f"{user.name} joined by right",
+        user_id=user.id,
+        uses=1,
+        expires_at=max(deployment.lease_end, time.time() + SHORTEST_S),
+    )
+    url = _way_in(context, share, deployment, f"{user.name} (teacher)", user)
+    with context.database.write() as session:
         session.add(share)
-        session.flush()
-        session.refresh(share)
-        return _enter(context, share, f"{user.name} (teacher)", user)
+    return url
 
 
-def _enter(context: MasterContext, share: Share, name: str, user: User | None) -> str:
-    share.uses += 1
-    log.info("somebody joins a session", deployment=share.deployment_id, share=share.id, by=name)
+def _way_in(
+    context: MasterContext, share: Share, deployment: Deployment, name: str, user: User | None
+) -> str:
+    """Asks Redis where the box is, so it is no part of a transaction that others wait for."""
+    log.info("somebody joins a session", deployment=deployment.id, share=share.id, by=name)
     return open_as_guest(
         context,
-        share.deployment,
+        deployment,
         user=user.id if user is not None else "guest",
         name=name,
         mode=SessionMode(share.mode),

@@ -81,7 +81,7 @@ def invite(deployment: str) -> Page:
         )
     except BadInput as error:
         return _page(deployment, problem=str(error)), error.http_status
-    return _page(deployment, url=url_for("sharing.invitation", token=token, _external=True))
+    return _page(deployment, url=url_for("sharing.invitation", secret=token, _external=True))
 
 
 @views.post("/deployments/<deployment>/share/<share>/end")
@@ -99,21 +99,20 @@ def join_by_right(deployment: str) -> Page:
     return _entering(services.join_by_right(context(), current_user(), deployment, mode))
 
 
-@views.get("/join/<token>")
+@views.get("/join/<secret>")
 @public
-def invitation(token: str) -> Page:
+def invitation(secret: str) -> Page:
     """What somebody is invited to; nothing happens before they say yes."""
-    return _invitation(token)
+    return _invitation(secret)
 
 
-def _invitation(token: str, problem: str = "") -> Page:
+def _invitation(secret: str, problem: str = "") -> Page:
     with context().database.read() as session:
-        share = services.find_invitation(session, token)
+        share = services.find_invitation(session, secret)
         if share.needs_account and visitor() is None:
             return redirect(url_for("accounts.sign_in", next=request.path))
         return render_template(
             "join.html",
-            token=token,
             title=share.deployment.title,
             owner=share.deployment.user.name,
             mode=share.mode,
@@ -121,14 +120,14 @@ def _invitation(token: str, problem: str = "") -> Page:
         )
 
 
-@views.post("/join/<token>")
+@views.post("/join/<secret>")
 @public
-def join(token: str) -> Page:
+def join(secret: str) -> Page:
     """Let them in."""
     try:
-        return _entering(services.join(context(), token, visitor(), request.form.get("name", "")))
+        return _entering(services.join(context(), secret, visitor(), request.form.get("name", "")))
     except BadInput as error:
-        page = _invitation(token, str(error))
+        page = _invitation(secret, str(error))
         return (page, error.http_status) if isinstance(page, str) else page
 
 

@@ -36,7 +36,7 @@ from master.web import (
     streams,
     versions,
 )
-from master.web.current import EXTENSION
+from master.web.current import EXTENSION, told_path
 from master.web.errors import ErrorAnswer
 
 log = get_logger(__name__)
@@ -157,7 +157,7 @@ def _log_change(response: Response) -> Response:
         log.info(
             "change",
             method=request.method,
-            path=request.path,
+            path=told_path(),
             status=response.status_code,
             user=user.name if user else None,
             address=request.remote_addr,

@@ -5,12 +5,14 @@ Views and API functions of every subject import these, so that none of them know
 
 from __future__ import annotations
 
-from flask import Response, current_app
+from flask import Response, current_app, request
 from pydantic import BaseModel
 
 from master.context import MasterContext
 
 EXTENSION = "openraas"
+# What lets in whoever knows it is called this in the rule of every address that has it.
+SECRET_PART = "secret"  # noqa: S105 - the name of a part of a rule
 
 
 def context() -> MasterContext:
@@ -22,6 +24,12 @@ def context() -> MasterContext:
 def reply(value: BaseModel, status: int = 200) -> Response:
     """A model as the JSON answer."""
     return Response(value.model_dump_json(), status, mimetype="application/json")
+
+
+def told_path() -> str:
+    """The path of this request as logs and the audit log may keep it: without what lets in whoever reads it."""
+    secret = (request.view_args or {}).get(SECRET_PART)
+    return request.path.replace(str(secret), "(hidden)") if secret else request.path
 
 
 def nothing() -> Response:

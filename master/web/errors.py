@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from common.errors import OpenRaaSError
 from common.logs import get_logger
-from master.web.current import reply
+from master.web.current import reply, told_path
 
 log = get_logger(__name__)
 
@@ -85,13 +85,13 @@ def wants_json() -> bool:
 
 def _on_own(error: OpenRaaSError) -> BaseResponse:
     if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("request failed", path=request.path, error=str(error))
+        log.warning("request failed", path=told_path(), error=str(error))
     return _answer(error.http_status, error.message, error.field, error.remedy)
 
 
 def _on_redis(error: redis.RedisError) -> BaseResponse:
     """Whoever needs Redis for an answer and does not say more of its own."""
-    log.warning("request failed", path=request.path, error=f"Redis: {error}")
+    log.warning("request failed", path=told_path(), error=f"Redis: {error}")
     return _answer(503, gettext("Redis does not answer."), None, gettext("Try again in a moment."))
 
 
@@ -110,7 +110,7 @@ def _on_http(error: HTTPException) -> BaseResponse:
 
 
 def _on_unexpected(error: Exception) -> BaseResponse:
-    log.error("request failed unexpectedly", path=request.path, exc_info=error)
+    log.error("request failed unexpectedly", path=told_path(), exc_info=error)
     return _answer(500, gettext("The master could not answer this."), None, gettext("Its log says why."))
 
 

@@ -212,6 +212,14 @@ def test_a_persons_own_token_admits_their_own_machine_and_no_filestore(portal: P
     assert eve.call("GET", "/api/v1/boxes/attic").json["own"] is False
 
 
+def test_the_token_of_somebody_who_was_shut_out_meanwhile_admits_nothing(portal: Portal) -> None:
+    ada, boss = portal.person("ada"), portal.person("boss", "administrator")
+    token = str(ada.call("POST", "/api/v1/boxes/own-token", json={}).json["token"])
+    assert boss.call("PATCH", "/api/v1/users/ada", json={"state": "disabled"}).status_code == 200
+    answer = portal.client.post("/api/v1/boxes/join", json=request(token, roles=["compute"]))
+    assert (answer.status_code, answer.json["field"]) == (403, "secret")
+
+
 def test_a_joins_answer_and_the_database_keep_no_secret_in_the_clear(
     portal: Portal, operator: Person
 ) -> None:

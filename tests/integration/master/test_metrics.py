@@ -10,10 +10,11 @@ from sqlalchemy import select
 
 from common.names import samples_key
 from common.status import MachineUse
-from common.words import InstanceState
+from common.words import InstanceState, Resources
 from master.boxes.models import Box
 from master.context import MasterContext
 from master.deployments.models import Instance, TimelineRow
+from master.lifecycle.reconcile import Reconciler
 from master.metrics import services
 from master.metrics.models import BoxSample
 from master.metrics.recorder import FINE_KEPT, Recorder
@@ -70,6 +71,21 @@ def test_a_wiped_redis_and_a_restart_cost_the_fine_picture_alone(master: MasterC
     with master.database.read() as session:
         found = services.series(session, master.redis, "alpha", 7 * 86400)
     assert (found.step_s, len(found.samples)) == (300, 4)
+
+
+def test_of_two_processes_that_record_in_turn_none_writes_what_the_other_wrote(master: MasterContext) -> None:
+    FakeBox(master, "alpha")
+    one, other = Recorder(master), Recorder(master)
+    for moment in range(BEGIN, BEGIN + 1300, 10):
+        (one if moment // 200 % 2 else other).run(moment)
+    assert [row.at - BEGIN for row in rows(master, 300)] == [0, 300, 600, 900]
+
+
+def test_a_box_that_tells_of_absurd_figures_stops_no_round_of_the_reconciler(master: MasterContext) -> None:
+    FakeBox(master, "alpha").beat(temperature_c=1e300, used=Resources(cpu=1e300))
+    FakeBox(master, "beta")
+    assert Reconciler(master).run()
+    assert {box: master.redis.llen(samples_key(box)) for box in ("alpha", "beta")} == {"alpha": 1, "beta": 1}
 
 
 def test_a_silent_box_leaves_a_gap_and_counts_as_not_lent(master: MasterContext) -> None:

@@ -13,13 +13,16 @@ from common.signing import Verifier
 from common.tickets import OpenTicket, TicketChecker
 from common.wishes import ComputeWish
 from common.words import Endpoint, InstanceState, SessionMode
-from master.accounts.models import UserRole
+from master.accounts.models import UserRole, UserState
+from master.accounts.services import find_user
+from master.audit.services import Filter, list_entries
 from master.catalogue.manifest import parse_manifest
 from master.catalogue.services import publish
 from master.context import MasterContext
 from master.deployments.events import set_state
 from master.deployments.models import Deployment
 from master.lifecycle.wishes import compute_wish
+from master.people.services import change_user
 from master.web.app import create_app
 from tests.support.master import FakeBox, make_master
 from tests.support.redis import RedisServer
@@ -182,6 +185,45 @@ def test_who_may_joins_without_an_invitation_and_the_owner_sees_and_ends_it(site
     assert ticket.share == shares[0]["id"]
     site.call("ada", "DELETE", f"/deployments/{deployment}/shares/{ticket.share}")
     assert site.wish(deployment).ended_shares == [ticket.share]
+
+
+def test_whoever_may_not_sign_in_any_more_lets_nobody_in(site: Site) -> None:
+    path = urlsplit(site.share(site.run("shell"), mode="watch")["url"]).path
+    assert site.browser().get(path).status_code == 200
+    with site.context.database.write() as session:
+        change_user(session, find_user(session, "ada"), state=UserState.DISABLED)
+    assert site.browser().get(path).status_code == 404
+
+
+def test_the_secret_of_an_invitation_stands_neither_in_logs_nor_in_the_audit_log(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = urlsplit(site.share(site.run("shell"), mode="watch")["url"]).path
+    bob = site.browser("bob")
+    assert bob.post(path, data={"csrf_token": csrf_token(bob.get(path).text)}).status_code == 200
+    with site.context.database.read() as session:
+        subjects = [entry.subject for entry in list_entries(session, Filter(action="sharing"), limit=9)]
+    assert subjects[0] == "/join/(hidden)"
+    assert path.rpartition("/")[2] not in capsys.readouterr().out
+
+
+def test_whoever_comes_in_holds_up_nobody_who_writes_while_redis_is_asked(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = site.run("shell")
+    path = urlsplit(site.share(deployment, mode="watch")["url"]).path
+    ask = site.context.redis.get
+
+    def ask_slowly(key: str) -> Any:
+        with site.context.database.write() as session:
+            session.get_one(Deployment, deployment).title = "written meanwhile"
+        return ask(key)
+
+    bob = site.browser("bob")
+    form = {"csrf_token": csrf_token(bob.get(path).text)}
+    monkeypatch.setattr(site.context.redis, "get", ask_slowly)
+    assert bob.post(path, data=form).status_code == 200
+    assert site.call("olga", "POST", f"/deployments/{deployment}/join", {"mode": "watch"}).status_code == 200
 
 
 def test_the_page_makes_a_link_once_and_ends_it(site: Site) -> None:

@@ -6,7 +6,8 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from master.accounts.guard import current_user
+from master.accounts.guard import allows, current_user
+from master.accounts.models import Scope
 from master.screens.services import Screen, list_screens
 from master.web.current import context, reply
 
@@ -22,6 +23,7 @@ class ScreensQuery(BaseModel):
     """Whose."""
 
     everybody: bool = Field(False, description="Other people's too; for operators.")
+    group: str = Field("", max_length=64, description="Of the members of this group; for its teachers.")
 
 
 class ScreenList(BaseModel):
@@ -31,6 +33,8 @@ class ScreenList(BaseModel):
 
 
 @api.get("", summary="List screens", responses={200: ScreenList})
+@allows(Scope.READ, Scope.DEPLOY)
 def list_(query: ScreensQuery) -> Response:
     """Each with an address of its box at which a picture of it is had for some minutes, without a token."""
-    return reply(ScreenList(screens=list_screens(context(), current_user(), everybody=query.everybody)))
+    found = list_screens(context(), current_user(), everybody=query.everybody, group=query.group)
+    return reply(ScreenList(screens=found))

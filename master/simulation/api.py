@@ -8,8 +8,8 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from common.words import Frozen
-from master.accounts.guard import current_user
-from master.accounts.models import User
+from master.accounts.guard import allows, current_user
+from master.accounts.models import Scope, User
 from master.scheduling.policy import policy_names
 from master.simulation import services
 from master.simulation.answers import file_answer
@@ -95,6 +95,7 @@ class FilePath(SimulationPath):
 
 
 @api.get("/simulations/choices", summary="Scenarios and policies", responses={200: Choices})
+@allows(Scope.READ, Scope.DEPLOY)
 def choices() -> Response:
     """The scenarios that come along, and the registered policies."""
     _person()
@@ -102,6 +103,7 @@ def choices() -> Response:
 
 
 @api.post("/simulations", summary="Simulate", responses={202: SimulationAnswer})
+@allows(Scope.DEPLOY)
 def create(body: SimulationBody) -> Response:
     """Let the master run a scenario with each policy and each seed; it runs one simulation at a time."""
     user = _person()
@@ -111,6 +113,7 @@ def create(body: SimulationBody) -> Response:
 
 
 @api.get("/simulations", summary="List simulations", responses={200: SimulationList})
+@allows(Scope.READ, Scope.DEPLOY)
 def list_all() -> Response:
     """What waits, runs or was run lately."""
     _person()
@@ -120,6 +123,7 @@ def list_all() -> Response:
 
 
 @api.get("/simulations/<simulation>", summary="Look at a simulation", responses={200: SimulationDetails})
+@allows(Scope.READ, Scope.DEPLOY)
 def show(path: SimulationPath) -> Response:
     """How far it is, and what came out."""
     _person()
@@ -134,6 +138,7 @@ def show(path: SimulationPath) -> Response:
 
 
 @api.get("/simulations/<simulation>/files/<file>", summary="Get a file of a simulation")
+@allows(Scope.READ, Scope.DEPLOY)
 def get_file(path: FilePath) -> Response:
     """Every figure (figures.csv, figures.parquet, result.json), the report, or a plot."""
     _person()
@@ -142,6 +147,7 @@ def get_file(path: FilePath) -> Response:
 
 
 @api.post("/simulations/<simulation>/stop", summary="Stop a simulation", responses={200: SimulationAnswer})
+@allows(Scope.DEPLOY)
 def stop(path: SimulationPath) -> Response:
     """Run it no further."""
     _person()
@@ -150,6 +156,7 @@ def stop(path: SimulationPath) -> Response:
 
 
 @api.delete("/simulations/<simulation>", summary="Remove a simulation", responses={204: None})
+@allows(Scope.DEPLOY)
 def remove(path: SimulationPath) -> Response:
     """Forget it with its files; one that runs is ended."""
     _person()

@@ -9,8 +9,8 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
 from common.errors import BadInput
-from master.accounts.guard import current_user, requires
-from master.accounts.models import UserRole
+from master.accounts.guard import allows, current_user, requires
+from master.accounts.models import Scope, UserRole
 from master.timetable import services
 from master.timetable.models import TimetableEntry
 from master.timetable.times import MOST_PEOPLE, make_when, read_entry
@@ -93,6 +93,7 @@ def add_entry(body: EntryBody) -> EntryView:
 
 @api.get("", summary="List the timetable", responses={200: EntryList})
 @requires(UserRole.OPERATOR)
+@allows(Scope.READ, Scope.FLEET)
 def list_entries() -> Response:
     """With when each comes next."""
     with context().database.read() as session:
@@ -102,6 +103,7 @@ def list_entries() -> Response:
 
 @api.post("", summary="Add to the timetable", responses={201: EntryView})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
 def add(body: EntryBody) -> Response:
     """Before that time layers are fetched and instances made ready where people will be placed."""
     return reply(add_entry(body), 201)
@@ -109,6 +111,7 @@ def add(body: EntryBody) -> Response:
 
 @api.delete("/<id>", summary="Remove from the timetable", responses={204: None})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
 def remove(path: EntryPath) -> Response:
     """What was made ready for it goes soon."""
     with context().database.write() as session:

@@ -16,7 +16,7 @@ from master.cli.output import listing
 def screens(everybody: bool, group: str, as_json: bool) -> None:
     """Desktops that run, each with an address at which a small picture of it is had for some minutes."""
     with Client() as client:
-        found = client.get("/screens", everybody=everybody, group=group)["screens"]
+        found = client.get_all("/screens", "screens", everybody=everybody, group=group)
     columns = {
         "DEPLOYMENT": lambda item: item["deployment"],
         "TITLE": lambda item: item["title"],

@@ -10,6 +10,7 @@ from master.accounts.guard import allows, current_user, requires
 from master.accounts.models import Scope, UserRole
 from master.prewarming import services
 from master.web.current import context, reply
+from master.web.paging import Page, reply_page
 
 MOST = 200
 
@@ -76,9 +77,10 @@ def _views() -> list[PrewarmedView]:
 
 @api.get("", summary="List prewarmed instances", responses={200: PrewarmedList})
 @allows(Scope.READ, Scope.FLEET)
-def list_prewarmed() -> Response:
+def list_prewarmed(query: Page) -> Response:
     """What waits where."""
-    return reply(PrewarmedList(prewarmed=_views()))
+    views = list(query.cut(_views()))
+    return reply_page(PrewarmedList(prewarmed=views[: query.limit]), query, more=len(views) > query.limit)
 
 
 @api.put("/<application>", summary="Keep instances ready", responses={200: PrewarmedList})

@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 from master.accounts.guard import allows, current_user
 from master.accounts.models import Scope
 from master.screens.services import Screen, list_screens
-from master.web.current import context, reply
+from master.web.current import context
+from master.web.paging import Page, reply_page
 
 api = APIBlueprint(
     "screens_api",
@@ -19,7 +20,7 @@ api = APIBlueprint(
 )
 
 
-class ScreensQuery(BaseModel):
+class ScreensQuery(Page):
     """Whose."""
 
     everybody: bool = Field(False, description="Other people's too; for operators.")
@@ -37,4 +38,5 @@ class ScreenList(BaseModel):
 def list_(query: ScreensQuery) -> Response:
     """Each with an address of its box at which a picture of it is had for some minutes, without a token."""
     found = list_screens(context(), current_user(), everybody=query.everybody, group=query.group)
-    return reply(ScreenList(screens=found))
+    part = list(query.cut(found))
+    return reply_page(ScreenList(screens=part[: query.limit]), query, more=len(part) > query.limit)

@@ -15,6 +15,7 @@ from master.sharing import services
 from master.sharing.people import people_in
 from master.sharing.presentation import NewShareView, PersonView, ShareView, describe
 from master.web.current import context, nothing, reply
+from master.web.paging import Page, reply_page
 
 api = APIBlueprint(
     "sharing_api",
@@ -71,11 +72,12 @@ class EnterAnswer(BaseModel):
 
 @api.get("/<id>/shares", summary="List its shares", responses={200: ShareList})
 @allows(Scope.READ, Scope.DEPLOY)
-def list_shares(path: DeploymentPath) -> Response:
+def list_shares(path: DeploymentPath, query: Page) -> Response:
     """Also those that have ended."""
     with context().database.read() as session:
-        found = services.list_shares(session, current_user(), path.id)
-        return reply(ShareList(shares=[describe(share, time.time()) for share in found]))
+        found = query.cut(services.list_shares(session, current_user(), path.id))
+        views = [describe(share, time.time()) for share in found]
+    return reply_page(ShareList(shares=views[: query.limit]), query, more=len(views) > query.limit)
 
 
 @api.post("/<id>/shares", summary="Invite by link", responses={201: NewShareView})

@@ -17,6 +17,7 @@ from master.simulation.job import Summary
 from master.simulation.loading import shipped
 from master.simulation.models import Simulation
 from master.web.current import context, nothing, reply
+from master.web.paging import Page, reply_page
 
 api = APIBlueprint(
     "simulations_api",
@@ -114,12 +115,12 @@ def create(body: SimulationBody) -> Response:
 
 @api.get("/simulations", summary="List simulations", responses={200: SimulationList})
 @allows(Scope.READ, Scope.DEPLOY)
-def list_all() -> Response:
+def list_all(query: Page) -> Response:
     """What waits, runs or was run lately."""
     _person()
     with context().database.read() as session:
-        found = services.list_simulations(session)
-        return reply(SimulationList(simulations=[_answer(item) for item in found]))
+        views = [_answer(item) for item in query.cut(services.list_simulations(session))]
+    return reply_page(SimulationList(simulations=views[: query.limit]), query, more=len(views) > query.limit)
 
 
 @api.get("/simulations/<simulation>", summary="Look at a simulation", responses={200: SimulationDetails})

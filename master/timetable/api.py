@@ -15,6 +15,7 @@ from master.timetable import services
 from master.timetable.models import TimetableEntry
 from master.timetable.times import MOST_PEOPLE, make_when, read_entry
 from master.web.current import context, nothing, reply
+from master.web.paging import Page, reply_page
 
 api = APIBlueprint(
     "timetable_api",
@@ -94,11 +95,12 @@ def add_entry(body: EntryBody) -> EntryView:
 @api.get("", summary="List the timetable", responses={200: EntryList})
 @requires(UserRole.OPERATOR)
 @allows(Scope.READ, Scope.FLEET)
-def list_entries() -> Response:
+def list_entries(query: Page) -> Response:
     """With when each comes next."""
     with context().database.read() as session:
-        rows = services.list_entries(session, time.time())
-        return reply(EntryList(entries=[view_of(entry, next_at) for entry, next_at in rows]))
+        rows = query.cut(services.list_entries(session, time.time()))
+        views = [view_of(entry, next_at) for entry, next_at in rows]
+    return reply_page(EntryList(entries=views[: query.limit]), query, more=len(views) > query.limit)
 
 
 @api.post("", summary="Add to the timetable", responses={201: EntryView})

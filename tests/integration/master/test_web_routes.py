@@ -204,6 +204,25 @@ def test_what_operators_do_to_boxes_and_times_is_told_with_what_it_was_before(
     assert told[-1][2:] == ({"kept": True, "owner": "olga"}, {"kept": False})
 
 
+def test_lists_that_grow_come_in_pages_that_name_the_next(
+    portal: Portal, context: MasterContext, boss: Person
+) -> None:
+    add_image(context, "site:1")
+    add_application(context, "site", "site:1", command=["serve"], prewarm={})
+    for day in ("Mon", "Tue", "Wed"):
+        boss.call("POST", "/api/v1/timetable", json={"entry": f"{day} 08:00 site x3"})
+        boss.call("POST", "/api/v1/files/shares", json={"path": day, "ttl_s": 3600})
+        wish = {"name": "openraas-paper", "policies": ["first"], "seeds": 1}
+        boss.call("POST", "/api/v1/simulations", json=wish)
+    for path, key in (("timetable", "entries"), ("files/shares", "shares"), ("simulations", "simulations")):
+        first = boss.call("GET", f"/api/v1/{path}?limit=2")
+        assert len(first.json[key]) == 2
+        assert f'</api/v1/{path}?limit=2&offset=2>; rel="next"' in first.headers["Link"]
+        rest = boss.call("GET", f"/api/v1/{path}?limit=2&offset=2")
+        assert len(rest.json[key]) == 1
+        assert 'rel="next"' not in rest.headers["Link"]
+
+
 def test_replacing_the_authority_is_in_the_audit_log(
     portal: Portal, context: MasterContext, boss: Person
 ) -> None:

@@ -61,6 +61,11 @@ def status_key(box: str) -> str:
     return f"status:{box}"
 
 
+def look_key(instance: str, viewer: str) -> str:
+    """There while a person was told already that this viewer looks at small pictures of the instance."""
+    return f"look:{instance}:{viewer}"
+
+
 def layers_key(box: str) -> str:
     """The set of blob digests that a box holds."""
     return f"layers:{box}"

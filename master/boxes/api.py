@@ -134,6 +134,7 @@ def make_token(body: TokenBody) -> Response:
 
 
 @api.post("/boxes/own-token", summary="Make a token for a machine of one's own", responses={201: TokenAnswer})
+@allows(Scope.FLEET)
 def make_own_token() -> Response:
     """Make a token with which one machine of one's own may join, where people may add theirs."""
     master, user = context(), current_user()
@@ -175,6 +176,7 @@ def cordon(path: BoxPath, body: CordonBody) -> Response:
 
 
 @api.post("/boxes/<box>/drain", summary="Drain a box", responses={200: DrainAnswer})
+@allows(Scope.FLEET)
 def drain_box(path: BoxPath) -> Response:
     """Cordon a box and let all that it runs begin again on others. Its owner may, and an operator."""
     with context().database.write() as session:

@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.words import InstanceState as S
+from master.audit.services import record
 from master.boxes import services
 from master.boxes.models import Box
 from master.context import MasterContext
@@ -26,4 +27,5 @@ def drain(session: Session, context: MasterContext, box: Box) -> int:
     for instance in found:
         with about(instance):
             steps.again(session, instance, f"The owner of box {box.id} wants it back.")
+    record(session, "box.drain", services.subject_of(box), after={"moved": len(found)})
     return len(found)

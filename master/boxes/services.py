@@ -36,6 +36,7 @@ from common.settings import Settings
 from common.status import BoxStatus
 from common.words import Endpoint, InstanceState, Role
 from master.accounts.models import User, UserRole
+from master.audit.services import record
 from master.boxes import redis_users
 from master.boxes.authority import Authority
 from master.boxes.models import Box, JoinSecret
@@ -118,6 +119,7 @@ def make_token(session: Session, authority: Authority, user: User | None, ttl_s:
         JoinSecret(secret_hash=_hash(secret), created_by=user.id if user else None, expires_at=now + ttl_s)
     )
     session.flush()
+    record(session, "box.make-join-token", f"person:{user.name}" if user else "", after={"ttl_s": ttl_s})
     return JoinToken(fingerprint=authority.fingerprint, secret=secret)
 
 
@@ -146,6 +148,8 @@ def join(context: MasterContext, request: JoinRequest, *, reached_at: str = "") 
         box.address, box.certificate = address, certificate
         box.redis_password_hash = redis_users.hash_password(password)
         session.flush()
+        joined = {"roles": box.roles, "address": address, "open": box.open, "fixed": box.fixed}
+        record(session, "box.join", subject_of(box), after=joined)
         try:
             redis_users.admit(context.redis, request.box, box.redis_password_hash)
         except redis.RedisError as error:
@@ -289,6 +293,9 @@ def check_may_change(user: User, box: Box) -> None:
 
 def cordon(session: Session, client: redis.Redis, box: Box, cordoned: bool) -> None:
     """Let a box take no new placements, or take them again."""
+    if box.cordoned != cordoned:
+        told = {"cordoned": box.cordoned}, {"cordoned": cordoned}
+        record(session, "box.cordon", subject_of(box), before=told[0], after=told[1])
     box.cordoned = cordoned
     session.flush()
     name = box.id
@@ -328,6 +335,7 @@ def remove(session: Session, client: redis.Redis, box: Box, *, force: bool = Fal
     session.execute(update(Fileset).where(Fileset.writer_box_id == box.id).values(writer_box_id=None))
     box.removed_at = time.time()
     box.redis_password_hash = ""
+    record(session, "box.remove", subject_of(box), before={"roles": box.roles, "address": box.address})
     session.flush()
     try:
         redis_users.dismiss(client, box.id)
@@ -350,6 +358,11 @@ def remove(session: Session, client: redis.Redis, box: Box, *, force: bool = Fal
         client.delete(*keys, *queues)
     except redis.RedisError as error:
         raise Unavailable("Redis does not answer, so the box stays.", remedy="Try again.") from error
+
+
+def subject_of(box: Box) -> str:
+    """How the audit log names a box."""
+    return f"box:{box.id}"
 
 
 def _needed_by(session: Session, box: str) -> str | None:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from common.errors import NotFound
 from common.words import new_id
 from master.accounts.models import User
+from master.audit.services import record
 from master.catalogue.manifest import Manifest
 from master.catalogue.models import Application
 
@@ -35,6 +36,8 @@ def publish(session: Session, manifest: Manifest, by: User | None) -> Applicatio
     What runs already keeps the manifest that it was started with.
     """
     application = session.scalar(select(Application).where(Application.name == manifest.name))
+    was = {} if application is None else {"title": application.title}
+    record(session, "application.publish", f"application:{manifest.name}", before=was)
     if application is None:
         application = Application(id=new_id("a"), name=manifest.name)
         session.add(application)
@@ -49,7 +52,9 @@ def publish(session: Session, manifest: Manifest, by: User | None) -> Applicatio
 
 def remove(session: Session, name: str) -> None:
     """Take an application out of the catalogue; what runs goes on. Raises NotFound."""
-    session.delete(find_application(session, name))
+    found = find_application(session, name)
+    record(session, "application.remove", f"application:{name}", before={"title": found.title})
+    session.delete(found)
 
 
 def manifest_of(application: Application) -> Manifest:

@@ -13,7 +13,7 @@ from common.addresses import is_loopback
 from common.cli import json_option, print_json
 from common.units import parse_duration, show_rate
 from master.cli.client import Client, part
-from master.cli.output import age, details, done, listing, size
+from master.cli.output import age, details, done, duration, listing, size
 
 
 @click.command("list")
@@ -101,9 +101,12 @@ def _milliseconds(value_ms: float | None) -> str | None:
 
 @click.command()
 @click.option("--ttl", help="How long it holds, such as 15min or 2h.")
+@click.option("--own", is_flag=True, help="For a machine of your own, where people may add theirs.")
 @json_option
-def token(ttl: str | None, as_json: bool) -> None:
+def token(ttl: str | None, own: bool, as_json: bool) -> None:
     """Make a token with which one box may join, once."""
+    if own and ttl is not None:
+        raise click.UsageError("How long a token for one's own machine holds is not chosen: leave --ttl out.")
     body: dict[str, float] = {}
     if ttl is not None:
         try:
@@ -111,7 +114,7 @@ def token(ttl: str | None, as_json: bool) -> None:
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--ttl") from error
     with Client() as client:
-        answer = client.send("POST", "/boxes/token", body)
+        answer = client.send("POST", "/boxes/own-token" if own else "/boxes/token", None if own else body)
         server = client.target.server
     if as_json:
         print_json({**answer, "master": server})
@@ -213,6 +216,28 @@ def given(box: str, since: str, as_json: bool) -> None:
             "Mounts served": found["mounts"],
             "Layers served": size(found["served_bytes"]),
         }
+    )
+
+
+@click.command()
+@click.argument("box")
+@json_option
+def runs(box: str, as_json: bool) -> None:
+    """What ran on a box of yours, the newest first."""
+    with Client() as client:
+        found = client.get(f"/boxes/{part(box)}/runs")["runs"]
+    listing(
+        found,
+        {
+            "APPLICATION": lambda item: item["application"],
+            "STATE": lambda item: item["state"],
+            "AGE": lambda item: age(item["began_at"]),
+            "TOOK": lambda item: duration(item["took_s"]),
+            "CPU": lambda item: f"{item['cpu']:g}",
+            "DEPLOYMENT": lambda item: item["deployment"],
+        },
+        as_json=as_json,
+        empty=f"Nothing ran on {box}.",
     )
 
 

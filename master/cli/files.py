@@ -16,7 +16,7 @@ from common.errors import BadInput
 from common.units import parse_duration
 from common.words import Endpoint
 from master.cli.client import CONNECT_S, Client, check, part, unreachable
-from master.cli.output import age, done, listing, progress, size
+from master.cli.output import age, details, done, listing, progress, size
 
 PIECE_BYTES = 16 * 2**20
 SILENCE_S = 600.0
@@ -173,7 +173,7 @@ def share(path: str, kind: str, ttl: str, as_json: bool) -> None:
 def shares(as_json: bool) -> None:
     """Your links that hold."""
     with Client() as client:
-        found = client.get("/files/shares")["shares"]
+        found = client.get_all("/files/shares", "shares")
     listing(
         found,
         {
@@ -185,6 +185,20 @@ def shares(as_json: bool) -> None:
         as_json=as_json,
         empty="You have no links.",
     )
+
+
+@files.command()
+@json_option
+def usage(as_json: bool) -> None:
+    """How full your home is, and what takes most room."""
+    with Client() as client:
+        found = client.get("/files/usage")
+    if as_json:
+        print_json(found)
+        return
+    details({"Free": size(found["free_bytes"]), "Of": size(found["size_bytes"])})
+    columns = {"SIZE": lambda item: size(item["size_bytes"]), "PATH": lambda item: item["shown"]}
+    listing(found["largest"], columns, as_json=False, empty="There is nothing in it.")
 
 
 @files.command()

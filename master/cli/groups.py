@@ -49,6 +49,17 @@ def add(name: str, title: str, as_json: bool) -> None:
 
 @group.command()
 @click.argument("name")
+@click.option("--title", required=True, help="What people read instead of the name.")
+@json_option
+def change(name: str, title: str, as_json: bool) -> None:
+    """Give a group another title."""
+    with Client() as client:
+        answer = client.send("PATCH", f"/groups/{part(name)}", {"title": title})
+    done(f"{name} is called {title} now.", answer, as_json=as_json)
+
+
+@group.command()
+@click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Who is in a group."""

@@ -61,11 +61,15 @@ def list_command(as_json: bool) -> None:
     )
 
 
-@limit.command()
+@limit.command(help=f"What bounds you, and how much of it you use; or what is said of SUBJECT: {_SUBJECT}.")
+@click.argument("subject", required=False)
 @json_option
-def show(as_json: bool) -> None:
-    """What bounds you, and how much of it you use."""
+def show(subject: str | None, as_json: bool) -> None:
+    """What is allowed."""
     with Client() as client:
+        if subject is not None:
+            _show_limit(client.get(f"/limits/{part(subject)}"), as_json=as_json)
+            return
         answer = client.get("/me/limits")
     if as_json:
         print_json(answer)
@@ -84,6 +88,17 @@ def show(as_json: bool) -> None:
         as_json=False,
         empty="You are not limited.",
     )
+
+
+def _show_limit(answer: dict[str, Any], *, as_json: bool) -> None:
+    rows = [
+        {"amount": name, "limit": value} for name, value in answer.items() if isinstance(value, int | float)
+    ]
+    columns = {
+        "WHAT": lambda item: item["amount"].removesuffix("_bytes").removesuffix("_s"),
+        "LIMIT": lambda item: _amount(item["amount"], item["limit"]),
+    }
+    listing(rows if not as_json else [answer], columns, as_json=as_json, empty="It says nothing.")
 
 
 def _amount(name: str, value: float | None) -> str | None:

@@ -11,11 +11,12 @@ from master.cli.output import listing
 
 @click.command()
 @click.option("--everybody", is_flag=True, help="Other people's too; for operators.")
+@click.option("--group", default="", help="Those of the members of a group; for its teachers.")
 @json_option
-def screens(everybody: bool, as_json: bool) -> None:
+def screens(everybody: bool, group: str, as_json: bool) -> None:
     """Desktops that run, each with an address at which a small picture of it is had for some minutes."""
     with Client() as client:
-        found = client.get("/screens", everybody=everybody)["screens"]
+        found = client.get_all("/screens", "screens", everybody=everybody, group=group)
     columns = {
         "DEPLOYMENT": lambda item: item["deployment"],
         "TITLE": lambda item: item["title"],

@@ -54,7 +54,7 @@ def new(deployment: str, mode: str, lasts_s: float, account: bool, label: str, a
 def list_shares(deployment: str, as_json: bool) -> None:
     """The invitations to DEPLOYMENT."""
     with Client() as client:
-        found = client.get(f"/deployments/{part(deployment)}/shares")["shares"]
+        found = client.get_all(f"/deployments/{part(deployment)}/shares", "shares")
     listing(
         found,
         {

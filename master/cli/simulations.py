@@ -72,7 +72,7 @@ def run(
 def list_all(as_json: bool) -> None:
     """What waits, runs or was run lately."""
     with Client() as client:
-        found = client.get("/simulations")["simulations"]
+        found = client.get_all("/simulations", "simulations")
     listing(
         found,
         {

@@ -23,7 +23,7 @@ def prewarm(application: str | None, count: int | None, by_manifest: bool, as_js
         raise click.UsageError("Say how many: openraas prewarm notebook 3 (or --by-manifest).")
     with Client() as client:
         if application is None:
-            found = client.get("/prewarmed")["prewarmed"]
+            found = client.get_all("/prewarmed", "prewarmed")
         elif by_manifest:
             found = client.send("DELETE", f"/prewarmed/{part(application)}")["prewarmed"]
         else:
@@ -62,7 +62,7 @@ def add(entry: str, zone: str | None, as_json: bool) -> None:
 def list_entries(as_json: bool) -> None:
     """All entries, the next first."""
     with Client() as client:
-        found = client.get("/timetable")["entries"]
+        found = client.get_all("/timetable", "entries")
     columns = {
         "ID": lambda item: item["id"],
         "WHEN": lambda item: f"{item['day']} {item['time']} {item['zone']}",

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from common.cli import json_option
+from master.cli.account import show_person
 from master.cli.client import Client, part
 from master.cli.output import age, done, listing
 
@@ -17,6 +18,15 @@ ROLES = ("user", "operator", "administrator")
 @click.group()
 def user() -> None:
     """People who may sign in."""
+
+
+@user.command()
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Who a person is."""
+    with Client() as client:
+        show_person(client.get(f"/users/{part(name)}"), as_json=as_json)
 
 
 @user.command()

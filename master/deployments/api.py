@@ -222,6 +222,7 @@ def logs(path: DeploymentPath, query: OutputQuery) -> Response:
 
 
 @api.get("/<id>/use", summary="What it uses now", responses={200: InstanceUse})
+@allows(Scope.READ, Scope.DEPLOY)
 def use(path: DeploymentPath, query: UseQuery) -> Response:
     """Of one instance: processor, memory, network. 404 once it has ended, 409 before it has a box."""
     return reply(read_use(context(), current_user(), path.id, query.instance))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import redis
 from sqlalchemy import select
@@ -10,15 +11,19 @@ from sqlalchemy.orm import Session
 
 from common.errors import Conflict
 from common.logs import get_logger
+from common.settings import Settings
 from common.words import InstanceState as S
 from master.accounts.models import User
+from master.audit.services import record
+from master.catalogue.manifest import Manifest
 from master.context import MasterContext
 from master.db.session import after_commit
 from master.deployments.events import about, add_row, announce
-from master.deployments.leases import KEPT_S, end_by_use
+from master.deployments.leases import KEPT_S, end_by_use, longest_s
 from master.deployments.models import Deployment, Instance
 from master.deployments.services import find_deployment
 from master.lifecycle.instances import Steps, current_mounts
+from master.limits import services as limits
 
 log = get_logger(__name__)
 
@@ -32,6 +37,7 @@ def extend_lease(
     steps = Steps(context)
     with context.database.write() as session:
         deployment = find_deployment(session, user, deployment_id)
+        _renew_limit(session, context.settings, deployment)
         latest = deployment.latest_end
         if deployment.wanted != "running" or latest is None or deployment.is_kept:
             raise Conflict(
@@ -46,6 +52,7 @@ def extend_lease(
                 field="id",
                 remedy="Save your work, stop it and start it again; or ask an operator to keep it.",
             )
+        _record(session, "deployment.extend", deployment, {"lease_end": end})
         _set_end(session, context.redis, steps, deployment, end)
         for instance in deployment.instances:
             with about(instance):
@@ -56,7 +63,10 @@ def extend_lease(
 
 
 def keep(context: MasterContext, user: User, deployment_id: str, *, is_kept: bool) -> Deployment:
-    """Let a deployment run without lease and idle stop, or have both again from now on. Raises NotFound, Conflict."""
+    """Let a deployment run without lease and idle stop, or have both again from now on.
+
+    Raises NotFound, Conflict, LimitReached where a limit of hours counts for its owner: only administrators lift it.
+    """
     steps, now = Steps(context), time.time()
     with context.database.write() as session:
         deployment = find_deployment(session, user, deployment_id)
@@ -64,18 +74,34 @@ def keep(context: MasterContext, user: User, deployment_id: str, *, is_kept: boo
             raise Conflict(f"{deployment.title} does not run any more.", field="id")
         if deployment.is_kept == is_kept:
             return deployment
+        if is_kept:
+            limits.check_may_keep(session, user, deployment.user)
+        _renew_limit(session, context.settings, deployment)
+        _record(session, "deployment.keep", deployment, {"kept": is_kept})
         deployment.is_kept = is_kept
         deployment.used_at = now
         if not is_kept and deployment.begun_at is not None:
             deployment.begun_at = now
-        _set_end(
-            session, context.redis, steps, deployment, now + (KEPT_S if is_kept else deployment.lease_step_s)
-        )
+        lasts_s = KEPT_S if is_kept else min(deployment.lease_step_s, deployment.lease_limit_s)
+        _set_end(session, context.redis, steps, deployment, now + lasts_s)
         for instance in deployment.instances:
             with about(instance):
                 what = "keeps it: no lease and no idle stop" if is_kept else "gave it a lease again"
                 add_row(session, context.redis, instance, "kept", detail=f"{user.name} {what}.")
     return deployment
+
+
+def _renew_limit(session: Session, settings: Settings, deployment: Deployment) -> None:
+    """What its owner may now counts, not what was so when it began."""
+    manifest = Manifest.model_validate(deployment.manifest)
+    person_s = limits.longest_lease_s(session, deployment.user)
+    deployment.lease_limit_s = longest_s(manifest, settings, person_s)
+
+
+def _record(session: Session, action: str, deployment: Deployment, after: Mapping[str, float | bool]) -> None:
+    was = {"lease_end": deployment.lease_end, "kept": deployment.is_kept, "owner": deployment.user.name}
+    before = {name: value for name, value in was.items() if name in (*after, "owner")}
+    record(session, action, f"deployment:{deployment.id}", before=before, after=after)
 
 
 def note_use(session: Session, steps: Steps, instance: Instance, idle_s: float) -> None:
@@ -93,6 +119,10 @@ def note_use(session: Session, steps: Steps, instance: Instance, idle_s: float) 
     latest, by_use_s = deployment.latest_end, steps.settings.lease_by_use_s
     if latest is None or not by_use_s:
         return
+    if end_by_use(deployment.lease_end, latest, by_use_s, deployment.used_at) is None:
+        return
+    _renew_limit(session, steps.settings, deployment)
+    latest = deployment.latest_end or latest
     if (end := end_by_use(deployment.lease_end, latest, by_use_s, deployment.used_at)) is not None:
         _set_end(session, steps.redis, steps, deployment, end)
 

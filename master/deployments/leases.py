@@ -10,6 +10,8 @@ from master.catalogue.manifest import Manifest
 
 # What an operator keeps ends in ten years, so that nothing has to know of a lease without an end.
 KEPT_S = 10 * 365 * 86400.0
+# No limit makes a lease shorter than this.
+SHORTEST_S = 60.0
 # By use a lease grows in steps: each is told to the boxes.
 STEPS_OF_USE = 4
 
@@ -21,14 +23,8 @@ def lease_terms(
 
     `person_s` is the person's own limit of one deployment's time, if there is one.
     """
-    limits = [manifest.lease_max or settings.lease_max_s]
-    if person_s is not None:
-        limits.append(person_s)
-    lease_s = manifest.lease or settings.lease_s
-    limit_s = max(min(limits), 60.0)
-    if manifest.lease_max is None and person_s is None:
-        limit_s = max(limit_s, lease_s)  # the operator's default does not shorten what the manifest says
-    lease_s = min(lease_s, limit_s)
+    limit_s = longest_s(manifest, settings, person_s)
+    lease_s = min(manifest.lease or settings.lease_s, limit_s)
     return {
         "lease_end": time.time() + (KEPT_S if is_kept else lease_s),
         "lease_step_s": lease_s,
@@ -36,6 +32,19 @@ def lease_terms(
         "idle_stop_s": idle_stop_s(manifest, settings),
         "is_kept": is_kept,
     }
+
+
+def longest_s(manifest: Manifest, settings: Settings, person_s: float | None = None) -> float:
+    """How long it may run with all that it is extended; `person_s` as in `lease_terms`."""
+    limits = [manifest.lease_max or settings.lease_max_s]
+    if person_s is not None:
+        limits.append(person_s)
+    limit_s = max(min(limits), SHORTEST_S)
+    if manifest.lease_max is None and person_s is None:
+        return max(
+            limit_s, manifest.lease or settings.lease_s
+        )  # a default does not shorten what a manifest says
+    return limit_s
 
 
 def idle_stop_s(manifest: Manifest, settings: Settings) -> float:

@@ -50,8 +50,8 @@ def request_deployment(
     A repeated `idempotency_key` of the same person gives the deployment of the first time. `keep` means no lease and
     no idle stop. Raises NotFound for an unknown application, image, fileset or box to be pinned to, BadInput for
     options out of range, Forbidden for a priority that is not this person's to take or somebody who may not `keep`,
-    LimitReached for more than this person or a group of theirs may use at once, Unavailable when no box holds the
-    image or a fileset; in all of these nothing is written.
+    LimitReached for more than this person or a group of theirs may use at once or keep, Unavailable when no box holds
+    the image or a fileset; in all of these nothing is written.
     """
     if priority is Priority.HIGH and user.role == UserRole.USER.value:
         raise Forbidden("Only operators may go before others.", field="priority", remedy="Leave it out.")
@@ -74,6 +74,8 @@ def request_deployment(
             for use in service.filesets:
                 check_fileset(session, user, use.name)
         limits.check(session, user, _amounts(services))
+        if keep:
+            limits.check_may_keep(session, user, user)
         deployment = Deployment(
             id=new_id("d"),
             user_id=user.id,

@@ -16,6 +16,7 @@ from master.files import services, sharing
 from master.files.models import FileShare, ShareKind
 from master.web.current import context, nothing, reply
 from master.web.description import raises
+from master.web.paging import Page, reply_page
 
 api = APIBlueprint(
     "files_api",
@@ -126,7 +127,7 @@ class ShareAnswer(BaseModel):
     url: str | None = Field(None, description="Shown once, when it is made.")
 
 
-class ShareList(BaseModel):
+class LinkList(BaseModel):
     """A person's links that hold, the newest first."""
 
     shares: list[ShareAnswer]
@@ -199,14 +200,14 @@ def remove(query: PathQuery) -> Response:
     return nothing()
 
 
-@api.get("/files/shares", summary="List links to files", responses={200: ShareList})
+@api.get("/files/shares", summary="List links to files", responses={200: LinkList})
 @allows(Scope.READ, Scope.FILES)
 @raises(404, 409)
-def shares() -> Response:
+def shares(query: Page) -> Response:
     """One's links that hold."""
     with context().database.read() as session:
-        found = [_answer(item) for item in sharing.list_shares(session, current_user())]
-    return reply(ShareList(shares=found))
+        found = [_answer(item) for item in query.cut(sharing.list_shares(session, current_user()))]
+    return reply_page(LinkList(shares=found[: query.limit]), query, more=len(found) > query.limit)
 
 
 @api.post("/files/shares", summary="Make a link", responses={201: ShareAnswer})

@@ -13,6 +13,7 @@ from common.errors import BadInput, NotFound, TooMany
 from common.words import new_id
 from master.accounts.models import User
 from master.accounts.passwords import new_token, token_hash
+from master.audit.services import record
 from master.context import MasterContext
 from master.files.models import FileShare, ShareKind
 from master.files.services import Desk, Right, place_of, ticket_for
@@ -59,6 +60,7 @@ def make_share(
     )
     session.add(share)
     session.flush()
+    record(session, "files.share", f"link:{share.id}", after=_shown(share))
     return share, secret
 
 
@@ -75,7 +77,12 @@ def end_share(session: Session, user: User, share_id: str) -> None:
         raise NotFound(
             f"You have no link {share_id}.", field="share", remedy="The page of your files lists them."
         )
+    record(session, "files.unshare", f"link:{share.id}", before=_shown(share))
     session.delete(share)
+
+
+def _shown(share: FileShare) -> dict[str, str | float]:
+    return {"path": share.path, "kind": share.may, "expires_at": share.expires_at}
 
 
 def open_share(context: MasterContext, secret: str, *, portal: str = "") -> Shared:

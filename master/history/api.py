@@ -7,8 +7,8 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
 
-from master.accounts.guard import requires
-from master.accounts.models import UserRole
+from master.accounts.guard import allows, requires
+from master.accounts.models import Scope, UserRole
 from master.history.accuracy import AccuracyRow, accuracy
 from master.web.current import context, reply
 
@@ -28,6 +28,7 @@ class Accuracy(BaseModel):
 
 @api.get("/history/accuracy", summary="How far predictions of starts were off", responses={200: Accuracy})
 @requires(UserRole.OPERATOR)
+@allows(Scope.READ, Scope.FLEET)
 def read_accuracy() -> Response:
     """Of the last thousand starts; the first row is all applications together."""
     with context().database.read() as session:

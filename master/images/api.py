@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
@@ -12,8 +12,9 @@ from common.signing import Verifier
 from common.tickets import BadTicket, RepositoryTicket, TicketChecker
 from common.words import BoxId, Digest, RepositoryName, TagName, is_digest
 from master.accounts.guard import allows, bearer_token, check_scope, public, visitor
-from master.accounts.models import Scope
+from master.accounts.models import Scope, User
 from master.accounts.services import find_user
+from master.audit.actors import Actor, act_as
 from master.boxes.services import find as find_box
 from master.images import services
 from master.images.token import may_push
@@ -97,7 +98,9 @@ def set_tag(body: TagBody) -> Response:
         )
     with context().database.write() as session:
         find_box(session, body.box)
-        services.set_tag(session, body, box=body.box, owner=find_user(session, ticket.user))
+        owner = find_user(session, ticket.user)
+        act_as(_actor(owner))
+        services.set_tag(session, body, box=body.box, owner=owner)
     return nothing()
 
 
@@ -136,8 +139,11 @@ def _check_may_remove(repository: str) -> None:
     """A person who may push there, or a depository with the ticket of one who may delete."""
     check_scope(Scope.IMAGES)
     if (user := visitor()) is None:
-        if "delete" not in _ticket().actions.get(repository, frozenset()):
+        ticket = _ticket()
+        if "delete" not in ticket.actions.get(repository, frozenset()):
             raise Forbidden(f"This ticket does not let you delete in {repository}.", field="repository")
+        with context().database.read() as session:
+            act_as(_actor(find_user(session, ticket.user)))
     elif not may_push(user, repository):
         raise Forbidden(
             f"You may change repositories below {user.name}/ only, not {repository}.",
@@ -150,6 +156,11 @@ def _may_pull(repository: str) -> bool:
     """Whoever is signed in may pull everything, a ticket what stands in it."""
     check_scope(Scope.IMAGES, Scope.READ)
     return visitor() is not None or "pull" in _ticket().actions.get(repository, frozenset())
+
+
+def _actor(user: User) -> Actor:
+    """Of a ticket nobody knows but its box and this call, so that the audit log says whose it was."""
+    return Actor(user.id, user.name, "registry ticket", request.remote_addr or "")
 
 
 def _answer(row: services.TagRow) -> ImageAnswer:

@@ -18,6 +18,7 @@ from common.reports import Held
 from common.wishes import BlobSource, ChunkList, ImageSource
 from common.words import Endpoint, RepositoryName, TagName
 from master.accounts.models import User
+from master.audit.services import record
 from master.images.chunks import record_chunks
 from master.images.manifests import check_image
 from master.images.models import BlobChunks, Image, ImageHolding, Tag
@@ -114,6 +115,8 @@ def set_tag(session: Session, new: NewTag, *, box: str, owner: User | None) -> I
         tag = Tag(repository=new.repository, tag=new.tag, owner_id=owner.id if owner else None)
         session.add(tag)
     previous = tag.digest
+    changed = {"digest": previous}, {"digest": image.digest}
+    record(session, "image.tag", f"image:{new.repository}:{new.tag}", before=changed[0], after=changed[1])
     tag.digest, tag.changed_at = image.digest, time.time()
     session.flush()
     if previous and previous != image.digest:
@@ -160,6 +163,7 @@ def remove_tag(session: Session, repository: str, tag: str) -> None:
         raise Conflict(
             f"{repository}:{tag} is in use by instance {using}.", field="image", remedy="Stop it first."
         )
+    record(session, "image.untag", f"image:{repository}:{tag}", before={"digest": digest})
     session.delete(found)
     session.flush()
     _drop_untagged(session, digest)

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from common.errors import BadInput, Forbidden, NotFound
-from master.accounts.models import Group, Membership, User
+from master.accounts.models import Group, Membership, User, UserRole
 from master.accounts.services import find_user
 from master.audit.services import record
 from master.deployments.models import Deployment, Instance
@@ -162,6 +162,18 @@ def longest_lease_s(session: Session, user: User) -> float | None:
     """For how long this person may let a deployment run without asking anew; none: as the settings say."""
     rule = decisive(rules_for(session, user), LEASE)
     return rule.values[LEASE] if rule else None
+
+
+def check_may_keep(session: Session, by: User, owner: User) -> None:
+    """Raise LimitReached where a limit of hours counts for the owner: only administrators, who set it, lift it."""
+    rule = decisive(rules_for(session, owner), LEASE)
+    if rule is None or by.role == UserRole.ADMINISTRATOR.value:
+        return
+    raise LimitReached(
+        f"A deployment of {owner.name} may run for {rule.values[LEASE] / 3600:g} h (limit of {name_of(rule)}).",
+        field=f"limits.{LEASE}",
+        remedy="Ask an administrator to keep it, or for another limit.",
+    )
 
 
 def _held_by_group(session: Session, group_id: str) -> list[Held]:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from common.errors import Forbidden
 from common.units import Duration
 from common.words import BoxId
-from master.accounts.guard import current_user
-from master.accounts.models import User, UserRole
+from master.accounts.guard import allows, current_user
+from master.accounts.models import Scope, User, UserRole
 from master.boxes import services as boxes
 from master.boxes.models import Box
 from master.metrics import services
@@ -93,6 +93,7 @@ class RunList(BaseModel):
 
 
 @api.get("/boxes/<box>/metrics", summary="Show what a box was like", responses={200: SeriesAnswer})
+@allows(Scope.READ, Scope.FLEET)
 def metrics(path: BoxPath, query: SinceQuery) -> Response:
     """Processor, memory, disk, network and temperature of a box."""
     with context().database.read() as session:
@@ -109,6 +110,7 @@ def metrics(path: BoxPath, query: SinceQuery) -> Response:
 
 
 @api.get("/boxes/<box>/given", summary="Show what a box gave", responses={200: GivenAnswer})
+@allows(Scope.READ, Scope.FLEET)
 def given(path: BoxPath, query: SinceQuery) -> Response:
     """What a box gave. Its owner sees it, and operators."""
     with context().database.read() as session:
@@ -118,6 +120,7 @@ def given(path: BoxPath, query: SinceQuery) -> Response:
 
 
 @api.get("/boxes/<box>/runs", summary="List what ran on a box", responses={200: RunList})
+@allows(Scope.READ, Scope.FLEET)
 def runs(path: BoxPath) -> Response:
     """What ran on a box, and how long. Its owner sees it, and operators."""
     user = current_user()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.orm import Session, aliased
 
 from common.errors import Conflict, Forbidden, NotFound
 from common.words import new_id
@@ -68,6 +68,36 @@ def members_of(session: Session, group: Group) -> list[Membership]:
     for membership in found:
         _ = membership.user
     return found
+
+
+def pupils(user: User, group: Group | None = None) -> Select[str]:
+    """The ids of the people whom this one looks after as a teacher, or of those in `group`.
+
+    Only users: who has a role here is no pupil, whatever groups a teacher puts them in. To whoever has a role
+    themselves all members of `group` are.
+    """
+    member, teacher = aliased(Membership), aliased(Membership)
+    found = select(member.user_id).where(member.role == GroupRole.MEMBER.value)
+    if group is not None:
+        found = found.where(member.group_id == group.id)
+        if user.role != UserRole.USER.value:
+            return found
+    return (
+        found.join(teacher, teacher.group_id == member.group_id)
+        .join(User, User.id == member.user_id)
+        .where(
+            teacher.user_id == user.id,
+            teacher.role == GroupRole.TEACHER.value,
+            User.role == UserRole.USER.value,
+        )
+    )
+
+
+def taught_by(session: Session, user: User) -> list[Group]:
+    """The groups whose teacher this person is, by name."""
+    statement = select(Group).join(Membership, Membership.group_id == Group.id).order_by(Group.name)
+    is_teacher = Membership.role == GroupRole.TEACHER.value
+    return list(session.scalars(statement.where(Membership.user_id == user.id, is_teacher)))
 
 
 def teaches(session: Session, user: User, group: Group) -> bool:

@@ -6,10 +6,11 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from master.accounts.guard import current_user, requires
-from master.accounts.models import UserRole
+from master.accounts.guard import allows, current_user, requires
+from master.accounts.models import Scope, UserRole
 from master.prewarming import services
 from master.web.current import context, reply
+from master.web.paging import Page, reply_page
 
 MOST = 200
 
@@ -75,13 +76,16 @@ def _views() -> list[PrewarmedView]:
 
 
 @api.get("", summary="List prewarmed instances", responses={200: PrewarmedList})
-def list_prewarmed() -> Response:
+@allows(Scope.READ, Scope.FLEET)
+def list_prewarmed(query: Page) -> Response:
     """What waits where."""
-    return reply(PrewarmedList(prewarmed=_views()))
+    views = list(query.cut(_views()))
+    return reply_page(PrewarmedList(prewarmed=views[: query.limit]), query, more=len(views) > query.limit)
 
 
 @api.put("/<application>", summary="Keep instances ready", responses={200: PrewarmedList})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
 def order(path: PrewarmPath, body: PrewarmBody) -> Response:
     """So many at all times, whatever the manifest says. Boxes make them while nothing else is being started."""
     with context().database.write() as session:
@@ -91,6 +95,7 @@ def order(path: PrewarmPath, body: PrewarmBody) -> Response:
 
 @api.delete("/<application>", summary="Let the manifest's number count", responses={200: PrewarmedList})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
 def withdraw(path: PrewarmPath) -> Response:
     """Repeating it does no harm."""
     with context().database.write() as session:

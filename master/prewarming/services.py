@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import redis
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from common.warm import warm_subject
 from master.accounts.models import User
+from master.audit.services import record
 from master.boxes.services import statuses_of
 from master.catalogue.manifest import Manifest
 from master.catalogue.models import Application
@@ -50,6 +52,7 @@ def order(session: Session, user: User, application: str, count: int) -> Applica
     entry = find_application(session, application)
     if count:
         suited(Manifest.model_validate(entry.manifest))
+    _record(session, entry, {"count": count})
     session.merge(PrewarmOrder(application_id=entry.id, count=count, by=user.name, changed_at=time.time()))
     return entry
 
@@ -58,8 +61,15 @@ def withdraw(session: Session, application: str) -> Application:
     """Let the manifest's number count again. Raises NotFound."""
     entry = find_application(session, application)
     if (known := session.get(PrewarmOrder, entry.id)) is not None:
+        _record(session, entry, {})
         session.delete(known)
     return entry
+
+
+def _record(session: Session, entry: Application, after: Mapping[str, int]) -> None:
+    known = session.get(PrewarmOrder, entry.id)
+    before = {} if known is None else {"count": known.count}
+    record(session, "prewarm.order", f"application:{entry.name}", before=before, after=after)
 
 
 def list_prewarmed(session: Session, client: redis.Redis) -> list[Prewarmed]:

@@ -6,9 +6,11 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from master.accounts.guard import current_user
+from master.accounts.guard import allows, current_user
+from master.accounts.models import Scope
 from master.screens.services import Screen, list_screens
-from master.web.current import context, reply
+from master.web.current import context
+from master.web.paging import Page, reply_page
 
 api = APIBlueprint(
     "screens_api",
@@ -18,10 +20,11 @@ api = APIBlueprint(
 )
 
 
-class ScreensQuery(BaseModel):
+class ScreensQuery(Page):
     """Whose."""
 
     everybody: bool = Field(False, description="Other people's too; for operators.")
+    group: str = Field("", max_length=64, description="Of the members of this group; for its teachers.")
 
 
 class ScreenList(BaseModel):
@@ -31,6 +34,9 @@ class ScreenList(BaseModel):
 
 
 @api.get("", summary="List screens", responses={200: ScreenList})
+@allows(Scope.READ, Scope.DEPLOY)
 def list_(query: ScreensQuery) -> Response:
     """Each with an address of its box at which a picture of it is had for some minutes, without a token."""
-    return reply(ScreenList(screens=list_screens(context(), current_user(), everybody=query.everybody)))
+    found = list_screens(context(), current_user(), everybody=query.everybody, group=query.group)
+    part = list(query.cut(found))
+    return reply_page(ScreenList(screens=part[: query.limit]), query, more=len(part) > query.limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 import redis
@@ -11,19 +12,22 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from common.errors import Forbidden
-from common.names import status_key
+from common.names import look_key, status_key
 from common.status import BoxStatus
 from common.tickets import PictureTicket, issue
 from common.words import Endpoint, InstanceState
 from master.accounts.models import User, UserRole
 from master.catalogue.manifest import Manifest
 from master.context import MasterContext
+from master.deployments.events import about, add_row
 from master.deployments.models import Deployment, Instance
+from master.people import groups
 
 PATH = "/_openraas/pictures"
 # A page that is left open asks for new ones; who may look no more sees nothing after so long.
 TICKET_S = 300.0
 MOST_SCREENS = 200
+TOLD_S = 3600
 
 
 class Screen(BaseModel):
@@ -38,10 +42,14 @@ class Screen(BaseModel):
     expires_at: float = Field(description="Unix time after which that address opens nothing.")
 
 
-def list_screens(context: MasterContext, user: User, *, everybody: bool = False) -> list[Screen]:
+def list_screens(
+    context: MasterContext, user: User, *, everybody: bool = False, group: str = ""
+) -> list[Screen]:
     """Screens that run, the newest first, up to MOST_SCREENS. Those on a silent box are left out.
 
-    Raises Forbidden if somebody who is no operator asks for `everybody`'s.
+    One's own, those of the members of a `group`, which are for its teachers and for administrators, or `everybody`'s,
+    which are for operators: raises Forbidden, or NotFound for a group that is none to this person. Whoever's screen
+    somebody else looks at is told.
     """
     if everybody and user.role == UserRole.USER.value:
         raise Forbidden(
@@ -50,16 +58,44 @@ def list_screens(context: MasterContext, user: User, *, everybody: bool = False)
             remedy="Leave it out to see your own, or ask an operator.",
         )
     with context.database.read() as session:
-        found = [instance for instance in _running(session, user, everybody) if _has_picture(instance)]
-        fronts = _fronts(context.redis, {instance.box_id or "" for instance in found})
-        return [
-            _screen(context, instance, fronts[instance.box_id or ""], user)
-            for instance in found[:MOST_SCREENS]
-            if instance.box_id in fronts
-        ]
+        whose = _members(session, user, group) if group else None if everybody else [user.id]
+        running = [instance for instance in _running(session, whose) if _has_picture(instance)]
+        fronts = _fronts(context.redis, {instance.box_id or "" for instance in running})
+        found = [item for item in running[:MOST_SCREENS] if item.box_id in fronts]
+        others = [item.id for item in found if item.deployment.user_id != user.id]
+        screens = [_screen(context, item, fronts[item.box_id or ""], user) for item in found]
+    _tell(context, user, others)
+    return screens
 
 
-def _running(session: Session, user: User, everybody: bool) -> list[Instance]:
+def _members(session: Session, user: User, name: str) -> list[str]:
+    group = groups.find_group(session, user, name)
+    if user.role == UserRole.USER.value and not groups.teaches(session, user, group):
+        raise Forbidden(
+            f"Only teachers of {name} see the screens of its members.",
+            field="group",
+            remedy="Leave it out to see your own.",
+        )
+    return list(session.scalars(groups.pupils(user, group)))
+
+
+def _tell(context: MasterContext, viewer: User, instances: Sequence[str]) -> None:
+    """Nobody is looked at without knowing it: a row on the deployment's page, once in TOLD_S for each viewer."""
+    keys = [look_key(instance, viewer.id) for instance in instances]
+    with context.redis.pipeline() as pipeline:
+        for key in keys:
+            pipeline.set(key, 1, nx=True, ex=TOLD_S)
+        news = [instance for instance, is_new in zip(instances, pipeline.execute(), strict=True) if is_new]
+    if not news:
+        return
+    with context.database.write() as session:
+        for instance in session.scalars(select(Instance).where(Instance.id.in_(news))):
+            with about(instance):
+                detail = f"{viewer.name} looks at small pictures of this screen."
+                add_row(session, context.redis, instance, "looked-at", detail=detail)
+
+
+def _running(session: Session, whose: list[str] | None) -> list[Instance]:
     statement = (
         select(Instance)
         .join(Instance.deployment)
@@ -67,8 +103,8 @@ def _running(session: Session, user: User, everybody: bool) -> list[Instance]:
         .where(Instance.state == InstanceState.RUNNING.value)
         .order_by(Deployment.created_at.desc(), Instance.id)
     )
-    if not everybody:
-        statement = statement.where(Deployment.user_id == user.id)
+    if whose is not None:
+        statement = statement.where(Deployment.user_id.in_(whose))
     return list(session.scalars(statement))
 
 

@@ -9,11 +9,13 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
 from common.words import DeploymentId, SessionMode
-from master.accounts.guard import current_user
+from master.accounts.guard import allows, current_user
+from master.accounts.models import Scope
 from master.sharing import services
 from master.sharing.people import people_in
 from master.sharing.presentation import NewShareView, PersonView, ShareView, describe
 from master.web.current import context, nothing, reply
+from master.web.paging import Page, reply_page
 
 api = APIBlueprint(
     "sharing_api",
@@ -69,14 +71,17 @@ class EnterAnswer(BaseModel):
 
 
 @api.get("/<id>/shares", summary="List its shares", responses={200: ShareList})
-def list_shares(path: DeploymentPath) -> Response:
+@allows(Scope.READ, Scope.DEPLOY)
+def list_shares(path: DeploymentPath, query: Page) -> Response:
     """Also those that have ended."""
     with context().database.read() as session:
-        found = services.list_shares(session, current_user(), path.id)
-        return reply(ShareList(shares=[describe(share, time.time()) for share in found]))
+        found = query.cut(services.list_shares(session, current_user(), path.id))
+        views = [describe(share, time.time()) for share in found]
+    return reply_page(ShareList(shares=views[: query.limit]), query, more=len(views) > query.limit)
 
 
 @api.post("/<id>/shares", summary="Invite by link", responses={201: NewShareView})
+@allows(Scope.DEPLOY)
 def create(path: DeploymentPath, body: NewShare) -> Response:
     """The link is in this answer and nowhere else."""
     share, token = services.create_share(
@@ -93,6 +98,7 @@ def create(path: DeploymentPath, body: NewShare) -> Response:
 
 
 @api.delete("/<id>/shares/<share>", summary="End a share", responses={204: None})
+@allows(Scope.DEPLOY)
 def end(path: SharePath) -> Response:
     """Whoever came by it is cut off within seconds."""
     services.end_share(context(), current_user(), path.id, path.share)
@@ -100,12 +106,14 @@ def end(path: SharePath) -> Response:
 
 
 @api.get("/<id>/people", summary="Who is there", responses={200: PeopleList})
+@allows(Scope.READ, Scope.DEPLOY)
 def people(path: DeploymentPath) -> Response:
     """As its boxes have it now; 503 while one is silent."""
     return reply(PeopleList(people=people_in(context(), current_user(), path.id)))
 
 
 @api.post("/<id>/join", summary="Join by right", responses={200: EnterAnswer})
+@allows(Scope.DEPLOY)
 def join(path: DeploymentPath, body: Joining) -> Response:
     """For those who may without an invitation; the owner sees it."""
     return reply(EnterAnswer(url=services.join_by_right(context(), current_user(), path.id, body.mode)))

@@ -10,18 +10,20 @@ from sqlalchemy.orm import Session
 
 from common.errors import BadInput, Conflict, Forbidden, NotFound, Unauthorized
 from common.logs import get_logger
-from common.words import SessionMode, new_id
+from common.words import InstanceState, SessionMode, new_id
 from master.accounts.models import User
 from master.accounts.passwords import token_hash
+from master.audit.services import record
 from master.catalogue.manifest import Manifest
 from master.context import MasterContext
+from master.deployments.events import about, add_row
 from master.deployments.models import Deployment
 from master.deployments.opening import open_as_guest
 from master.deployments.services import find_deployment
 from master.lifecycle.instances import Steps
 from master.lifecycle.states import ON_A_BOX
 from master.sharing.models import Share
-from master.sharing.rights import may_join
+from master.sharing.rights import Right, right_to_join
 
 log = get_logger(__name__)
 
@@ -70,6 +72,7 @@ def create_share(
         session.flush()
         session.refresh(share)
         _ = share.user
+        record(session, "share.add", subject_of(share), after=_shown(share))
     log.info("session shared", deployment=deployment_id, share=share.id, mode=mode.value)
     return share, token
 
@@ -117,12 +120,28 @@ def end_share(context: MasterContext, user: User, deployment_id: str, share_id: 
             raise NotFound(f"{deployment_id} has no share {share_id}.", field="share")
         if share.ended_at is None:
             share.ended_at = time.time()
+            record(session, "share.end", subject_of(share), before=_shown(share))
             deployment.ended_shares = [*deployment.ended_shares, share.id]
             for instance in deployment.instances:
                 if instance.state in ON_A_BOX and instance.box_id is not None:
                     steps.rewish(session, instance)
         _ = share.user
     return share
+
+
+def subject_of(share: Share) -> str:
+    """How the audit log names an invitation."""
+    return f"share:{share.id}"
+
+
+def _shown(share: Share) -> dict[str, str | bool | float]:
+    return {
+        "deployment": share.deployment_id,
+        "mode": share.mode,
+        "label": share.label,
+        "needs_account": share.needs_account,
+        "expires_at": share.expires_at,
+    }
 
 
 # Coming in
@@ -163,6 +182,7 @@ def join(context: MasterContext, token: str, user: User | None, name: str = "") 
         counted = session.execute(update(Share).where(*still).values(uses=Share.uses + 1))
         if not counted.rowcount:  # type: ignore[attr-defined]
             raise _ended()
+        _note_down(session, share, shown)
     return url
 
 
@@ -173,7 +193,8 @@ def join_by_right(context: MasterContext, user: User, deployment_id: str, mode: 
     """
     with context.database.read() as session:
         deployment = session.get(Deployment, deployment_id)
-        if deployment is None or not may_join(session, user, deployment):
+        right = None if deployment is None else right_to_join(session, user, deployment)
+        if deployment is None or right is None:
             raise Forbidden(
                 f"You may not join {deployment_id}.",
                 remedy="Ask its owner for an invitation; teachers may join the people of their groups.",
@@ -189,10 +210,29 @@ def join_by_right(context: MasterContext, user: User, deployment_id: str, mode: 
         uses=1,
         expires_at=max(deployment.lease_end, time.time() + SHORTEST_S),
     )
-    url = _way_in(context, share, deployment, f"{user.name} (teacher)", user)
+    shown = f"{user.name} ({right})"
+    url = _way_in(context, share, deployment, shown, user)
     with context.database.write() as session:
         session.add(share)
+        session.flush()
+        session.refresh(share)
+        _note_down(session, share, shown)
+        _tell_owner(context, session, share, right)
     return url
+
+
+def _note_down(session: Session, share: Share, name: str) -> None:
+    record(session, "share.join", subject_of(share), after={"deployment": share.deployment_id, "by": name})
+
+
+def _tell_owner(context: MasterContext, session: Session, share: Share, right: Right) -> None:
+    """Nobody is watched without knowing it: it stands on the deployment's page at once."""
+    how = "to watch" if share.mode == SessionMode.WATCH.value else "and may take control"
+    for instance in share.deployment.instances:
+        if instance.state == InstanceState.RUNNING.value:
+            with about(instance):
+                detail = f"{share.user.name} ({right}) joined {how}; you may end that under Share."
+                add_row(session, context.redis, instance, "joined", detail=detail)
 
 
 def _way_in(

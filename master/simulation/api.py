@@ -8,8 +8,8 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from common.words import Frozen
-from master.accounts.guard import current_user
-from master.accounts.models import User
+from master.accounts.guard import allows, current_user
+from master.accounts.models import Scope, User
 from master.scheduling.policy import policy_names
 from master.simulation import services
 from master.simulation.answers import file_answer
@@ -17,6 +17,7 @@ from master.simulation.job import Summary
 from master.simulation.loading import shipped
 from master.simulation.models import Simulation
 from master.web.current import context, nothing, reply
+from master.web.paging import Page, reply_page
 
 api = APIBlueprint(
     "simulations_api",
@@ -95,6 +96,7 @@ class FilePath(SimulationPath):
 
 
 @api.get("/simulations/choices", summary="Scenarios and policies", responses={200: Choices})
+@allows(Scope.READ, Scope.DEPLOY)
 def choices() -> Response:
     """The scenarios that come along, and the registered policies."""
     _person()
@@ -102,6 +104,7 @@ def choices() -> Response:
 
 
 @api.post("/simulations", summary="Simulate", responses={202: SimulationAnswer})
+@allows(Scope.DEPLOY)
 def create(body: SimulationBody) -> Response:
     """Let the master run a scenario with each policy and each seed; it runs one simulation at a time."""
     user = _person()
@@ -111,15 +114,17 @@ def create(body: SimulationBody) -> Response:
 
 
 @api.get("/simulations", summary="List simulations", responses={200: SimulationList})
-def list_all() -> Response:
+@allows(Scope.READ, Scope.DEPLOY)
+def list_all(query: Page) -> Response:
     """What waits, runs or was run lately."""
     _person()
     with context().database.read() as session:
-        found = services.list_simulations(session)
-        return reply(SimulationList(simulations=[_answer(item) for item in found]))
+        views = [_answer(item) for item in query.cut(services.list_simulations(session))]
+    return reply_page(SimulationList(simulations=views[: query.limit]), query, more=len(views) > query.limit)
 
 
 @api.get("/simulations/<simulation>", summary="Look at a simulation", responses={200: SimulationDetails})
+@allows(Scope.READ, Scope.DEPLOY)
 def show(path: SimulationPath) -> Response:
     """How far it is, and what came out."""
     _person()
@@ -134,6 +139,7 @@ def show(path: SimulationPath) -> Response:
 
 
 @api.get("/simulations/<simulation>/files/<file>", summary="Get a file of a simulation")
+@allows(Scope.READ, Scope.DEPLOY)
 def get_file(path: FilePath) -> Response:
     """Every figure (figures.csv, figures.parquet, result.json), the report, or a plot."""
     _person()
@@ -142,6 +148,7 @@ def get_file(path: FilePath) -> Response:
 
 
 @api.post("/simulations/<simulation>/stop", summary="Stop a simulation", responses={200: SimulationAnswer})
+@allows(Scope.DEPLOY)
 def stop(path: SimulationPath) -> Response:
     """Run it no further."""
     _person()
@@ -150,6 +157,7 @@ def stop(path: SimulationPath) -> Response:
 
 
 @api.delete("/simulations/<simulation>", summary="Remove a simulation", responses={204: None})
+@allows(Scope.DEPLOY)
 def remove(path: SimulationPath) -> Response:
     """Forget it with its files; one that runs is ended."""
     _person()

@@ -17,6 +17,7 @@ from common.settings import Settings
 from common.words import new_id
 from master.accounts.guard import may
 from master.accounts.models import User, UserRole
+from master.audit.services import record
 from master.scheduling.policy import load_policy, policy_names
 from master.simulation.job import TRACE, Plot, Summary
 from master.simulation.loading import parse_scenario, shipped
@@ -104,6 +105,8 @@ def request_simulation(session: Session, user: User, wanted: Wanted) -> Simulati
     )
     session.add(simulation)
     session.flush()
+    wish = {"name": simulation.name, "policies": policies, "seeds": wanted.seeds}
+    record(session, "simulation.start", subject_of(simulation), after=wish)
     return simulation
 
 
@@ -181,6 +184,7 @@ def stop(session: Session, name: str) -> Simulation:
     simulation = find_simulation(session, name)
     if State(simulation.state).is_over:
         raise Conflict(f"Simulation {name} is over ({simulation.state}).")
+    record(session, "simulation.stop", subject_of(simulation), before=_whose(simulation))
     simulation.state, simulation.ended_at = State.STOPPED, time.time()
     return simulation
 
@@ -188,8 +192,18 @@ def stop(session: Session, name: str) -> Simulation:
 def remove(session: Session, name: str) -> None:
     """Forget it with its files; one that runs is ended. Raises NotFound."""
     simulation = find_simulation(session, name)
+    record(session, "simulation.remove", subject_of(simulation), before=_whose(simulation))
     session.execute(delete(SimulationFile).where(SimulationFile.simulation_id == simulation.id))
     session.delete(simulation)
+
+
+def subject_of(simulation: Simulation) -> str:
+    """How the audit log names a simulation."""
+    return f"simulation:{simulation.id}"
+
+
+def _whose(simulation: Simulation) -> dict[str, str]:
+    return {"owner": simulation.user.name if simulation.user else "", "name": simulation.name}
 
 
 def summary_of(simulation: Simulation) -> Summary | None:

@@ -9,12 +9,13 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
 from common.errors import BadInput
-from master.accounts.guard import current_user, requires
-from master.accounts.models import UserRole
+from master.accounts.guard import allows, current_user, requires
+from master.accounts.models import Scope, UserRole
 from master.timetable import services
 from master.timetable.models import TimetableEntry
 from master.timetable.times import MOST_PEOPLE, make_when, read_entry
 from master.web.current import context, nothing, reply
+from master.web.paging import Page, reply_page
 
 api = APIBlueprint(
     "timetable_api",
@@ -93,15 +94,18 @@ def add_entry(body: EntryBody) -> EntryView:
 
 @api.get("", summary="List the timetable", responses={200: EntryList})
 @requires(UserRole.OPERATOR)
-def list_entries() -> Response:
+@allows(Scope.READ, Scope.FLEET)
+def list_entries(query: Page) -> Response:
     """With when each comes next."""
     with context().database.read() as session:
-        rows = services.list_entries(session, time.time())
-        return reply(EntryList(entries=[view_of(entry, next_at) for entry, next_at in rows]))
+        rows = query.cut(services.list_entries(session, time.time()))
+        views = [view_of(entry, next_at) for entry, next_at in rows]
+    return reply_page(EntryList(entries=views[: query.limit]), query, more=len(views) > query.limit)
 
 
 @api.post("", summary="Add to the timetable", responses={201: EntryView})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
 def add(body: EntryBody) -> Response:
     """Before that time layers are fetched and instances made ready where people will be placed."""
     return reply(add_entry(body), 201)
@@ -109,6 +113,7 @@ def add(body: EntryBody) -> Response:
 
 @api.delete("/<id>", summary="Remove from the timetable", responses={204: None})
 @requires(UserRole.OPERATOR)
+@allows(Scope.FLEET)
 def remove(path: EntryPath) -> Response:
     """What was made ready for it goes soon."""
     with context().database.write() as session:

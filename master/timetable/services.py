@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from common.errors import BadInput, NotFound
 from common.words import new_id
 from master.accounts.models import User
+from master.audit.services import record
 from master.catalogue.manifest import Manifest
 from master.catalogue.services import find_application
 from master.prewarming.suitable import suited
@@ -48,6 +49,7 @@ def add(
     session.add(made)
     session.flush()
     session.refresh(made)
+    record(session, "timetable.add", f"timetable:{made.id}", after=_shown(made))
     return made
 
 
@@ -58,7 +60,13 @@ def remove(session: Session, entry_id: str) -> None:
         raise NotFound(
             f"The timetable has no entry {entry_id}.", field="id", remedy="See openraas schedule list."
         )
+    record(session, "timetable.remove", f"timetable:{found.id}", before=_shown(found))
     session.delete(found)
+
+
+def _shown(entry: TimetableEntry) -> dict[str, str | int]:
+    when = f"{entry.day} {entry.time} {entry.zone}"
+    return {"application": entry.application.name, "when": when, "count": entry.count}
 
 
 def list_entries(session: Session, now: float) -> list[tuple[TimetableEntry, float | None]]:

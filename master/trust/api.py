@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from common.words import Frozen
-from master.accounts.guard import requires
-from master.accounts.models import UserRole
+from master.accounts.guard import allows, requires
+from master.accounts.models import Scope, UserRole
 from master.boxes.authority import Authority
-from master.trust import authorities, services
+from master.trust import services
 from master.trust.authorities import Authorities
 from master.web.current import context, reply
 
@@ -56,6 +56,7 @@ class RetireBody(Frozen):
 
 @api.get("/authority", summary="Look at the authority", responses={200: AuthorityAnswer})
 @requires(UserRole.OPERATOR)
+@allows(Scope.READ, Scope.FLEET)
 def show() -> Response:
     """Who signs, and what certificates boxes have."""
     with context().database.read() as session:
@@ -64,18 +65,19 @@ def show() -> Response:
 
 @api.post("/authority/rotate", summary="Make a successor", responses={201: AuthorityAnswer})
 @requires(UserRole.ADMINISTRATOR)
+@allows(Scope.FLEET)
 def rotate() -> Response:
     """Let a new authority sign boxes from now on, beside the one in office."""
-    now_in_force = authorities.rotate(context().paths)
-    with context().database.read() as session:
-        return reply(_answer(session, now_in_force), 201)
+    with context().database.write() as session:
+        return reply(_answer(session, services.rotate(session, context().paths)), 201)
 
 
 @api.post("/authority/retire", summary="Retire the authority in office", responses={200: AuthorityAnswer})
 @requires(UserRole.ADMINISTRATOR)
+@allows(Scope.FLEET)
 def retire(body: RetireBody) -> Response:
     """Give its successor the office, once every box has a certificate of it; restart the master afterwards."""
-    with context().database.read() as session:
+    with context().database.write() as session:
         return reply(_answer(session, services.retire(session, context().paths, force=body.force)))
 
 

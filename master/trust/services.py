@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from common.errors import Conflict
 from common.logs import get_logger
+from master.audit.services import record
 from master.boxes.services import list_boxes
 from master.paths import MasterPaths
 from master.trust import authorities
@@ -40,6 +41,14 @@ def holders(session: Session, now_in_force: Authorities) -> list[Holder]:
     return found
 
 
+def rotate(session: Session, paths: MasterPaths) -> Authorities:
+    """Make a successor; raises Conflict while there is one."""
+    after = authorities.rotate(paths)
+    assert after.successor is not None  # noqa: S101 - it was just made
+    record(session, "authority.rotate", "authority", after={"fingerprint": after.successor.fingerprint})
+    return after
+
+
 def retire(session: Session, paths: MasterPaths, *, force: bool) -> Authorities:
     """Let the successor take over; raises Conflict while a box lacks a certificate of it, unless forced."""
     now_in_force = Authorities.load(paths)
@@ -51,6 +60,13 @@ def retire(session: Session, paths: MasterPaths, *, force: bool) -> Authorities:
             remedy="Wait until the boxes were up for a minute; with --force they have to join anew.",
         )
     after = authorities.retire(paths)
+    record(
+        session,
+        "authority.retire",
+        "authority",
+        before={"fingerprint": now_in_force.in_office.fingerprint},
+        after={"fingerprint": after.in_office.fingerprint, "left_behind": behind},
+    )
     log.info("authority retired", fingerprint=after.in_office.fingerprint, left_behind=behind)
     return after
 

@@ -8,6 +8,7 @@ from werkzeug.wrappers import Response
 
 from common.errors import BadInput
 from master.accounts.guard import public
+from master.audit.trail import changes_nothing
 from master.web.choices import keep_choice, page_before
 
 views = Blueprint("appearance", __name__)
@@ -31,6 +32,7 @@ def chosen() -> str:
 
 @views.post("/appearance")
 @public
+@changes_nothing
 def change() -> Response:
     """Keep the choice in this browser, and go back to the page where it was made."""
     wish = request.form.get("appearance", "")

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response
 
 from common.errors import BadInput
 from master.accounts.guard import public, visitor
+from master.audit.trail import changes_nothing
 from master.web.choices import keep_choice, page_before
 from master.web.errors import is_rest
 
@@ -60,6 +61,7 @@ def choose(known: dict[str, str]) -> str:
 
 @views.post("/language")
 @public
+@changes_nothing
 def change() -> Response:
     """Keep the choice in this browser, and go back to the page where it was made."""
     wish = request.form.get("language", "")

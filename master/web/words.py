@@ -28,6 +28,8 @@ STEPS = {
     "ending": _l("Lease ends soon"),
     "extended": _l("Lease extended"),
     "kept": _l("Kept by an operator"),
+    "joined": _l("Somebody joined"),
+    "looked-at": _l("Somebody looks on"),
     "ready": _l("First answer"),
     "running": _l("Running"),
     "stopping": _l("Stopping"),

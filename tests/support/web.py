@@ -10,14 +10,16 @@ from typing import Any
 
 from flask.testing import FlaskClient
 from flask_openapi3 import OpenAPI
+from sqlalchemy import select
 from werkzeug.serving import make_server
 
 from common.words import InstanceState
 from master.accounts import services as accounts
-from master.accounts.models import User, UserRole
+from master.accounts.models import Group, GroupRole, Membership, User, UserRole
 from master.context import MasterContext
 from master.deployments.events import set_state
 from master.deployments.models import Deployment
+from master.people.groups import create_group
 from tests.support.master import FakeBox, add_image, image_digests
 
 MANIFEST: dict[str, Any] = {
@@ -48,6 +50,15 @@ def add_person(context: MasterContext, name: str, role: UserRole = UserRole.USER
     with context.database.write() as session:
         user, password = accounts.create_user(session, name, role)
         return user, password, accounts.issue_api_token(session, user, "test", 600)
+
+
+def add_to_group(context: MasterContext, group: str, name: str, role: GroupRole) -> None:
+    """Somebody in a group, which is made if it is not there."""
+    with context.database.write() as session:
+        found = session.scalar(select(Group).where(Group.name == group))
+        found = found or create_group(session, group, "")
+        user = accounts.find_user(session, name)
+        session.add(Membership(group_id=found.id, user_id=user.id, role=role.value))
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from common.warm import warm_subject
 from master.accounts.models import User
 from master.context import MasterContext
 from master.deployments.models import Instance
@@ -17,6 +19,7 @@ from master.limits.services import LimitReached
 from tests.support.master import FakeBox, add_application, add_image, add_user, image_digests, make_master
 from tests.support.portal import Person, Portal
 from tests.support.redis import RedisServer
+from tests.support.scheduling import place_now
 
 
 @pytest.fixture
@@ -115,6 +118,65 @@ def test_a_lease_is_no_longer_than_the_limit_of_hours(portal: Portal, boss: Pers
     assert deployment.lease_s(deployment.created_at) == pytest.approx(600, abs=5)
     answer = boss.call("PATCH", "/api/v1/limits/group:none", json={"lease_s": 5})
     assert answer.status_code == 404
+
+
+def placed(portal: Portal, boss: Person, person: Person) -> str:
+    """The path of a deployment that has begun."""
+    made = start(person)
+    assert place_now(portal.context, made["instances"][0]["id"], 1) == "placed"
+    return f"/api/v1/deployments/{made['id']}"
+
+
+def test_a_lease_is_extended_as_far_as_the_limit_of_hours_that_counts_now(
+    portal: Portal, boss: Person
+) -> None:
+    ada = portal.person("ada")
+    path = placed(portal, boss, ada)
+    begun_at = ada.call("GET", path).json["lease_end"] - portal.context.settings.lease_s
+    limit(boss, "person:ada", lease_s=portal.context.settings.lease_s + 600)
+    extended = ada.call("POST", f"{path}/extend", json={"by_s": 6000}).json
+    most = begun_at + portal.context.settings.lease_s + 600
+    assert extended["lease_end"] == extended["latest_end"] == pytest.approx(most, abs=5)
+    assert ada.call("POST", f"{path}/extend", json={}).status_code == 409
+    limit(boss, "person:ada", lease_s=portal.context.settings.lease_s + 1200)
+    assert ada.call("POST", f"{path}/extend", json={"by_s": 6000}).json["lease_end"] == pytest.approx(
+        most + 600, abs=5
+    )
+
+
+def test_where_a_limit_of_hours_counts_only_administrators_let_something_be_kept(
+    portal: Portal, boss: Person
+) -> None:
+    ada, olga = portal.person("ada"), portal.person("olga", "operator")
+    path = placed(portal, boss, ada)
+    limit(boss, "everybody", lease_s=3600)
+    refused = olga.call("PUT", f"{path}/keep", json={"kept": True})
+    assert (refused.status_code, refused.json["field"]) == (403, "limits.lease_s")
+    assert refused.json["message"] == "A deployment of ada may run for 1 h (limit of everybody)."
+    body = {"application": "site", "keep": True}
+    assert olga.call("POST", "/api/v1/deployments", json=body).json["field"] == "limits.lease_s"
+    assert boss.call("PUT", f"{path}/keep", json={"kept": True}).json["is_kept"]
+    again = olga.call("PUT", f"{path}/keep", json={"kept": False}).json
+    assert not again["is_kept"]
+    assert again["latest_end"] - time.time() <= 3600 + 5
+
+
+def test_who_takes_a_prewarmed_instance_is_bound_as_everybody_else(
+    portal: Portal, boss: Person, context: MasterContext
+) -> None:
+    box = FakeBox(context, "beta")
+    box.hold(image_digests(add_image(context, "lab:1")))
+    lab = add_application(context, "lab", "lab:1", command=["serve"], prewarm={})
+    box.beat(prewarmed={warm_subject(lab.id): 2})
+    ada = portal.person("ada")
+    limit(boss, "person:ada", deployments=1, lease_s=600)
+    made = ada.call("POST", "/api/v1/deployments", json={"application": "lab"}).json
+    assert place_now(context, made["instances"][0]["id"], 1) == "placed"
+    begun = ada.call("GET", f"/api/v1/deployments/{made['id']}").json
+    assert begun["instances"][0]["box"] == "beta"
+    assert begun["lease_end"] - time.time() <= 600 + 5
+    refused = ada.call("POST", "/api/v1/deployments", json={"application": "lab"})
+    assert (refused.status_code, refused.json["field"]) == (403, "limits.deployments")
 
 
 def slip_past(context: MasterContext, user: User, tries: int = 6) -> int:

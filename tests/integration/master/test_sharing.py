@@ -13,7 +13,7 @@ from common.signing import Verifier
 from common.tickets import OpenTicket, TicketChecker
 from common.wishes import ComputeWish
 from common.words import Endpoint, InstanceState, SessionMode
-from master.accounts.models import UserRole, UserState
+from master.accounts.models import GroupRole, UserRole, UserState
 from master.accounts.services import find_user
 from master.audit.services import Filter, list_entries
 from master.catalogue.manifest import parse_manifest
@@ -26,7 +26,7 @@ from master.people.services import change_user
 from master.web.app import create_app
 from tests.support.master import FakeBox, make_master
 from tests.support.redis import RedisServer
-from tests.support.web import MANIFEST, add_person, bearer, box_with_image, csrf_token, sign_in
+from tests.support.web import MANIFEST, add_person, add_to_group, bearer, box_with_image, csrf_token, sign_in
 
 SHELL = {
     **MANIFEST,
@@ -224,6 +224,34 @@ def test_whoever_comes_in_holds_up_nobody_who_writes_while_redis_is_asked(
     monkeypatch.setattr(site.context.redis, "get", ask_slowly)
     assert bob.post(path, data=form).status_code == 200
     assert site.call("olga", "POST", f"/deployments/{deployment}/join", {"mode": "watch"}).status_code == 200
+
+
+def test_a_teacher_joins_the_people_of_the_class_who_are_told_and_may_end_it(site: Site) -> None:
+    deployment = site.run("shell")
+    join = f"/deployments/{deployment}/join"
+    for person, role in (("bob", GroupRole.TEACHER), ("ada", GroupRole.MEMBER)):
+        assert site.call("bob", "POST", join, {"mode": "watch"}).status_code == 403
+        add_to_group(site.context, "class-1a", person, role)
+    ticket = site.ticket(site.call("bob", "POST", join, {"mode": "control"}).json["url"])
+    assert (ticket.name, ticket.mode) == ("bob (teacher)", SessionMode.CONTROL)
+    shown = site.call("ada", "GET", f"/deployments/{deployment}").json["instances"][0]["timeline"]
+    assert [row["detail"] for row in shown if row["step"] == "joined"] == [
+        "bob (teacher) joined and may take control; you may end that under Share."
+    ]
+    assert "Somebody joined" in site.browser("ada").get(f"/deployments/{deployment}").text
+    site.call("ada", "DELETE", f"/deployments/{deployment}/shares/{ticket.share}")
+    assert site.wish(deployment).ended_shares == [ticket.share]
+
+
+def test_a_teacher_reaches_nobody_with_a_role_by_adding_them_to_the_class(site: Site) -> None:
+    add_to_group(site.context, "class-1a", "bob", GroupRole.TEACHER)
+    add_to_group(site.context, "class-1a", "ada", GroupRole.MEMBER)
+    deployment = site.run("shell")
+    with site.context.database.write() as session:
+        find_user(session, "ada").role = UserRole.OPERATOR.value
+    answer = site.call("bob", "POST", f"/deployments/{deployment}/join", {"mode": "watch"})
+    assert answer.status_code == 403
+    assert "teachers may join the people of their groups" in answer.json["remedy"]
 
 
 def test_the_page_makes_a_link_once_and_ends_it(site: Site) -> None:

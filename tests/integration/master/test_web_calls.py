@@ -129,15 +129,17 @@ def test_the_audit_log_says_who_changed_what_and_from_where(portal: Portal, boss
 
 
 def test_a_change_that_leaves_no_entry_of_its_own_is_in_the_log_by_its_call(
-    portal: Portal, context: MasterContext
+    portal: Portal, boss: Person, context: MasterContext
 ) -> None:
-    FakeBox(context, "alpha")
-    olga = portal.person("olga", "operator")
-    assert olga.call("POST", "/api/v1/boxes/alpha/cordon", json={"cordoned": True}).status_code == 200
+    body = {"current": "guess", "new": "a long one 12"}
+    assert boss.call("POST", "/api/v1/me/password", json=body).status_code == 422
+    assert boss.call("POST", "/api/v1/deployments/d-1/stop").status_code == 404
+    portal.app.view_functions["mirrors_api.stop"] = lambda **_: ("", 204)
+    assert boss.call("DELETE", "/api/v1/mirrors/m-1").status_code == 204
     with context.database.read() as session:
         entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
     assert entry is not None
-    assert (entry.actor, entry.action, entry.subject) == ("olga", "boxes.cordon", "/boxes/alpha/cordon")
+    assert (entry.actor, entry.action, entry.subject) == ("boss", "mirrors.stop", "/mirrors/m-1")
 
 
 def test_a_refused_change_leaves_no_entry(portal: Portal, boss: Person, context: MasterContext) -> None:

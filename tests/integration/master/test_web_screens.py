@@ -14,13 +14,13 @@ from common.names import status_key
 from common.signing import Verifier
 from common.tickets import PictureTicket, TicketChecker
 from common.words import Endpoint, InstanceState
-from master.accounts.models import UserRole
+from master.accounts.models import GroupRole, UserRole
 from master.context import MasterContext
 from master.deployments.models import Deployment
 from master.web.app import create_app
 from tests.support.master import make_master
 from tests.support.redis import RedisServer
-from tests.support.web import MANIFEST, add_person, bearer, box_with_image
+from tests.support.web import MANIFEST, add_person, add_to_group, bearer, box_with_image
 
 DESKTOP = {
     **MANIFEST,
@@ -78,6 +78,43 @@ def test_everybody_sees_the_screens_of_their_own_and_operators_all(
     assert [one["instance"] for one in ask(client, operator, "/screens?everybody=true").json["screens"]] == [
         instance
     ]
+
+
+def test_a_teacher_sees_the_screens_of_the_class_whose_people_are_told_once(
+    context: MasterContext, client: FlaskClient
+) -> None:
+    publish(context, client)
+    people = {name: add_person(context, name)[2] for name in ("tom", "ada", "ben", "eve")}
+    for name, role in (("tom", GroupRole.TEACHER), ("ada", GroupRole.MEMBER), ("ben", GroupRole.MEMBER)):
+        add_to_group(context, "class-1a", name, role)
+    instances = {name: run(context, client, people[name], "desktop") for name in ("ada", "eve")}
+    for _ in range(2):
+        (screen,) = ask(client, people["tom"], "/screens?group=class-1a").json["screens"]
+    assert (screen["instance"], screen["user"]) == (instances["ada"], "ada")
+    assert ask(client, people["tom"], "/screens").json["screens"] == []
+    assert ask(client, people["ben"], "/screens?group=class-1a").json["field"] == "group"
+    assert ask(client, people["eve"], "/screens?group=class-1a").status_code == 404
+    shown = ask(client, people["ada"], f"/deployments/{screen['deployment']}").json["instances"][0][
+        "timeline"
+    ]
+    assert [row["detail"] for row in shown if row["step"] == "looked-at"] == [
+        "tom looks at small pictures of this screen."
+    ]
+
+
+def test_the_teachers_page_leads_to_the_class_and_into_each_session(
+    context: MasterContext, client: FlaskClient
+) -> None:
+    publish(context, client)
+    tom, ada = add_person(context, "tom")[2], add_person(context, "ada")[2]
+    add_to_group(context, "class-1a", "tom", GroupRole.TEACHER)
+    add_to_group(context, "class-1a", "ada", GroupRole.MEMBER)
+    run(context, client, ada, "desktop")
+    assert "/screens?group=class-1a" in client.get("/screens", headers=bearer(tom)).text
+    page = client.get("/screens?group=class-1a", headers=bearer(tom)).text
+    assert "Take control" in page
+    assert "/join" in page
+    assert "Take control" not in client.get("/screens", headers=bearer(ada)).text
 
 
 def test_a_pictures_address_opens_that_screen_for_some_minutes_and_nothing_else(

@@ -74,3 +74,44 @@ def test_a_token_is_made_narrow_and_revoked(shell: Shell) -> None:
 def test_the_words_of_the_verbs_are_those_of_the_models() -> None:
     assert tuple(role.value for role in GroupRole) == groups.GROUP_ROLES
     assert tuple(scope.value for scope in Scope) == tokens.SCOPES
+
+
+def test_oneself_is_shown_and_changed_and_signed_out(shell: Shell) -> None:
+    shell.ok("account", "change", "--full-name", "Olga Operator", "--time-zone", "Europe/Berlin")
+    shown = shell.ok("account", "show")
+    assert "Olga Operator" in shown
+    assert "administrator" in shown
+    assert "time zone" in shell.fails(2, "account", "change", "--time-zone", "Nowhere")
+    shell.fails(2, "account", "change")
+    assert "in no browser" in shell.ok("account", "sessions")
+    shell.fails(2, "account", "sign-out")
+    shell.ok("account", "sign-out", "--all")
+    assert "not your password" in shell.fails(
+        2, "account", "password", "--current", "guess", "--new", "a long one 12"
+    )
+    assert "Olga Operator" in shell.ok("user", "show", "olga")
+
+
+def test_a_group_gets_another_title_and_a_limit_is_shown(shell: Shell) -> None:
+    shell.ok("group", "add", "class")
+    shell.ok("group", "change", "class", "--title", "The class")
+    assert "The class" in shell.ok("group", "list")
+    shell.ok("limit", "set", "members:class", "--cpu", "1.5", "--lease", "4h")
+    lines = [line.split() for line in shell.ok("limit", "show", "members:class").splitlines()]
+    assert lines == [["WHAT", "LIMIT"], ["cpu", "1.5"], ["lease", "4", "h"]]
+    assert "no limit" in shell.fails(2, "limit", "show", "group:class")
+
+
+def test_lists_of_what_there_is_not_yet_say_how_to_begin(shell: Shell) -> None:
+    for verb in (
+        ("files", "shares"),
+        ("schedule", "list"),
+        ("prewarm",),
+        ("simulation", "list"),
+        ("screens",),
+    ):
+        assert shell.ok(*verb).strip()
+    assert "no box alpha" in shell.fails(2, "box", "runs", "alpha")
+    assert "openraas box join" in shell.ok("box", "token", "--own")
+    shell.fails(2, "box", "token", "--own", "--ttl", "5min")
+    assert shell.fails(1, "files", "usage")

@@ -200,6 +200,7 @@ def join_by_right(context: MasterContext, user: User, deployment_id: str, mode: 
                 remedy="Ask its owner for an invitation; teachers may join the people of their groups.",
             )
         _check_mode(deployment, mode)
+        _ = deployment.instances
     share = Share(
         id=new_id("s"),
         deployment_id=deployment.id,

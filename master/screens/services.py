@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from urllib.parse import urlencode
+from collections.abc import Iterable
+from urllib.parse import urlencode, urlsplit
 
 import redis
 from pydantic import BaseModel, Field, ValidationError
@@ -38,8 +39,12 @@ class Screen(BaseModel):
     expires_at: float = Field(description="Unix time after which that address opens nothing.")
 
 
-def list_screens(context: MasterContext, user: User, *, everybody: bool = False) -> list[Screen]:
-    """Screens that run, the newest first, up to MOST_SCREENS. Those on a silent box are left out.
+def list_screens(
+    context: MasterContext, user: User, *, everybody: bool = False, deployment: str | None = None
+) -> list[Screen]:
+    """Screens that run, the newest first, up to MOST_SCREENS; all of them or those of one deployment.
+
+    Those on a silent box are left out.
 
     Raises Forbidden if somebody who is no operator asks for `everybody`'s.
     """
@@ -50,7 +55,8 @@ def list_screens(context: MasterContext, user: User, *, everybody: bool = False)
             remedy="Leave it out to see your own, or ask an operator.",
         )
     with context.database.read() as session:
-        found = [instance for instance in _running(session, user, everybody) if _has_picture(instance)]
+        running = _running(session, user, everybody=everybody, deployment=deployment)
+        found = [instance for instance in running if _has_picture(instance)]
         fronts = _fronts(context.redis, {instance.box_id or "" for instance in found})
         return [
             _screen(context, instance, fronts[instance.box_id or ""], user)
@@ -59,7 +65,12 @@ def list_screens(context: MasterContext, user: User, *, everybody: bool = False)
         ]
 
 
-def _running(session: Session, user: User, everybody: bool) -> list[Instance]:
+def origins(screens: Iterable[Screen]) -> list[str]:
+    """Where the pictures come from: what the policy of a page that shows them has to name."""
+    return sorted({"{0.scheme}://{0.netloc}".format(urlsplit(screen.picture)) for screen in screens})
+
+
+def _running(session: Session, user: User, *, everybody: bool, deployment: str | None) -> list[Instance]:
     statement = (
         select(Instance)
         .join(Instance.deployment)
@@ -69,6 +80,8 @@ def _running(session: Session, user: User, everybody: bool) -> list[Instance]:
     )
     if not everybody:
         statement = statement.where(Deployment.user_id == user.id)
+    if deployment is not None:
+        statement = statement.where(Deployment.id == deployment)
     return list(session.scalars(statement))
 
 

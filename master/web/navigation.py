@@ -54,7 +54,7 @@ MENU = (
     (Entry(_l("Account and tokens"), "accounts.account"),),
     (
         Entry(_l("People"), "people.people", role=UserRole.ADMINISTRATOR),
-        Entry(_l("Layers and copies"), "layers.layers"),
+        Entry(_l("Images and layers"), "images.images"),
         Entry(_l("Timetable"), "timetable.timetable", role=UserRole.OPERATOR),
         Entry(_l("Simulator"), "simulations.simulations", seen_by=_simulates),
         Entry(_l("Message queues"), address="/flower/", role=UserRole.OPERATOR),

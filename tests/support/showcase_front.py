@@ -22,7 +22,6 @@ NOTE = "Monday: the layers of the three images share 61 % of their bytes.\n"
 ENTRIES = (("thesis", "folder", 0, 0.1), ("pictures", "folder", 0, 3), ("notes.txt", "file", len(NOTE), 0.2),
            ("results.parquet", "file", 48_300_000, 2), ("scene.blend", "file", 310_400_000, 9))  # fmt: skip
 WIDTH, HEIGHT = 320, 180
-PEOPLE = [{"name": "ada", "mode": "control", "share": None, "since": 1_000_000_000.0}]
 
 
 @contextmanager
@@ -48,7 +47,9 @@ class _Answers(BaseHTTPRequestHandler):
         elif path.startswith("/_openraas/pictures/"):
             body = _screen()
         elif path.startswith("/_openraas/people/"):
-            body = json.dumps({"people": PEOPLE}).encode()
+            since = time.time() - 240
+            person = {"name": "ada", "mode": "control", "share": None, "since": since}
+            body = json.dumps({"people": [person]}).encode()
         elif path.startswith("/files/"):
             body = _files(path.rpartition("/")[2])
         self.send_response(200)

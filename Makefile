@@ -61,7 +61,7 @@ lock: setup
 
 # Collect what pages say into the translations; then translate what is empty in the .po files, and run it again.
 translations: setup
-	@$(BIN)/pybabel -q extract --mapping-file babel.cfg --keyword _l --sort-output --no-location --no-wrap --project OpenRaaS \
+	@$(BIN)/pybabel -q extract --mapping-file babel.cfg --keyword _l --keyword lazy_gettext --sort-output --no-location --no-wrap --project OpenRaaS \
 	    --msgid-bugs-address=- --output-file $(POT) .
 	@$(BIN)/pybabel -q update --input-file $(POT) --output-dir master/translations --no-fuzzy-matching \
 	    --ignore-obsolete --ignore-pot-creation-date --no-wrap

@@ -45,13 +45,11 @@ $(BENCHMARKS): bench-%: setup
 bench: $(BENCHMARKS)
 
 # Make a picture of every page, light, dark and on a phone, to be looked at in build/screenshots; docs/images keeps a few.
-# The pictures of a real start are made on a whole platform.
-PICTURES := applications-light launch-light deployment-running-dark queue-light images-light share-light box-1280
+PICTURES := applications-light launch-light deployment-running-light deployment-running-dark queue-light images-light share-light box-1280
 screenshots: setup-tests
 	@mkdir -p build/screenshots
 	@OPENRAAS_SCREENSHOTS="$(CURDIR)/build/screenshots" $(BIN)/python -m pytest -q tests/browser/test_pages.py \
 	    tests/browser/test_boxes.py -k "use_every_page or fits_a_phone or looked_at"
-	@OPENRAAS_SCREENSHOTS="$(CURDIR)/docs/images" $(BIN)/python -m pytest -q tests/browser/test_main_job.py
 	@for name in $(PICTURES); do cp build/screenshots/$$name.png docs/images/; done
 
 # Choose the newest versions that pyproject.toml allows, with hashes, for every platform.

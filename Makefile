@@ -45,13 +45,11 @@ $(BENCHMARKS): bench-%: setup
 bench: $(BENCHMARKS)
 
 # Make a picture of every page, light, dark and on a phone, to be looked at in build/screenshots; docs/images keeps a few.
-# The pictures of a real start are made on a whole platform.
-PICTURES := applications-light launch-light deployment-running-dark queue-light
+PICTURES := applications-light launch-light deployment-running-light deployment-running-dark queue-light images-light share-light box-1280
 screenshots: setup-tests
 	@mkdir -p build/screenshots
 	@OPENRAAS_SCREENSHOTS="$(CURDIR)/build/screenshots" $(BIN)/python -m pytest -q tests/browser/test_pages.py \
-	    -k "use_every_page or fits_a_phone"
-	@OPENRAAS_SCREENSHOTS="$(CURDIR)/docs/images" $(BIN)/python -m pytest -q tests/browser/test_main_job.py
+	    tests/browser/test_boxes.py -k "use_every_page or fits_a_phone or looked_at"
 	@for name in $(PICTURES); do cp build/screenshots/$$name.png docs/images/; done
 
 # Choose the newest versions that pyproject.toml allows, with hashes, for every platform.
@@ -61,7 +59,7 @@ lock: setup
 
 # Collect what pages say into the translations; then translate what is empty in the .po files, and run it again.
 translations: setup
-	@$(BIN)/pybabel -q extract --mapping-file babel.cfg --keyword _l --sort-output --no-location --no-wrap --project OpenRaaS \
+	@$(BIN)/pybabel -q extract --mapping-file babel.cfg --keyword _l --keyword lazy_gettext --sort-output --no-location --no-wrap --project OpenRaaS \
 	    --msgid-bugs-address=- --output-file $(POT) .
 	@$(BIN)/pybabel -q update --input-file $(POT) --output-dir master/translations --no-fuzzy-matching \
 	    --ignore-obsolete --ignore-pot-creation-date --no-wrap

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, make_response, redirect, render_template, request, url_for
 from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
@@ -20,7 +20,9 @@ from master.deployments.output_answer import OutputQuery, answer_output
 from master.deployments.presentation import DeploymentView, remaining_s, summarise
 from master.deployments.reading import queue_of, view_of
 from master.deployments.use import read_use
+from master.screens.services import list_screens, origins
 from master.web.current import context, reply
+from master.web.security import CONTENT_POLICY, content_policy
 from master.web.streams import View, event_stream
 
 views = Blueprint("deployments", __name__, url_prefix="/deployments")
@@ -70,12 +72,17 @@ def _values(view: DeploymentView) -> dict[str, object]:
 
 
 @views.get("/<deployment>")
-def show(deployment: str) -> str:
-    """One deployment: how far it is, where, why there."""
+def show(deployment: str) -> Response:
+    """One deployment: how far it is, where, why there, and what its screens show."""
     view = _read(deployment)
     # A page that only asks what changed gets what changes.
-    name = "_deployment.html" if request.headers.get("X-Fragment") == "1" else "deployment.html"
-    return render_template(name, **_values(view))
+    if request.headers.get("X-Fragment") == "1":
+        return make_response(render_template("_deployment.html", **_values(view)))
+    user = current_user()
+    screens = list_screens(context(), user, everybody=may(user, UserRole.OPERATOR), deployment=deployment)
+    answer = make_response(render_template("deployment.html", screens=screens, **_values(view)))
+    answer.headers[CONTENT_POLICY] = content_policy(images=origins(screens))
+    return answer
 
 
 @views.get("/<deployment>/events")

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask_babel import gettext as _
-from flask_babel import lazy_gettext
+from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response
 from wtforms import FloatField, IntegerField, StringField
@@ -18,7 +18,8 @@ from master.accounts.guard import requires
 from master.accounts.models import UserRole
 from master.limits import services
 from master.limits.api import MOST
-from master.limits.rules import LEASE, amount
+from master.limits.models import LimitKind
+from master.limits.rules import LEASE, Rule, amount
 from master.web.current import context
 from master.web.words import took
 
@@ -63,18 +64,28 @@ def show_name(name: str) -> str:
     return names[name]
 
 
+@views.app_template_filter("rule_words")
+def show_rule(rule: Rule) -> str:
+    """Whose limit it is."""
+    words: dict[LimitKind, str] = {
+        LimitKind.PERSON: _("your own limit"),
+        LimitKind.MEMBERS: _("the limit for each member of %(group)s", group=rule.subject),
+        LimitKind.EVERYBODY: _("the limit for everybody"),
+        LimitKind.GROUP: _("the limit of the whole group %(group)s", group=rule.subject),
+    }
+    return words[rule.kind]
+
+
 class LimitForm(FlaskForm):  # type: ignore[misc]
     """A limit; what is left empty is not spoken of."""
 
-    subject = StringField(
-        lazy_gettext("Of whom"), [InputRequired(lazy_gettext("Say of whom it is.")), Length(max=80)]
-    )
-    deployments = IntegerField(lazy_gettext("Deployments at once"), list(_COUNT))
-    cpu = FloatField(lazy_gettext("Cores at once"), list(_COUNT))
-    memory_bytes = StringField(lazy_gettext("Memory at once"), [Optional(), Length(max=20), _size])
-    disk_bytes = StringField(lazy_gettext("Disk at once"), [Optional(), Length(max=20), _size])
-    gpu = IntegerField(lazy_gettext("GPUs at once"), list(_COUNT))
-    lease_s = StringField(lazy_gettext("Longest run"), [Optional(), Length(max=20), _duration])
+    subject = StringField(_l("Of whom"), [InputRequired(_l("Say of whom it is.")), Length(max=80)])
+    deployments = IntegerField(_l("Deployments at once"), list(_COUNT))
+    cpu = FloatField(_l("Cores at once"), list(_COUNT))
+    memory_bytes = StringField(_l("Memory at once"), [Optional(), Length(max=20), _size])
+    disk_bytes = StringField(_l("Disk at once"), [Optional(), Length(max=20), _size])
+    gpu = IntegerField(_l("GPUs at once"), list(_COUNT))
+    lease_s = StringField(_l("Longest run"), [Optional(), Length(max=20), _duration])
 
     def values(self) -> dict[str, float | None]:
         """What the row is to say: all of it, for the form shows all of it."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from urllib.parse import urlencode
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlencode, urlsplit
 
 import redis
 from pydantic import BaseModel, Field, ValidationError
@@ -43,9 +43,16 @@ class Screen(BaseModel):
 
 
 def list_screens(
-    context: MasterContext, user: User, *, everybody: bool = False, group: str = ""
+    context: MasterContext,
+    user: User,
+    *,
+    everybody: bool = False,
+    group: str = "",
+    deployment: str | None = None,
 ) -> list[Screen]:
-    """Screens that run, the newest first, up to MOST_SCREENS. Those on a silent box are left out.
+    """Screens that run, the newest first, up to MOST_SCREENS; all of them or those of one deployment.
+
+    Those on a silent box are left out.
 
     One's own, those of the members of a `group`, which are for its teachers and for administrators, or `everybody`'s,
     which are for operators: raises Forbidden, or NotFound for a group that is none to this person. Whoever's screen
@@ -59,13 +66,19 @@ def list_screens(
         )
     with context.database.read() as session:
         whose = _members(session, user, group) if group else None if everybody else [user.id]
-        running = [instance for instance in _running(session, whose) if _has_picture(instance)]
+        shown = _running(session, whose, deployment)
+        running = [instance for instance in shown if _has_picture(instance)]
         fronts = _fronts(context.redis, {instance.box_id or "" for instance in running})
         found = [item for item in running[:MOST_SCREENS] if item.box_id in fronts]
         others = [item.id for item in found if item.deployment.user_id != user.id]
         screens = [_screen(context, item, fronts[item.box_id or ""], user) for item in found]
     _tell(context, user, others)
     return screens
+
+
+def origins(screens: Iterable[Screen]) -> list[str]:
+    """Where the pictures come from: what the policy of a page that shows them has to name."""
+    return sorted({"{0.scheme}://{0.netloc}".format(urlsplit(screen.picture)) for screen in screens})
 
 
 def _members(session: Session, user: User, name: str) -> list[str]:
@@ -95,7 +108,7 @@ def _tell(context: MasterContext, viewer: User, instances: Sequence[str]) -> Non
                 add_row(session, context.redis, instance, "looked-at", detail=detail)
 
 
-def _running(session: Session, whose: list[str] | None) -> list[Instance]:
+def _running(session: Session, whose: list[str] | None, deployment: str | None) -> list[Instance]:
     statement = (
         select(Instance)
         .join(Instance.deployment)
@@ -105,6 +118,8 @@ def _running(session: Session, whose: list[str] | None) -> list[Instance]:
     )
     if whose is not None:
         statement = statement.where(Deployment.user_id.in_(whose))
+    if deployment is not None:
+        statement = statement.where(Deployment.id == deployment)
     return list(session.scalars(statement))
 
 

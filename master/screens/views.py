@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from flask import Blueprint, Response, make_response, render_template, request
 
 from master.accounts.guard import current_user, may
 from master.accounts.models import UserRole
 from master.people.groups import taught_by
-from master.screens.services import list_screens
+from master.screens.services import list_screens, origins
 from master.web.current import context
 from master.web.security import CONTENT_POLICY, content_policy
 
@@ -32,6 +30,5 @@ def screens() -> Response:
             "screens.html", screens=found, everybody=everybody, group=group, groups=taught, me=user.name
         )
     )
-    boxes = {"{0.scheme}://{0.netloc}".format(urlsplit(screen.picture)) for screen in found}
-    answer.headers[CONTENT_POLICY] = content_policy(images=sorted(boxes))
+    answer.headers[CONTENT_POLICY] = content_policy(images=origins(found))
     return answer

@@ -75,6 +75,7 @@ VIEWS = (
     "deployments",
     "queue",
     "boxes",
+    "images",
     "layers",
     "mirrors",
     "files",

@@ -42,6 +42,11 @@ def _simulates(user: User) -> bool:
     return may(user, UserRole(context().settings.simulation_role))
 
 
+def _has_groups_only(user: User) -> bool:
+    """Administrators find groups beside people."""
+    return not may(user, UserRole.ADMINISTRATOR)
+
+
 MAIN = (
     Entry(_l("Applications"), "catalogue.catalogue"),
     Entry(_l("My deployments"), "deployments.mine"),
@@ -51,10 +56,13 @@ MAIN = (
     Entry(_l("Boxes"), "boxes.boxes"),
 )
 MENU = (
-    (Entry(_l("Account and tokens"), "accounts.account"),),
+    (
+        Entry(_l("Account and tokens"), "accounts.account"),
+        Entry(_l("Groups"), "people.list_groups", seen_by=_has_groups_only),
+    ),
     (
         Entry(_l("People"), "people.people", role=UserRole.ADMINISTRATOR),
-        Entry(_l("Layers and copies"), "layers.layers"),
+        Entry(_l("Images and layers"), "images.images"),
         Entry(_l("Timetable"), "timetable.timetable", role=UserRole.OPERATOR),
         Entry(_l("Simulator"), "simulations.simulations", seen_by=_simulates),
         Entry(_l("Message queues"), address="/flower/", role=UserRole.OPERATOR),

@@ -37,11 +37,13 @@ def register(app: Flask) -> None:
         ready_in=words.ready_in,
         ago=words.ago,
         moment=words.moment,
+        day_and_time=_day_and_time,
         hue=_hue,
         step=words.step_title,
         state_word=words.state_word,
         role_word=words.role_word,
         role_of_person=words.role_of_person,
+        state_of_person=words.state_of_person,
         kind_word=words.kind_word,
         milliseconds=words.milliseconds,
     )
@@ -90,6 +92,12 @@ def favicon() -> Response:
 def about() -> str:
     """What this is, and whether it is well."""
     return render_template("about.html", health=look(context()))
+
+
+def _day_and_time(at: float) -> str:
+    """In the time zone of whoever looks."""
+    user = visitor()
+    return words.day_and_time(at, user.time_zone or "UTC") if user else words.day_and_time(at)
 
 
 def _hue(text: str) -> int:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
+from babel.dates import format_date, format_time
 from babel.numbers import format_decimal
 from flask_babel import get_locale, gettext, ngettext
 from flask_babel import lazy_gettext as _l
@@ -59,6 +62,7 @@ STATES = {
 }
 ROLES = {"compute": _l("compute"), "filestore": _l("filestore"), "depository": _l("depository")}
 PEOPLE = {"user": _l("user"), "operator": _l("operator"), "administrator": _l("administrator")}
+PERSON_STATES = {"active": _l("active"), "pending": _l("waits for approval"), "disabled": _l("disabled")}
 KINDS = {"server": _l("server"), "desktop": _l("desktop"), "mobile": _l("mobile"), "iot": _l("small device")}
 
 
@@ -80,6 +84,11 @@ def role_word(name: str) -> str:
 def role_of_person(name: str) -> str:
     """What somebody may do."""
     return str(PEOPLE.get(name, name))
+
+
+def state_of_person(name: str) -> str:
+    """Whether somebody may sign in."""
+    return str(PERSON_STATES.get(name, name))
 
 
 def kind_word(name: str) -> str:
@@ -148,6 +157,13 @@ def milliseconds(value_ms: float) -> str:
 def moment(at: float) -> str:
     """A Unix time for machines, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def day_and_time(at: float, zone: str = "UTC") -> str:
+    """A Unix time for people, in their time zone: `Nov 20, 2026, 6:52 PM UTC`."""
+    when = datetime.fromtimestamp(at, UTC).astimezone(ZoneInfo(zone))
+    locale = get_locale() or "en"
+    return f"{format_date(when, locale=locale)}, {format_time(when, 'short', locale=locale)} {when.tzname()}"
 
 
 def _localised(text: str) -> str:

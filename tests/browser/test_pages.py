@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from hatch_build import compile_translations
 from tests.support.redis import run_redis
-from tests.support.showcase import Showcase, showcase
+from tests.support.showcase import DOORS, Showcase, showcase
 
 pytestmark = pytest.mark.browser
 
@@ -44,8 +44,9 @@ def open_pages(browser: Browser, portal: Showcase, **options: Any) -> Iterator[t
     try:
         page = context.new_page()
         addresses = dict(portal.pages)
-        page.goto(portal.address + addresses.pop("sign-in"))
-        yield "sign-in", page
+        for name in DOORS:
+            page.goto(portal.address + addresses.pop(name))
+            yield name, page
         portal.sign_in(page)
         for name, path in addresses.items():
             page.goto(portal.address + path)

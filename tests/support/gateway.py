@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from common.access import WEB, Way
+from common.service import ServiceSpec
 from common.signing import Signer, Verifier
 from common.tickets import OpenTicket, issue
+from common.wishes import ComputeWish, sign_wish, wish_field
 from common.words import Resources
 from tests.support.box import SEED, identity_for
 from tests.support.redis import free_port, wait_until
+from tests.support.registry import make_image
 from workers.box.config import BoxConfig, BoxPaths
 from workers.box.front import Exchange, make_server
 from workers.box.table import Table
@@ -144,6 +147,23 @@ class Gateway:
         )
         assert status == 303
         return headers["set-cookie"].split(";")[0]
+
+    def lease(self, lease_end: float, instance: str = "i-1", version: int = 1) -> None:
+        """Let the master want the instance to run until then; the box's worker keeps wishes so."""
+        service = ServiceSpec(name="web", image="sample:1", resources=Resources(cpu=0.1, memory_bytes=2**25))
+        wish = ComputeWish(
+            subject=instance, instance=instance, deployment="d-1", generation=1, version=version,
+            lease_end=lease_end, wanted="running", service=service, image=make_image().source(),
+        )  # fmt: skip
+        self.table.write(
+            "INSERT OR REPLACE INTO wishes VALUES (?, ?, ?, ?)",
+            (
+                wish_field(wish.role, instance),
+                wish.generation,
+                version,
+                sign_wish(self.signer, self.config.box, wish),
+            ),
+        )
 
     def add(
         self,

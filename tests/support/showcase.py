@@ -5,20 +5,16 @@ The tests of pages look at it, and the pictures of the documentation are made fr
 
 from __future__ import annotations
 
-import math
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, expect
 
 from common.status import DiskUse
-from common.use import InstanceUse
 from common.vivaldi import Position
 from common.words import BoxKind, Coordinate, Endpoint, InstanceState, Resources, Role
 from master.accounts.models import User, UserRole
@@ -28,6 +24,7 @@ from master.context import MasterContext
 from master.deployments.events import add_row, set_state
 from master.deployments.models import Deployment
 from master.deployments.services import request_deployment
+from master.images.models import ImageHolding
 from master.nearness.map import write_map
 from master.nearness.people import Seen
 from master.prewarming import services as prewarming
@@ -36,7 +33,9 @@ from master.scheduler.standing import publish as tell_places
 from master.timetable import services as timetable
 from master.timetable.times import make_when
 from master.web.app import create_app
+from tests.support import showcase_life
 from tests.support.master import GIB, FakeBox, add_image, image_digests, make_master
+from tests.support.showcase_front import run_front
 from tests.support.web import add_person, serve
 
 S = InstanceState
@@ -67,6 +66,10 @@ OPTIONS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+# Pages that are looked at before anybody signs in.
+DOORS = ("sign-in", "sign-up", "reset")
+
+
 @dataclass
 class Showcase:
     """The portal, and who may sign in: Ada, who administers, and Ben, who does not."""
@@ -75,12 +78,15 @@ class Showcase:
     address: str
     passwords: dict[str, str] = field(default_factory=dict)
     deployments: dict[str, str] = field(default_factory=dict)  # state → id
+    more: dict[str, str] = field(default_factory=dict)  # pages of what goes on beside deployments
 
     @property
     def pages(self) -> dict[str, str]:
-        """Every page by name."""
+        """Every page by name; those before `applications` are for whoever has not signed in."""
         return {
             "sign-in": "/sign-in",
+            "sign-up": "/sign-up",
+            "reset": self.more["reset"],
             "applications": "/applications",
             "applications-none": "/applications?q=nothing+like+this",
             "launch": "/applications/notebook",
@@ -89,15 +95,16 @@ class Showcase:
             **{f"deployment-{state}": f"/deployments/{item}" for state, item in self.deployments.items()},
             "queue": "/queue",
             "boxes": "/boxes",
+            "box": "/boxes/kitchen",
+            "box-add": "/boxes/add",
+            "screens": "/screens",
+            "images": "/images",
             "layers": "/layers",
             "transfers": "/layers/transfers",
             "mirrors": "/mirrors",
             "timetable": "/timetable",
-            "box": "/boxes/kitchen",
-            "simulations": "/simulations",
-            "simulation-new": "/simulations/new",
             "account": "/account",
-            "people": "/users",
+            **{name: path for name, path in self.more.items() if name not in DOORS},
             "about": "/about",
             "error": "/deployments/d-nothing",
         }
@@ -116,65 +123,32 @@ def showcase(directory: Path, redis_url: str) -> Iterator[Showcase]:
     """Serve it."""
     context = make_master(directory, redis_url)
     ada, password, _ = add_person(context, "ada", UserRole.ADMINISTRATOR)
-    passwords = {"ada": password, "ben": add_person(context, "ben")[1]}
-    with _front() as front, serve(create_app(context)) as address:
+    ben, other, _ = add_person(context, "ben")
+    passwords = {"ada": password, "ben": other}
+    with run_front() as front, serve(create_app(context)) as address:
         _add_boxes(context, front)
         deployments = _add_deployments(context, ada)
         _add_timetable(context, ada)
-        yield Showcase(context, address, passwords, deployments)
-
-
-@contextmanager
-def _front() -> Iterator[Endpoint]:
-    """Stands for the front of a box: answers pings, and says what an instance uses."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = b""
-            if self.path.startswith("/_openraas/use/"):
-                body = _use(time.time()).model_dump_json().encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield Endpoint(host="127.0.0.1", port=server.server_port)
-        finally:
-            server.shutdown()
-            thread.join(5)
-
-
-def _use(at: float) -> InstanceUse:
-    """Sums that grow, now faster, now slower."""
-    since_s = at % 10_000
-    return InstanceUse(
-        at=at,
-        cpu_s=0.6 * since_s + 0.5 * math.sin(since_s),
-        memory_bytes=round(420 * 2**20 + 30 * 2**20 * math.sin(since_s / 3)),
-        memory_limit_bytes=GIB,
-        received_bytes=round(2e6 * since_s + 1e6 * math.sin(since_s / 2)),
-        sent_bytes=round(3e5 * since_s + 2e5 * math.sin(since_s)),
-    )
+        showcase_life.add_transfers(context, ada)
+        more = {
+            **showcase_life.add_shares(context, ada, deployments["running"]),
+            **showcase_life.add_simulations(context, ada),
+            **showcase_life.add_people(context, ada, ben),
+        }
+        yield Showcase(context, address, passwords, deployments, more)
 
 
 def _add_boxes(context: MasterContext, front: Endpoint) -> None:
     boxes = {
-        "library-pc": FakeBox(context, "library-pc", kind=BoxKind.SERVER, load=0.42, temperature_c=51.0,
+        "library-pc": FakeBox(context, "library-pc", front=front, kind=BoxKind.SERVER, load=0.42, temperature_c=51.0,
                               capacity=Resources(cpu=8, memory_bytes=32 * GIB, bandwidth_bps=10**9),
                               used=Resources(cpu=2.5, memory_bytes=9 * GIB), instances=3, master_ms=1.2),
         "kitchen": FakeBox(context, "kitchen", front=front, load=0.1, master_ms=8.4, coordinate_error=0.12,
                            disk=DiskUse(lent_bytes=64 * GIB, blobs_bytes=12 * GIB, engine_bytes=20 * GIB)),
-        "lab-3": FakeBox(context, "lab-3", load=1.8, used=Resources(cpu=2, memory_bytes=3 * GIB), instances=2,
+        "lab-3": FakeBox(context, "lab-3", front=front, load=1.8, instances=2,
+                         used=Resources(cpu=2, memory_bytes=3 * GIB),
                          disk=DiskUse(lent_bytes=20 * GIB, blobs_bytes=9 * GIB, engine_bytes=10 * GIB)),
-        "attic-pi": FakeBox(context, "attic-pi", roles=frozenset({Role.DEPOSITORY, Role.FILESTORE}),
+        "attic-pi": FakeBox(context, "attic-pi", front=front, roles=frozenset({Role.DEPOSITORY, Role.FILESTORE}),
                             kind=BoxKind.IOT, architecture="arm64", temperature_c=63.0),
         "garage": FakeBox(context, "garage"),
     }  # fmt: skip
@@ -187,10 +161,11 @@ def _add_boxes(context: MasterContext, front: Endpoint) -> None:
         for number, box in enumerate(("library-pc", "attic-pi", "kitchen", "lab-3")):
             if hash_of(name) % 4 >= number:
                 boxes[box].hold(digests)
+        keep_image(context, digests[0], ("library-pc", "attic-pi")[: 1 + hash_of(name) % 2])
         manifest = {
             "openraas": 1, "name": name, "title": title, "category": category, "description": description,
             "icon": ICONS.get(name, ""),
-            "services": {"main": {"image": f"{name}:1", "port": 8080,
+            "services": {"main": {"image": f"{name}:1", **ACCESS.get(name, {"port": 8080}),
                                   "resources": {"cpu": cpu, "memory": "1GiB", "disk": "1GiB"},
                                   **({"prewarm": {}, "command": ["serve"]} if name == PREWARMED else {})}},
             "options": OPTIONS if name == "notebook" else [],
@@ -199,6 +174,10 @@ def _add_boxes(context: MasterContext, front: Endpoint) -> None:
             publish(session, parse_manifest(manifest), None)
 
 
+# How those are used that show no pages of their own.
+ACCESS: dict[str, dict[str, Any]] = {
+    name: {"access": "desktop"} for name in ("desktop", "inkscape", "freedoom")
+}
 # The one of which instances wait.
 PREWARMED = "shell"
 
@@ -208,14 +187,22 @@ def hash_of(name: str) -> int:
     return sum(name.encode())
 
 
+def keep_image(context: MasterContext, digest: str, boxes: Iterable[str]) -> None:
+    """Depositories keep it whole."""
+    with context.database.write() as session:
+        session.add_all(ImageHolding(digest=digest, box_id=box, held_at=time.time()) for box in boxes)
+
+
 def _add_deployments(context: MasterContext, ada: User) -> dict[str, str]:
     def start(name: str, key: str) -> str:
         options = {"project": "thesis"} if name == "notebook" else {}
         return request_deployment(context, ada, name, options, key, seen=Seen()).id
 
     found = {"stopped": start("shell", "1"), "failed": start("freedoom", "2"), "queued": start("render", "3"),
-             "preparing": start("ide", "4"), "running": start("notebook", "5")}  # fmt: skip
+             "preparing": start("ide", "4"), "running": start("notebook", "5"),
+             "desktop": start("desktop", "6")}  # fmt: skip
     _run(context, found["running"], S.RUNNING)
+    _run(context, found["desktop"], S.RUNNING)
     _run(context, found["preparing"], S.PREPARING)
     _run(context, found["stopped"], S.STOPPED)
     with context.database.write() as session:

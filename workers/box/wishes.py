@@ -21,16 +21,40 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS wishes (
     field TEXT PRIMARY KEY, generation INTEGER NOT NULL, version INTEGER NOT NULL, token TEXT NOT NULL)"""
 
 
-class WishList:
-    """Wishes by (role, subject); the newest that the master ever signed for this box."""
+class StoredWishes:
+    """What the disk has of them, for processes of the box that only read."""
 
-    def __init__(self, box: str, table: Table, client: redis.Redis, verifier: Verifier) -> None:
+    def __init__(self, box: str, table: Table, verifier: Verifier) -> None:
         self._box = box
         self._table = table
-        self._redis = client
         self._verifier = verifier
         self._parsed: dict[str, tuple[str, Wish]] = {}
         table.create(_SCHEMA)
+
+    def stored(self, role: Role, subject: str) -> Wish | None:
+        """The wish in force. A lease that has ended turns it into its undoing."""
+        return self._stored(wish_field(role, subject))
+
+    def _stored(self, field: str) -> Wish | None:
+        row = self._table.one("SELECT token FROM wishes WHERE field = ?", (field,))
+        if row is None:
+            return None
+        known = self._parsed.get(field)
+        if known is None or known[0] != row["token"]:
+            known = (row["token"], read_wish(self._verifier, self._box, row["token"]))
+            self._parsed[field] = known
+        wish = known[1]
+        if wish.lease_end is not None and wish.lease_end < time.time():
+            return wish.undone()
+        return wish
+
+
+class WishList(StoredWishes):
+    """Wishes by (role, subject); the newest that the master ever signed for this box."""
+
+    def __init__(self, box: str, table: Table, client: redis.Redis, verifier: Verifier) -> None:
+        super().__init__(box, table, verifier)
+        self._redis = client
 
     def current(self, role: Role, subject: str) -> Wish | None:
         """The wish in force, as Redis has it if Redis answers, else as the disk has it.
@@ -99,16 +123,3 @@ class WishList:
             "WHERE (excluded.generation, excluded.version) > (generation, version)",
             (field, wish.generation, wish.version, token),
         )
-
-    def _stored(self, field: str) -> Wish | None:
-        row = self._table.one("SELECT token FROM wishes WHERE field = ?", (field,))
-        if row is None:
-            return None
-        known = self._parsed.get(field)
-        if known is None or known[0] != row["token"]:
-            known = (row["token"], read_wish(self._verifier, self._box, row["token"]))
-            self._parsed[field] = known
-        wish = known[1]
-        if wish.lease_end is not None and wish.lease_end < time.time():
-            return wish.undone()
-        return wish

@@ -19,9 +19,11 @@ from common.access import OWN, Way, ways
 from common.errors import Forbidden, NotFound
 from common.signing import Verifier
 from common.tickets import BadTicket, OpenTicket, PeopleTicket, TicketChecker
+from common.words import Role
 from workers.box.config import BoxConfig, BoxPaths, Identity
 from workers.box.front import Exchange
 from workers.box.table import Table
+from workers.box.wishes import StoredWishes
 from workers.compute.activity import UseTable
 from workers.compute.instances import InstanceRow
 from workers.gateway import cookies
@@ -47,6 +49,7 @@ class Auth:
         self._table = table
         self._standing = Standing(table)
         self._tickets = TicketChecker(verifier)
+        self._wishes = StoredWishes(config.box, table, verifier)
         self._uses = UseTable(table)
         self._jar = CookieJar.load_or_create(paths.gateway / "cookie.key")
         self._connections = Connections(self._standing, self._uses)
@@ -162,12 +165,18 @@ class Auth:
             "mode": session.mode,
             "guest": session.share is not None,
             "name": session.name,
-            "until": session.until,
+            "ends_at": self._ends_at(session),
             "portal": self._portal,
             "people": people,
             "version": version,
         }
         exchange.answer_json(200, answer, headers={"Cache-Control": "no-store"})
+
+    def _ends_at(self, session: Session) -> float:
+        """When it is over unless somebody extends the lease: with the instance, or with the session before that."""
+        wish = self._wishes.stored(Role.COMPUTE, session.instance)
+        ends = (session.until, wish.lease_end if wish is not None else None)
+        return min(end for end in ends if end is not None)
 
     def _list(self, exchange: Exchange, instance: str) -> None:
         """Who is there, for the master on behalf of the owner."""

@@ -1,4 +1,5 @@
-// New pictures while somebody looks at the page; the page itself comes anew before its tickets expire.
+// New pictures while somebody looks at the page. Before their tickets expire the page comes anew; where screens are but
+// a part of it (data-screens), that part.
 
 const EVERY_MS = 5000;
 const PAGE_MS = 240000;
@@ -17,4 +18,13 @@ function renew() {
 }
 
 setInterval(renew, EVERY_MS);
-setTimeout(() => location.reload(), PAGE_MS);
+const part = document.querySelector('[data-screens]');
+
+async function renewPart() {
+  const answer = await fetch(location.href, { cache: 'no-store' });
+  const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+  part.replaceChildren(...(page.querySelector('[data-screens]')?.children ?? []));
+}
+
+if (part) setInterval(() => renewPart().catch(() => undefined), PAGE_MS);
+else setTimeout(() => location.reload(), PAGE_MS);

@@ -13,6 +13,7 @@ from common.transfers import BoxTransfers, SourceShare, Transfer
 from master.accounts.models import UserRole
 from master.accounts.services import find_user
 from master.context import MasterContext
+from master.images.views import PER_PAGE
 from master.layers.views import IMAGES_PER_PAGE, ROWS_PER_IMAGE
 from master.mirrors import services as mirrors
 from master.web.app import create_app
@@ -46,6 +47,22 @@ def test_layers_show_who_holds_what_and_a_box_that_is_full_says_so(
     assert "1.0 GiB of the lent 4.0 GiB should be free." in client.get("/boxes").text
     full.go_silent()
     assert "should be free." not in client.get("/layers").text
+
+
+def test_images_are_found_by_name_with_platforms_sizes_and_copies(
+    client: FlaskClient, context: MasterContext
+) -> None:
+    for number in range(PER_PAGE):
+        add_image(context, f"many/{number:03}:1", architecture="arm64")
+    page = client.get("/images?q=notebook").text
+    assert "demo/notebook:1" in page
+    assert "amd64" in page
+    assert "14.3 MiB" in page
+    assert "0 of 2" in page
+    assert "many/" not in page
+    assert "Page 1 of 2" in client.get("/images").text
+    assert "demo/notebook:1" not in client.get("/images?page=2").text
+    assert "No image is like that" in client.get("/images?q=nothing").text
 
 
 def test_a_page_of_layers_stays_short_whatever_boxes_hold(

@@ -16,7 +16,7 @@ from common.tickets import PictureTicket, TicketChecker
 from common.words import Endpoint, InstanceState
 from master.accounts.models import GroupRole, UserRole
 from master.context import MasterContext
-from master.deployments.models import Deployment
+from master.deployments.models import Deployment, Instance
 from master.web.app import create_app
 from tests.support.master import make_master
 from tests.support.redis import RedisServer
@@ -146,3 +146,21 @@ def test_the_page_names_the_boxes_whose_pictures_it_shows_and_leaves_silent_ones
     context.redis.delete(status_key("alpha"))
     assert ask(client, ada, "/screens").json["screens"] == []
     assert b"No desktop runs" in client.get("/screens", headers=bearer(ada)).data
+
+
+def test_the_page_of_a_deployment_shows_its_own_screens_to_its_owner_and_operators(
+    context: MasterContext, client: FlaskClient
+) -> None:
+    operator = publish(context, client)
+    ada = add_person(context, "ada")[2]
+    other = run(context, client, ada, "desktop")
+    instance = run(context, client, ada, "desktop")
+    with context.database.read() as session:
+        where = f"/deployments/{session.get_one(Instance, instance).deployment_id}"
+    for token in (ada, operator):
+        page = client.get(where, headers=bearer(token))
+        assert f"/_openraas/pictures/{instance}" in page.text
+        assert other not in page.text
+        assert "img-src 'self' data: http://127.0.0.1:8090;" in page.headers["Content-Security-Policy"]
+    part = client.get(where, headers={**bearer(ada), "X-Fragment": "1"})
+    assert "/_openraas/pictures/" not in part.text

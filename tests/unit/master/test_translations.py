@@ -32,7 +32,7 @@ def said() -> set[object]:
     """Every message in the code; plural ones as pairs."""
     with (ROOT / "babel.cfg").open() as text:
         methods, options = parse_mapping_cfg(text)
-    keywords = {**DEFAULT_KEYWORDS, "_l": None}
+    keywords = {**DEFAULT_KEYWORDS, "_l": None, "lazy_gettext": None}
     found = extract_from_dir(str(ROOT), methods, options, keywords=keywords)
     return {tuple(item[2]) if isinstance(item[2], tuple | list) else item[2] for item in found}
 

@@ -9,8 +9,8 @@
 // Ctrl+Alt+Shift, pressed and let go without another key, goes to the bar and back.
 
 import { icon } from './icons.js';
+import { portalPage, watchEnd } from './session.js';
 
-const WARN_S = [600, 120];
 const METER_MS = 1000;
 const PING = '/_openraas/ping';
 const PING_MS = 3000;
@@ -28,7 +28,6 @@ export class Bar {
   #panels = new Map();
   #came = 0;
   #people;
-  #warned = Infinity;
 
   // `back` gives the focus to what the session shows.
   constructor(element, session, back) {
@@ -91,14 +90,13 @@ export class Bar {
 
   // What every session has, after what a way of access has of its own.
   standard() {
-    const { portal, deployment, guest } = this.#session;
+    const portal = portalPage(this.#session);
     this.#people = this.panel({ name: 'people', label: 'Who is here' });
     this.#showPeople(this.#session);
     this.button({ name: 'whole', label: 'Full screen', press: () => this.#wholeScreen() });
-    if (portal && !guest) {
-      const page = `${portal}/deployments/${deployment}`;
-      this.link({ name: 'share', label: 'Share', href: `${page}#share` });
-      this.link({ name: 'stop', label: 'Stop', href: `${page}#stop` });
+    if (portal) {
+      this.link({ name: 'share', label: 'Share', href: portal.share });
+      this.link({ name: 'stop', label: 'Stop', href: portal.stop });
     }
     const fold = this.button({ name: 'fold', label: 'Hide the bar', press: () => this.#fold(fold) });
   }
@@ -114,7 +112,7 @@ export class Bar {
     this.#came += count;
   }
 
-  // A sentence for some seconds; `stay` keeps it until somebody has read it.
+  // A sentence for some seconds; `stay` keeps it until somebody has read it. Gives the element.
   notice(text, { stay = false, href = '', link = '' } = {}) {
     const notice = make('p', 'notice', this.#notices);
     make('span', '', notice).textContent = text;
@@ -127,7 +125,7 @@ export class Bar {
     }
     if (!stay) {
       setTimeout(() => notice.remove(), NOTICE_MS);
-      return;
+      return notice;
     }
     const read = make('button', '', notice);
     read.type = 'button';
@@ -136,6 +134,7 @@ export class Bar {
       notice.remove();
       this.#back();
     });
+    return notice;
   }
 
   #face(element, name, label) {
@@ -246,23 +245,23 @@ export class Bar {
   }
 
   #watchLease() {
-    const look = () => {
-      const left = this.#session.until - Date.now() / 1000;
-      const mark = WARN_S.filter((seconds) => left <= seconds).pop();
-      if (left > 0 && mark !== undefined && mark < this.#warned) {
-        this.#warned = mark;
-        const minutes = Math.max(1, Math.round(left / 60));
-        const { portal, deployment, guest } = this.#session;
-        const own = portal && !guest;
-        this.notice(`This session ends in ${minutes} min.`, {
-          stay: true,
-          href: own ? `${portal}/deployments/${deployment}` : '',
-          link: own ? 'Keep it running longer' : '',
-        });
-      }
-    };
-    setInterval(look, METER_MS * 5);
-    look();
+    let last = null;
+    watchEnd(
+      () => this.#session,
+      (minutes) => {
+        last?.remove();
+        last = minutes === null ? null : this.#warn(minutes);
+      },
+    );
+  }
+
+  #warn(minutes) {
+    const lease = portalPage(this.#session)?.lease ?? '';
+    return this.notice(`This session ends in ${minutes} min.`, {
+      stay: true,
+      href: lease,
+      link: lease && 'Keep it running longer',
+    });
   }
 
   #wholeScreen() {

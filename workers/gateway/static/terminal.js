@@ -4,7 +4,7 @@ import { Terminal } from "./packages/xterm/lib/xterm.mjs";
 import { FitAddon } from "./packages/xterm-addon-fit/lib/addon-fit.mjs";
 import { ClipboardAddon } from "./packages/xterm-addon-clipboard/lib/addon-clipboard.mjs";
 import { WebLinksAddon } from "./packages/xterm-addon-web-links/lib/addon-web-links.mjs";
-import { describe, follow, theme } from "./session.js";
+import { describe, follow, portalPage, theme, watchEnd } from "./session.js";
 
 const ACK_BYTES = 32 * 1024;
 const PING_MS = 5000;
@@ -36,6 +36,7 @@ let current = null;
 let ctrl = false;
 let number = 0;
 let control = true;
+let now = null;
 
 class Window {
   constructor(shell) {
@@ -236,6 +237,16 @@ function tell(text) {
   find("notice").hidden = !text;
 }
 
+// Above all else, until the end was put off.
+function warnOfEnd(minutes) {
+  const text = `This session ends in ${minutes} min. `;
+  const link = document.createElement("a");
+  Object.assign(link, { href: portalPage(now)?.lease ?? "", target: "_blank", rel: "noopener" });
+  link.textContent = "Keep it running longer";
+  find("lease").replaceChildren(text, ...(portalPage(now) ? [link] : []));
+  find("lease").hidden = minutes === null;
+}
+
 function hold(on) {
   ctrl = on;
   document.querySelector("[data-hold]").setAttribute("aria-pressed", String(on));
@@ -275,14 +286,14 @@ function setUp() {
 }
 
 function introduce(session) {
+  now = session;
   control = session.mode === "control";
   find("new").hidden = !control;
   find("people").textContent = describe(session);
   document.title = `${control ? "" : "Watching: "}Terminal, ${session.instance}`;
-  if (session.portal && session.deployment && !session.guest) {
-    find("portal").href = `${session.portal}/deployments/${session.deployment}`;
-    find("portal").hidden = false;
-  }
+  const portal = portalPage(session);
+  for (const link of document.querySelectorAll("#portal a")) link.href = portal?.[link.dataset.to] ?? "";
+  find("portal").hidden = !portal;
 }
 
 // A window that another person of the session opened, or closed, is seen by all.
@@ -292,6 +303,7 @@ async function start() {
   const answer = await fetch("/_openraas/session", { cache: "no-store" });
   if (!answer.ok) { location.reload(); return; }
   introduce(await answer.json());
+  watchEnd(() => now, warnOfEnd);
   const { shells } = await (await fetch("shells", { cache: "no-store" })).json();
   if (shells.length) { shells.forEach(open); show(windows[0]); }
   else if (control) open(null);

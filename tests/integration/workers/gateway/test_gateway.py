@@ -296,6 +296,20 @@ def test_the_log_has_no_query_and_the_answer_no_version(gateway: Gateway) -> Non
     assert "marked-secret" not in text
 
 
+def test_a_session_ends_with_the_lease_that_the_box_has_and_not_after_itself(gateway: Gateway) -> None:
+    now = time.time()
+    cookie = gateway.enter(session_until=now + 5000)
+
+    def ends_at() -> float:
+        return float(seen(gateway.ask("GET", "/_openraas/session", Cookie=cookie)[2])["ends_at"])
+
+    assert ends_at() == now + 5000
+    gateway.lease(now + 400)
+    assert ends_at() == now + 400
+    gateway.lease(now + 9000, version=2)
+    assert ends_at() == now + 5000
+
+
 def test_sessions_outlive_a_restart_of_the_front_process(gateway: Gateway) -> None:
     from common.signing import Verifier
     from workers.box.table import Table

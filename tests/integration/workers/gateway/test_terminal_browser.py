@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,4 +165,24 @@ def test_a_phone_gets_keys_that_its_keyboard_lacks(chromium: Browser, gateway: G
     page.get_by_label("For a screen reader").check()
     expect(page.locator(".xterm-accessibility")).to_have_count(1)
     keep(page, "terminal-dark")
+    page.context.close()
+
+
+def test_the_page_warns_of_the_end_until_somebody_puts_it_off(chromium: Browser, gateway: Gateway) -> None:
+    gateway.lease(time.time() + 500, "i-t")
+    later = time.time() + 50_000
+    page = enter(chromium, gateway, session_until=later)
+    expect(page.get_by_role("alert").filter(has_text="This session ends in 8 min.")).to_be_visible()
+    link = page.get_by_role("link", name="Keep it running longer")
+    expect(link).to_have_attribute("href", re.compile(r"/deployments/[^/]+#lease$"))
+    keep(page, "terminal-lease")
+    page.get_by_label("Settings").click()
+    expect(page.get_by_role("link", name="Share")).to_have_attribute("href", re.compile("/share$"))
+    expect(page.get_by_role("link", name="Stop")).to_have_attribute("href", re.compile("#stop$"))
+    gateway.lease(time.time() + 9000, "i-t", version=2)
+    # The page asks anew when somebody comes or goes.
+    guest = enter(chromium, gateway, mode=SessionMode.WATCH, share="s-9", name="bob", session_until=later)
+    expect(link).to_be_hidden(timeout=LIMIT_S * 1000)
+    expect(guest.get_by_text("This session ends")).to_be_hidden()
+    guest.context.close()
     page.context.close()

@@ -6,6 +6,7 @@ uid without any capability.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import sysconfig
@@ -51,11 +52,10 @@ def command(listener: int, point: Path, uid: int) -> list[str]:
 def make_aside(point: Path, uid: int) -> None:
     """Where uploads lie; beside the person's files, so that a rename brings them there."""
     aside = point / ASIDE
-    try:
+    with contextlib.suppress(FileExistsError):
         aside.mkdir(mode=0o700)
-    except FileExistsError:
-        return
-    os.chown(aside, uid, uid)
+    # Each time: a front that was killed in between would have left one that nobody may write to.
+    os.chown(aside, uid, uid, follow_symlinks=False)
 
 
 def _interpreter() -> str:

@@ -22,10 +22,13 @@ READY, GO = "ready", "go"
 MOST_BYTES = 32 * 1024
 
 # For applications that bring nothing of their own. The words after `sh` are the service's own command.
+# An end without an empty line is that of a worker which was killed: the next one says everything again.
 WAIT = (
-    'echo >"$OPENRAAS_HANDOVER/ready"; '
-    'while IFS= read -r line && [ -n "$line" ]; do export "$line"; done <"$OPENRAAS_HANDOVER/go"; '
-    'exec "$@"'
+    'echo >"$OPENRAAS_HANDOVER/ready"; heard=; '
+    'while [ -z "$heard" ] && [ -p "$OPENRAAS_HANDOVER/go" ]; do '
+    'while IFS= read -r line; do [ -n "$line" ] || { heard=1; break; }; export "$line"; done '
+    '<"$OPENRAAS_HANDOVER/go"; done; '
+    'unset heard line; exec "$@"'
 )
 
 

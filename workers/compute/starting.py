@@ -197,7 +197,8 @@ class Starting:
 
     def _running(self, row: InstanceRow, waited_s: float | None = None) -> None:
         """It runs; `waited_s` is how long its port took to answer, if it has one."""
-        self._warm.heard(row)
+        if waited_s is not None:  # without a port nothing tells that it has heard whose it is
+            self._warm.heard(row)
         if self._tools.instances.ready(row):
             if waited_s is not None:
                 self._tools.step(row, "ready", time.monotonic() - max(0.0, waited_s))

@@ -134,6 +134,20 @@ def test_secrets_are_told_when_a_container_gets_its_owner(running: Running) -> N
     assert running.page("i-ada", "/word") == "open sesame\n"
 
 
+def test_one_without_a_port_hears_whose_it_is_however_late_it_listens(running: Running) -> None:
+    late = 'echo >"$OPENRAAS_HANDOVER/ready"; sleep 3; read -r line <"$OPENRAAS_HANDOVER/go"; '
+    waits = Warming(command=["sh", "-c", late + f'cd {HOME}; echo "$line" >said; exec sleep 1000'])
+    spec = service(port=None, access="job", prewarm=waits)
+    keep(running, 1, spec=spec)
+    wait_for(running, 1)
+    sealed = {"WORD": seal(running.box.context.seal_key.public_key, "open sesame")}
+    running.want(person(running, "ada", service=spec, sealed=sealed))
+    running.box.reports.wait_for("i-ada", "running")
+    assert "wake" in steps(running, "i-ada")
+    said = running.mounter._root / "home-ada/said"
+    wait_until(lambda: said.exists() and said.read_text() == "WORD=open sesame\n", 20, "the letter")
+
+
 def test_what_was_asked_for_otherwise_starts_from_nothing(running: Running) -> None:
     keep(running, 1)
     (row,) = wait_for(running, 1)

@@ -58,7 +58,7 @@ class Window {
     });
     this.fit = new FitAddon();
     this.terminal.loadAddon(this.fit);
-    this.terminal.loadAddon(new ClipboardAddon());
+    this.terminal.loadAddon(new ClipboardAddon(undefined, this));
     this.terminal.loadAddon(new WebLinksAddon());
     this.terminal.open(this.pane);
     this.terminal.textarea?.setAttribute("aria-label", `Terminal, window ${number}`);
@@ -153,6 +153,14 @@ class Window {
     if (this.control && this === current) {
       this.say({ type: "size", columns: this.terminal.cols, rows: this.terminal.rows });
     }
+  }
+
+  // A program may put text into the clipboard of who controls it (OSC 52). What is there it never learns: whoever
+  // else types into this shell could ask for it.
+  readText() { return ""; }
+
+  writeText(selection, text) {
+    return this.control && selection === "c" ? navigator.clipboard.writeText(text) : undefined;
   }
 
   shortcut(event) {

@@ -186,3 +186,16 @@ def test_the_page_warns_of_the_end_until_somebody_puts_it_off(chromium: Browser,
     expect(guest.get_by_text("This session ends")).to_be_hidden()
     guest.context.close()
     page.context.close()
+
+
+def test_a_program_may_fill_the_clipboard_and_never_read_it(chromium: Browser, gateway: Gateway) -> None:
+    page = enter(chromium, gateway)
+    expect(page.locator(".xterm-rows")).to_contain_text("# ")
+    page.evaluate("navigator.clipboard.writeText('mine alone')")
+    page.locator(".xterm-helper-textarea").focus()
+    asks = r"printf '\033]52;c;?\007'; head -c 8 | tail -c 6 | tr -d '\007'"
+    run(page, f"stty raw -echo; {asks}; stty sane; echo '<'told")
+    expect(page.locator(".xterm-rows")).to_contain_text("2;c;<told")
+    run(page, r"printf '\033]52;c;'$(printf yours | base64)'\007'")
+    page.wait_for_function("navigator.clipboard.readText().then((text) => text === 'yours')")
+    page.context.close()

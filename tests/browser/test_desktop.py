@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,20 +226,3 @@ def test_the_bar_fits_and_is_reached_by_keys_alone(
         page.get_by_role("button", name="Hide the bar").click()
         page.get_by_role("button", name="Show the bar").click()
         expect(page.get_by_role("button", name="Keys")).to_be_visible()
-
-
-def test_the_bar_warns_of_the_end_until_somebody_puts_it_off(
-    samples: Samples, gateway: Gateway, page: Page
-) -> None:
-    with run_screen(
-        gateway, samples.engine_url, samples.image("graphical"), command=["sleep", "1000"]
-    ) as screen:
-        instance = screen.row.instance
-        gateway.lease(time.time() + 500, instance)
-        enter(page, screen, session_until=time.time() + 50_000)
-        expect(page.get_by_text("This session ends in 8 min.")).to_be_visible()
-        link = page.get_by_role("link", name="Keep it running longer")
-        expect(link).to_have_attribute("href", re.compile(r"/deployments/[^/]+#lease$"))
-        expect(page.get_by_role("link", name="Share")).to_have_attribute("href", re.compile("/share$"))
-        gateway.lease(time.time() + 9000, instance, version=2)
-        expect(link).to_be_hidden(timeout=LIMIT_S * 1000)

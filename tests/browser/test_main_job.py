@@ -47,7 +47,7 @@ def test_a_person_opens_an_application_in_the_browser_and_stops_it(
     page = context.new_page()
     sign_in(page, platform)
     page.get_by_role("link", name="A small site").first.click()
-    page.get_by_role("main").get_by_role("button", name=re.compile("Start|Launch")).click()
+    page.get_by_role("main").get_by_role("button", name="Start A small site").click()
     launch = page.get_by_role("main").get_by_role("link", name="Open", exact=True)
     expect(launch).to_be_visible(timeout=START_LIMIT_MS)
     expect(page.get_by_text("Container started").first).to_be_visible()

@@ -304,10 +304,12 @@ def list_tokens(query: Page) -> Response:
 @api.post("/me/tokens", summary="Make an API token", responses={201: IssuedToken})
 @allows(Scope.ACCOUNT)
 def make_token(body: NewToken) -> Response:
-    """It may do what its owner may, within its scopes; a token makes none that may do more than itself."""
-    scopes = services.narrowed(body.scopes, current_caller().scopes)
+    """It may do what its owner may, within its scopes. A token makes none that may do more, or holds longer."""
+    caller = current_caller()
+    scopes = services.narrowed(body.scopes, caller.scopes)
+    ttl_s = services.shortened(body.ttl_s, caller.expires_at)
     with context().database.write() as session:
-        token = services.issue_api_token(session, current_user(), body.name, body.ttl_s, scopes)
+        token = services.issue_api_token(session, current_user(), body.name, ttl_s, scopes)
     return reply(IssuedToken(token=token), 201)
 
 

@@ -42,6 +42,8 @@ class Caller:
     means: str
     # The hash of the sign-in's cookie; None: by a token.
     session: str | None = None
+    # Until when the token holds (Unix time).
+    expires_at: float | None = None
 
 
 def public(function: F) -> F:
@@ -153,7 +155,7 @@ def _identify() -> Caller | None:
         if found is None:
             return None
         scopes = frozenset(Scope(scope) for scope in found.scopes)
-        return Caller(found.user, scopes, f"token {found.name}"[:80])
+        return Caller(found.user, scopes, f"token {found.name}"[:80], expires_at=found.expires_at)
     if cookie is None:
         return None
     signed_in = services.use_session(context().database, cookie, request.remote_addr or "")

@@ -271,6 +271,14 @@ def issue_api_token(
     return token
 
 
+def shortened(ttl_s: float | None, expires_at: float | None) -> float | None:
+    """How long a new token holds that somebody makes whose own right to it ends then (None: never)."""
+    if expires_at is None:
+        return ttl_s
+    left_s = max(0.0, expires_at - time.time())
+    return left_s if ttl_s is None else min(ttl_s, left_s)
+
+
 def narrowed(asked: Iterable[Scope], held: frozenset[Scope] | None) -> list[Scope]:
     """The scopes of a new token that somebody makes who holds `held` (None: all); raises Forbidden for more."""
     wanted = set(asked)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from common.words import Name
 from master.accounts import services as accounts
 from master.accounts.api import Strict, UserView, user_view
-from master.accounts.guard import allows, current_user, requires
+from master.accounts.guard import allows, check_scope, current_user, requires
 from master.accounts.models import Group, GroupRole, Scope, User, UserRole, UserState
 from master.accounts.signing_up import make_reset_link
 from master.people import groups, services
@@ -134,6 +134,12 @@ class MemberChange(Strict):
     role: GroupRole = GroupRole.MEMBER
 
 
+def _check_rank(*roles: UserRole | None) -> None:
+    """A token for people alone neither makes nor takes over an account that may do more than it."""
+    if set(roles) - {None, UserRole.USER}:
+        check_scope()
+
+
 def _show(name: str) -> UserView:
     with context().database.read() as session:
         return user_view(accounts.find_user(session, name))
@@ -157,6 +163,7 @@ def list_users(query: UserQuery) -> Response:
 @allows(Scope.PEOPLE)
 def add_user(body: NewUser) -> Response:
     """The generated password is shown this once."""
+    _check_rank(body.role)
     with context().database.write() as session:
         user, password = accounts.create_user(session, body.name, body.role)
         answer = UserWithPassword(**user_view(user).model_dump(), password=password)
@@ -183,6 +190,7 @@ def change_user(path: UserPath, header: IfMatch, body: UserChange) -> Response:
         state = UserState.ACTIVE if body.active else UserState.DISABLED
     with context().database.write() as session:
         user = accounts.find_user(session, path.name)
+        _check_rank(body.role, UserRole(user.role))
         check_unchanged(user_view(user))
         services.change_user(
             session, user, role=body.role, state=state, full_name=body.full_name, email=body.email
@@ -207,6 +215,7 @@ def reset_password(path: UserPath) -> Response:
     """A new generated password, shown this once; all sign-ins and tokens of this person end."""
     with context().database.write() as session:
         user = accounts.find_user(session, path.name)
+        _check_rank(UserRole(user.role))
         password = services.reset_password(session, user)
         return reply(UserWithPassword(**user_view(user).model_dump(), password=password))
 
@@ -223,6 +232,7 @@ def reset_link(path: UserPath) -> Response:
     """With it the person chooses a password, once; only then their sign-ins and tokens end."""
     with context().database.write() as session:
         user = accounts.find_user(session, path.name)
+        _check_rank(UserRole(user.role))
         code, expires_at = make_reset_link(session, user, context().settings.reset_link_s)
     url = url_for("accounts.reset", code=code, _external=True)
     return reply(ResetLinkView(url=url, expires_at=expires_at), 201)

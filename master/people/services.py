@@ -66,7 +66,8 @@ def change_user(
             f"{user.name} has been approved already.", field="state", remedy="Disable them instead."
         )
     before = shown(user)
-    action = "user.approve" if user.state == UserState.PENDING.value and state else "user.change"
+    approved = user.state == UserState.PENDING.value and state is UserState.ACTIVE
+    action = "user.approve" if approved else "user.change"
     if role is not None:
         user.role = role.value
     if full_name is not None:

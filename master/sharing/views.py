@@ -66,7 +66,7 @@ def invite(deployment: str) -> Page:
     form = request.form
     try:
         mode = SessionMode(form.get("mode", ""))
-        lasts_s = float(form.get("lasts_s", ""))
+        lasts_s = int(form.get("lasts_s", ""))
     except ValueError as error:
         raise BadInput("Choose how and for how long from the form.", field="mode") from error
     try:

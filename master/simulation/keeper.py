@@ -162,11 +162,16 @@ class Keeper:
                 limit_s=conf.simulation_s,
             )
         folder = self._context.paths.simulations / name
-        folder.mkdir(parents=True, mode=0o700)
-        files.write(folder / files.JOB, job)
-        if trace is not None:
-            (folder / files.TRACE).write_text(trace, encoding="utf-8")
-        self._running = _Running(name, folder, _start(folder), time.monotonic())
+        try:
+            folder.mkdir(parents=True, mode=0o700)
+            files.write(folder / files.JOB, job)
+            if trace is not None:
+                (folder / files.TRACE).write_text(trace, encoding="utf-8")
+            self._running = _Running(name, folder, _start(folder), time.monotonic())
+        except OSError as error:  # a full disk, say: nothing would ever end a row that says running
+            self._note_failure(name, f"The master could not begin it: {error.strerror or error}.")
+            shutil.rmtree(folder, ignore_errors=True)
+            return
         log.info("simulation begun", simulation=name)
 
     def _follow(self, running: _Running) -> None:
@@ -243,12 +248,15 @@ class Keeper:
         return f"It took longer than {limit_s:.0f} s. Make it smaller, or set OPENRAAS_SIMULATION_S."
 
     def _fail(self, running: _Running, why: str) -> None:
+        self._note_failure(running.id, why)
+        self._forget(running)
+
+    def _note_failure(self, name: str, why: str) -> None:
         with self._context.database.write() as session:
-            item = session.get(Simulation, running.id, with_for_update=True)
+            item = session.get(Simulation, name, with_for_update=True)
             if item is not None and item.state == State.RUNNING:
                 _finish(item, State.FAILED, why)
-        log.warning("simulation failed", simulation=running.id, why=why)
-        self._forget(running)
+        log.warning("simulation failed", simulation=name, why=why)
 
     def _forget(self, running: _Running) -> None:
         self._end_process(running)

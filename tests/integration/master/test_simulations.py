@@ -247,6 +247,18 @@ def test_what_a_keeper_left_in_the_middle_is_begun_anew_but_not_for_ever(
         other._give_up()
 
 
+def test_one_that_cannot_be_begun_says_so_and_holds_up_no_other(
+    context: MasterContext, keeper: Keeper, operator: tuple[User, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = ask(context, operator[0])
+    monkeypatch.setenv("PATH", "")  # so that there is nothing to begin it with
+    keeper.look()
+    failed = look_at(context, name)
+    assert failed.state == State.FAILED
+    assert "could not begin it" in str(failed.error)
+    assert not (context.paths.simulations / name).exists()
+
+
 def test_only_as_many_as_are_to_be_kept_are(tmp_path: Path, redis_server: RedisServer) -> None:
     context = make_master(tmp_path, redis_server.url, simulations_kept=1)
     user = add_person(context, "ada", UserRole.OPERATOR)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,14 @@ def test_signing_up_makes_nobody_more_than_a_user(portal: Portal, boss: Person) 
     assert client.post("/sign-up", data={**data, "state": "active"}).status_code == 303
     made = boss.call("GET", "/api/v1/users/eve").json
     assert (made["role"], made["state"]) == ("user", "pending")
+
+
+def test_who_is_shut_out_while_waiting_was_approved_by_nobody(portal: Portal, boss: Person) -> None:
+    portal.client.post("/api/v1/sign-up", json={"name": "eve", "password": "long enough now"})
+    assert boss.call("PATCH", "/api/v1/users/eve", json={"state": "disabled"}).status_code == 200
+    log = boss.call("GET", "/api/v1/audit?subject=user:eve&action=user").json["entries"]
+    assert "user.change" in [entry["action"] for entry in log]
+    assert "user.approve" not in [entry["action"] for entry in log]
 
 
 def test_who_is_rejected_is_gone_and_nobody_else_can_be(portal: Portal, boss: Person, ada: Person) -> None:
@@ -192,6 +201,35 @@ def test_a_token_makes_no_token_that_may_do_more(ada: Person, portal: Portal, co
     sign_in_body = {"user": "ada", "password": narrow.token, "name": "wider"}
     assert portal.client.post("/api/v1/tokens", json=sign_in_body).status_code == 401
     assert sign_in(browser(portal), "ada", narrow.token).status_code == 401
+
+
+def test_a_token_makes_none_that_holds_longer_than_itself(
+    ada: Person, portal: Portal, context: MasterContext
+) -> None:
+    body = {"name": "short", "scopes": ["account"], "ttl_s": 3600}
+    short = Person(ada.user, ada.call("POST", "/api/v1/me/tokens", json=body).json["token"], portal.client)
+    for ttl_s in (None, 86400):
+        made = short.call(
+            "POST", "/api/v1/me/tokens", json={"name": "long", "scopes": ["account"], "ttl_s": ttl_s}
+        )
+        found = services.use_token(context.database, made.json["token"])
+        assert found is not None
+        assert found.expires_at is not None
+        assert found.expires_at <= time.time() + 3600
+
+
+def test_a_token_for_people_alone_takes_over_nobody_with_more_rights(boss: Person, portal: Portal) -> None:
+    body = {"name": "desk", "scopes": ["people"]}
+    desk = Person(boss.user, boss.call("POST", "/api/v1/me/tokens", json=body).json["token"], portal.client)
+    assert desk.call("POST", "/api/v1/users", json={"name": "cleo"}).status_code == 201
+    assert desk.call("POST", "/api/v1/users/cleo/reset").status_code == 200
+    for method, path, json in (
+        ("POST", "/api/v1/users", {"name": "dora", "role": "administrator"}),
+        ("PATCH", "/api/v1/users/cleo", {"role": "operator"}),
+        ("POST", f"/api/v1/users/{boss.user.name}/reset", None),
+        ("POST", f"/api/v1/users/{boss.user.name}/reset-link", None),
+    ):
+        assert desk.call(method, path, json=json).status_code == 403, path
 
 
 def test_teachers_look_after_members_and_administrators_after_teachers(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from common.cli import json_option, print_json
+from common.errors import BadInput
 from master.cli.client import Client, part
 from master.cli.output import details, done, listing
 
@@ -21,8 +22,14 @@ def app() -> None:
 @json_option
 def add(manifest: Path, as_json: bool) -> None:
     """Publish the application that the file MANIFEST (YAML or JSON) describes, or a new version of it."""
+    try:
+        text = manifest.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{manifest} is not text: {error}.", field="MANIFEST", remedy="Give a YAML or JSON file."
+        ) from error
     with Client() as client:
-        answer = client.send("POST", "/applications", {"manifest": manifest.read_text()})
+        answer = client.send("POST", "/applications", {"manifest": text})
     for warning in answer["warnings"]:
         click.echo(f"openraas: not there yet: {warning}", err=True)
     done(

@@ -25,6 +25,8 @@ from master.up.layout import Layout
 
 # Small and soon built. The others take minutes: `up --demo` opens its first page before it builds them.
 QUICK = ("site", "shell")
+# What most people look for: before the others, which follow by name.
+SOON = ("notebook", "desktop")
 VERB_S = 900.0
 CONTENT_DOCKERFILE = "content.Dockerfile"
 NOT_THERE = 404
@@ -65,8 +67,10 @@ def folder_of(conf: Settings) -> Path:
 
 
 def every_name(conf: Settings) -> list[str]:
-    """The names of all samples that there are."""
-    return sorted(path.parent.name for path in folder_of(conf).glob("*/manifest.yaml"))
+    """The names of all samples that there are, in the order in which they are published."""
+    names = {path.parent.name for path in folder_of(conf).glob("*/manifest.yaml")}
+    first = [name for name in (*QUICK, *SOON) if name in names]
+    return [*first, *sorted(names.difference(first))]
 
 
 def is_published(client: Client, name: str) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import http.client
-import ipaddress
 import shutil
 import socket
 import ssl
@@ -15,12 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.oci.digest import digest_of
 from common.words import Endpoint
+from tests.support.certificates import CertificateAuthority
 from tests.support.depository import PASSWORD, USER, FakeBox, FakeMaster, Image
 from tests.support.redis import free_port, wait_until
 from workers.box.front import make_server
@@ -123,55 +119,28 @@ def test_an_image_is_pushed_and_fetched_through_nginx(
     assert reader.holdings.digests() == set(image.by_digest)
 
 
-def make_certificates(directory: Path) -> tuple[Path, Path, Path]:
-    """An authority, and a certificate for 127.0.0.1 with its key."""
-    now = datetime.datetime.now(datetime.UTC)
-
-    def sign(name: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.EllipticCurvePrivateKey,
-             extension: x509.ExtensionType) -> bytes:  # fmt: skip
-        def named(text: str) -> x509.Name:
-            return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-        builder = x509.CertificateBuilder().subject_name(named(name)).issuer_name(named(issuer))
-        builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(1)).not_valid_after(
-            now + datetime.timedelta(1)
-        )
-        made = builder.add_extension(extension, critical=True).sign(by, hashes.SHA256())
-        return made.public_bytes(serialization.Encoding.PEM)
-
-    root, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    directory.mkdir(parents=True, exist_ok=True)
-    authority, certificate, key = (directory / name for name in ("ca.crt", "box.crt", "box.key"))
-    authority.write_bytes(sign("ca", root, "ca", root, x509.BasicConstraints(True, None)))
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate.write_bytes(sign("box", own, "ca", root, names))
-    key.write_bytes(
-        own.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return authority, certificate, key
-
-
-def test_a_source_with_tls_must_have_a_certificate_of_this_authority(
+def test_a_source_with_tls_must_show_its_own_certificate_of_this_authority(
     make_box: MakeBox, master: FakeMaster, tmp_path: Path
 ) -> None:
     image = Image(200_000)
     seed, reader, stranger = make_box("seed"), make_box("reader"), make_box("stranger")
     seed.hold(image)
-    authority, certificate, key = make_certificates(tmp_path / "one")
-    other, _, _ = make_certificates(tmp_path / "two")
+    authority, other = CertificateAuthority("one"), CertificateAuthority("two")
     for box, trusted in ((reader, authority), (stranger, other)):
         box.paths.authority.parent.mkdir(parents=True)
-        shutil.copy(trusted, box.paths.authority)
+        box.paths.authority.write_bytes(trusted.certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    for file, content in zip(("certificate", "key"), authority.sign("127.0.0.1", "seed"), strict=True):
+        (tmp_path / file).write_bytes(content)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
     with tls_before(context, seed.endpoint.port) as port:
-        source = image.source(master, {"seed": Endpoint(host="127.0.0.1", port=port, tls=True)})
-        assert reader.client.hold(source).state == "done"
+        there = Endpoint(host="127.0.0.1", port=port, tls=True)
+        with pytest.raises(TransferError, match="not valid for 'impostor'"):
+            reader.client.hold(image.source(master, {"impostor": there}))
+        source = image.source(master, {"seed": there})
         with pytest.raises(TransferError, match="certificate"):
             stranger.client.hold(source)
+        assert reader.client.hold(source).state == "done"
 
 
 @contextmanager

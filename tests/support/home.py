@@ -15,6 +15,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import quote_from_bytes, urlencode, urlsplit
 
+from redis import Redis
+
 from common.signing import Signer
 from common.tickets import FilesTicket, issue
 from common.words import Endpoint
@@ -189,6 +191,7 @@ class HomePortal:
 @contextmanager
 def running_home_portal(directory: Path, redis: RedisServer) -> Iterator[HomePortal]:
     """The portal and one box, which trust each other."""
+    Redis.from_url(redis.url).flushall()  # boxes of the test before would count as this one's
     made = make_master(directory / "master", redis.url, home_limit_bytes=64 * MIB)
     context = replace(made, signer=Signer(SEED))
     _, password, token = add_person(context, "ada", UserRole.USER)

@@ -87,7 +87,7 @@ pip_install() {
 
 stale_translations() {
     for source in master/translations/*/LC_MESSAGES/messages.po; do
-        [ "${source%.po}.mo" -nt "$source" ] || printf '%s ' "$source"
+        [ ! -e "$source" ] || [ "${source%.po}.mo" -nt "$source" ] || printf '%s ' "$source"
     done
 }
 

@@ -35,7 +35,7 @@ def test_a_running_instance_says_what_it_uses_and_an_ended_one_does_not(
     wait_until(lambda: platform.http.get(path).json()["at"] > first["at"], LIMIT_S, "a later figure")
     assert platform.http.get(path).json()["cpu_s"] >= first["cpu_s"] > 0
 
-    _, _, stranger = add_person(make_context(Settings(state_dir=platform.state_dir)), "eve")
+    _, _, stranger = add_person(make_context(Settings(state_dir=platform.state_dir)), "mallory")
     assert httpx.get(platform.url + path, headers=bearer(stranger)).status_code == 404
     box = f"http://127.0.0.1:{platform.front_port}/_openraas/use/i-0123456789"
     assert httpx.get(box, timeout=LIMIT_S).status_code == 401

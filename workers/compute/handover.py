@@ -72,7 +72,9 @@ class Handovers:
         # For reading and writing: to open it waits for nobody, and its end never shows (fifo(7)).
         fifo = os.open(self._root / name / READY, os.O_RDWR | os.O_NONBLOCK)
         try:
-            return bool(select.select([fifo], [], [], wait_s)[0])
+            poll = select.poll()  # as select(2), for descriptors of any number
+            poll.register(fifo, select.POLLIN)
+            return bool(poll.poll(wait_s * 1000))
         finally:
             os.close(fifo)
 

@@ -181,7 +181,9 @@ def _listen(path: Path) -> socket.socket:
 
 def _turn_away(listener: socket.socket) -> None:
     """Answer everybody who waits that it does not work now."""
-    while select.select([listener], [], [], 0)[0]:
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    while poll.poll(0):
         connection, _ = listener.accept()
         with connection, contextlib.suppress(OSError):
             connection.sendall(_AWAY)

@@ -336,6 +336,8 @@ def test_headers_of_the_asker_change_nothing(home: Home) -> None:
 def test_a_session_that_ended_begins_again_with_the_next_request(home: Home) -> None:
     home.told("PUT", "content", path="a", body=b"a")
     sessions.end(home.store.paths.run, FILESET)
+    # What the one that is being killed still accepted is cut off with it.
+    wait_until(lambda: home.ask("GET", "list", path=b"")[0] == 200, 10, "a new session")
     assert home.names() == ["a"]
 
 
@@ -364,4 +366,7 @@ def test_old_uploads_are_forgotten(home: Home) -> None:
     (left,) = (file for file in aside.iterdir() if file.stat().st_size == 4)
     os.utime(left, (time.time() - 90_000,) * 2)
     sessions.end(home.store.paths.run, FILESET)
-    wait_until(lambda: home.names() == [] and not left.exists(), 30.0, what="the sweep")
+    wait_until(
+        lambda: home.ask("GET", "list", path=b"")[0] == 200 and not left.exists(), 30.0, what="the sweep"
+    )
+    assert home.names() == []

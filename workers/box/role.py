@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
-
-import redis
+from typing import TYPE_CHECKING, Protocol
 
 from common.signing import SealKey, Verifier
 from common.status import EngineFacts, FilesetHolding
@@ -14,10 +12,14 @@ from common.wishes import Wish
 from common.words import Resources, Role
 from workers.box.config import BoxConfig, BoxPaths
 from workers.box.jobs import Jobs
-from workers.box.reporter import Reporter
 from workers.box.table import Table
-from workers.box.wishes import WishList
 from workers.depository.eviction import Unpacked
+
+if TYPE_CHECKING:  # the front shares modules with roles, and is to stay small
+    import redis
+
+    from workers.box.reporter import Reporter
+    from workers.box.wishes import WishList
 
 
 class EngineImages(Protocol):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import time
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,8 +21,8 @@ from common.logs import get_logger
 from common.names import TRUST, certificate_key
 from common.reports import CertificateAsked
 from common.trust import Trust, read_certificate, read_trust
-from workers.box.config import BoxPaths
 from workers.box.role import BoxContext
+from workers.box.shut_out import kept_trust
 
 log = get_logger(__name__)
 
@@ -124,39 +123,3 @@ def certificate_request(box: str, key: ec.EllipticCurvePrivateKey) -> str:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, box)])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     return request.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def kept_trust(paths: BoxPaths) -> Trust | None:
-    """What the master said last, as the worker wrote it down."""
-    try:
-        return Trust.model_validate_json(paths.trust.read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        log.warning("record of trust is read anew", error=str(error))
-        return None
-
-
-class ShutOut:
-    """Whose tickets open nothing here any more; for the front, which reads what the worker wrote."""
-
-    def __init__(self, paths: BoxPaths) -> None:
-        self._paths = paths
-        self._written_ns = -1
-        self._boxes: frozenset[str] = frozenset()
-
-    def __contains__(self, box: object) -> bool:
-        """Whether the box was shut out; one look at the file's time for each question."""
-        written_ns = _written_ns(self._paths.trust)
-        if written_ns != self._written_ns:
-            trust = kept_trust(self._paths)
-            self._boxes = frozenset() if trust is None else trust.shut_out
-            self._written_ns = written_ns
-        return box in self._boxes
-
-
-def _written_ns(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0

@@ -5,10 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from common.logs import get_logger
 from common.reports import Report
-from workers.box.reporter import Reporter
+
+if TYPE_CHECKING:  # the front shares modules with roles, and is to stay small
+    from workers.box.reporter import Reporter
 
 log = get_logger(__name__)
 

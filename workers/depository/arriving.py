@@ -13,8 +13,8 @@ from common.tickets import BadTicket, LayerTicket, TicketChecker
 from common.words import is_digest
 from workers.box.config import BoxConfig, BoxPaths
 from workers.box.front import Exchange
+from workers.box.shut_out import ShutOut
 from workers.box.table import Table
-from workers.box.trust import ShutOut
 from workers.depository.access import bearer
 from workers.depository.asking import PEER_PATH
 from workers.depository.bandwidth import outgoing

@@ -15,8 +15,8 @@ from common.words import Role, is_digest
 from workers.box.config import BoxConfig, BoxPaths, Identity
 from workers.box.front import Exchange
 from workers.box.room import Room
+from workers.box.shut_out import ShutOut
 from workers.box.table import Table
-from workers.box.trust import ShutOut
 from workers.depository.access import Access, bearer
 from workers.depository.addresses import Where, parse_path
 from workers.depository.bandwidth import outgoing

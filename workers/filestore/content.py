@@ -16,8 +16,8 @@ from workers.box.config import BoxConfig, BoxPaths
 from workers.box.front import Exchange
 from workers.box.lent_space import FILESETS, LentSpace
 from workers.box.room import Room
+from workers.box.shut_out import ShutOut
 from workers.box.table import Table
-from workers.box.trust import ShutOut
 from workers.filestore import archive
 from workers.filestore.errors import AlreadyHeld
 from workers.filestore.volumes import Volumes

@@ -22,8 +22,8 @@ from common.tickets import BadTicket, OpenTicket, PeopleTicket, TicketChecker
 from common.words import Role
 from workers.box.config import BoxConfig, BoxPaths, Identity
 from workers.box.front import Exchange
+from workers.box.stored_wishes import StoredWishes
 from workers.box.table import Table
-from workers.box.wishes import StoredWishes
 from workers.compute.activity import UseTable
 from workers.compute.instances import InstanceRow
 from workers.gateway import cookies

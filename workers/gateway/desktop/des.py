@@ -6,14 +6,15 @@ on a network that the box and this container share, which of two doors a session
 
 from __future__ import annotations
 
-from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
-from cryptography.hazmat.primitives.ciphers import Cipher, modes
-
 KEY_BYTES = 8
 
 
 def encrypt(key: bytes, blocks: bytes, *, back: bool = False) -> bytes:
     """`blocks` encrypted (or `back` to what they were) with a key of at most eight bytes."""
+    # Only a box on which a screen is looked at pays for it (6 MB).
+    from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+    from cryptography.hazmat.primitives.ciphers import Cipher, modes
+
     padded = key[:KEY_BYTES].ljust(KEY_BYTES, b"\0")
     # Three times the same key is single DES.
     cipher = Cipher(TripleDES(bytes(_mirrored(byte) for byte in padded) * 3), modes.ECB())  # noqa: S305

@@ -24,7 +24,8 @@ from tests.support.box import TestBox, make_box
 from tests.support.redis import RedisServer
 from workers.box import trust as box_trust
 from workers.box.config import BoxConfig
-from workers.box.trust import ShutOut, TrustKeeper, is_due
+from workers.box.shut_out import ShutOut
+from workers.box.trust import TrustKeeper, is_due
 
 BOX = "b1"
 

@@ -24,8 +24,8 @@ from common.errors import BadInput, Conflict, OpenRaaSError, Unauthorized, Unava
 from common.files import write_atomically, write_secret
 from common.join import JoinAnswer, JoinRequest, JoinToken
 from common.signing import SealKey
+from workers.box.certificates import certificate_request
 from workers.box.config import CONFIG_FILE, IDENTITY_FILE, BoxConfig, BoxPaths, Identity
-from workers.box.trust import certificate_request
 
 JOIN_PATH = "/api/v1/boxes/join"
 AUTHORITY_PATH = "/ca.crt"

@@ -7,13 +7,11 @@ key stays; it never leaves the box.
 from __future__ import annotations
 
 import random
+import ssl
+import subprocess
+import sys
 import time
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509.oid import NameOID
+from typing import TYPE_CHECKING
 
 from common.errors import OpenRaaSError, Unauthorized
 from common.files import read_secret, write_atomically
@@ -24,12 +22,20 @@ from common.trust import Trust, read_certificate, read_trust
 from workers.box.role import BoxContext
 from workers.box.shut_out import kept_trust
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
 log = get_logger(__name__)
+
+# Exit codes of `workers.box.certificates`.
+DUE, NOT_DUE = 3, 0
 
 LOOK_EVERY_S = 10.0
 # An answer takes as long as a report and a look.
 ASK_EVERY_S = 30.0
-LIFE_BEFORE_RENEWAL = 2 / 3
+# The answer changes with what it is asked of, and with time.
+JUDGE_EVERY_S = 3600.0
+JUDGE_S = 60.0
 
 
 class TrustKeeper:
@@ -40,6 +46,9 @@ class TrustKeeper:
         self._paths = context.paths
         self._looked_at = self._asked_at = float("-inf")
         self._trust = kept_trust(context.paths)
+        self._judged: object = None
+        self._judged_at = float("-inf")
+        self._due = False
 
     def tidy(self) -> None:
         """Take in what the master says, if it is time to look. Raises redis.RedisError."""
@@ -61,7 +70,7 @@ class TrustKeeper:
     def _take_trust(self, trust: Trust) -> None:
         if self._trust is not None and trust.at <= self._trust.at:
             return  # an older one says less
-        x509.load_pem_x509_certificates(trust.authorities.encode())
+        ssl.create_default_context(cadata=trust.authorities)
         if self._paths.authority.read_text() != trust.authorities:
             write_atomically(self._paths.authority, trust.authorities)
             log.info("authorities changed")
@@ -71,18 +80,22 @@ class TrustKeeper:
     def _take_certificate(self, pem: str) -> None:
         if self._paths.certificate.read_text() == pem:
             return
+        from cryptography import x509
+
         certificate = x509.load_pem_x509_certificate(pem.encode())
         if certificate.public_key() != self._key().public_key():
             raise Unauthorized("The new certificate is for another key.")
-        present = self._certificate()
+        present = x509.load_pem_x509_certificate(self._paths.certificate.read_bytes())
         if certificate.not_valid_before_utc < present.not_valid_before_utc:
             return  # what was asked for long ago
         write_atomically(self._paths.certificate, pem)
         log.info("certificate renewed", until=certificate.not_valid_after_utc.isoformat())
 
     def _renew(self, now: float) -> None:
-        if now - self._asked_at < ASK_EVERY_S or not is_due(self._certificate(), self._trust, time.time()):
+        if now - self._asked_at < ASK_EVERY_S or not self._is_due(now):
             return
+        from workers.box.certificates import certificate_request
+
         # Boxes that began together do not ask together.
         self._asked_at = now + random.uniform(0, ASK_EVERY_S)  # noqa: S311
         request = certificate_request(self._context.config.box, self._key())
@@ -90,36 +103,30 @@ class TrustKeeper:
             CertificateAsked(subject="certificate", generation=0, certificate_request=request)
         )
 
-    def _certificate(self) -> x509.Certificate:
-        return x509.load_pem_x509_certificate(self._paths.certificate.read_bytes())
+    def _is_due(self, now: float) -> bool:
+        trust = self._trust
+        about = (
+            self._paths.certificate.stat().st_mtime_ns,
+            None if trust is None else (trust.issuing, time.time() >= trust.renew_from),
+        )
+        if about != self._judged or now - self._judged_at > JUDGE_EVERY_S:
+            files = (str(self._paths.certificate), str(self._paths.trust))
+            command = [sys.executable, "-m", "workers.box.certificates", *files]
+            answer = subprocess.run(command, timeout=JUDGE_S, check=False, capture_output=True, text=True)
+            if answer.returncode not in (DUE, NOT_DUE):
+                log.warning("certificate not judged", error=answer.stderr[-500:])
+                return False
+            self._due = answer.returncode == DUE
+            self._judged, self._judged_at = about, now
+        return self._due
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
         key = load_pem_private_key(read_secret(self._paths.private_key).encode(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise OpenRaaSError(
                 f"{self._paths.private_key} is no key of a box.", remedy="Join anew with --again."
             )
         return key
-
-
-def is_due(certificate: x509.Certificate, trust: Trust | None, now: float) -> bool:
-    """Whether a certificate is to be renewed now (Unix time)."""
-    begins, ends = (
-        at.timestamp() for at in (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-    )
-    if now > begins + LIFE_BEFORE_RENEWAL * (ends - begins):
-        return True
-    if trust is None or now < trust.renew_from:
-        return False
-    try:
-        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(trust.issuing.encode()))
-    except Exception:  # noqa: BLE001 - the library has several unrelated errors for "not by this one"
-        return True
-    return False
-
-
-def certificate_request(box: str, key: ec.EllipticCurvePrivateKey) -> str:
-    """A request for a certificate of this key (PKCS #10, PEM)."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, box)])
-    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    return request.public_bytes(serialization.Encoding.PEM).decode()

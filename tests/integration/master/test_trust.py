@@ -21,7 +21,7 @@ from master.trust.notary import Notary
 from tests.support.master import FakeBox, make_master
 from tests.support.portal import Person, Portal
 from tests.support.redis import RedisServer
-from workers.box.trust import certificate_request
+from workers.box.certificates import certificate_request
 
 
 @pytest.fixture

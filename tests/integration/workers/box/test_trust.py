@@ -23,9 +23,10 @@ from master.trust.authorities import Authorities, rotate
 from tests.support.box import TestBox, make_box
 from tests.support.redis import RedisServer
 from workers.box import trust as box_trust
+from workers.box.certificates import certificate_request, is_due
 from workers.box.config import BoxConfig
 from workers.box.shut_out import ShutOut
-from workers.box.trust import TrustKeeper, is_due
+from workers.box.trust import TrustKeeper
 
 BOX = "b1"
 
@@ -117,7 +118,7 @@ def test_a_certificate_for_another_box_or_another_key_is_not_taken(box: TestBox,
 
 
 def make_certificate_of_another_key(master: MasterPaths) -> str:
-    request = box_trust.certificate_request(BOX, ec.generate_private_key(ec.SECP256R1()))
+    request = certificate_request(BOX, ec.generate_private_key(ec.SECP256R1()))
     return Authorities.load(master).in_office.sign_box(request, BOX, "127.0.0.1", "apps.test")
 
 

@@ -15,7 +15,7 @@ from common.words import Role
 from master.boxes.authority import Authority
 from master.paths import MasterPaths
 from master.trust.authorities import KNOWN_AFTER_S, Authorities, retire, rotate, settle
-from workers.box.trust import certificate_request
+from workers.box.certificates import certificate_request
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from common.access import Way
 from common.errors import Forbidden
@@ -19,7 +19,9 @@ from workers.compute.instances import InstanceRow
 from workers.gateway import assets
 from workers.gateway.connections import Connections
 from workers.gateway.cookies import Session
-from workers.gateway.websocket import MESSAGE_BYTES, WebSocket
+
+if TYPE_CHECKING:  # only a front that serves a session pays for it
+    from workers.gateway.websocket import WebSocket
 
 PAGES = Path(__file__).with_name("pages")
 HEADERS = {
@@ -79,10 +81,12 @@ class Visit:
         self.exchange.answer(status, json.dumps(value).encode(), headers=headers)
 
     @contextmanager
-    def websocket(self, *, most_bytes: int = MESSAGE_BYTES) -> Iterator[WebSocket]:
+    def websocket(self, *, most_bytes: int | None = None) -> Iterator[WebSocket]:
         """Take up the WebSocket that the browser asks for; it is closed at the end of the block, and as soon as
         the session may not go on. Raises BadInput if the request is none."""
-        with self.connected(WebSocket(self.exchange, most_bytes=most_bytes)) as socket:
+        from workers.gateway.websocket import MESSAGE_BYTES, WebSocket
+
+        with self.connected(WebSocket(self.exchange, most_bytes=most_bytes or MESSAGE_BYTES)) as socket:
             yield socket
 
     @contextmanager

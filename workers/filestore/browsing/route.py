@@ -18,7 +18,7 @@ from urllib.parse import quote_from_bytes, urlencode
 from common.errors import BadInput, Forbidden, NotFound, OpenRaaSError
 from workers.box.front import Exchange
 from workers.filestore import archive
-from workers.filestore.browsing import beneath, forms, paths, tree
+from workers.filestore.browsing import beneath, paths, tree
 from workers.filestore.browsing.errors import explained
 from workers.filestore.browsing.uploads import Upload, Uploads
 from workers.filestore.browsing.zipping import zipped
@@ -187,6 +187,9 @@ class FilesRoute:
 
     def _form(self, asked: Asked) -> None:
         """A plain form with files. It ends on the portal's page, which says how it went."""
+        # Only a session pays for it, not the front, which shares this module.
+        from workers.filestore.browsing import forms
+
         folder, count, problem = asked.path(), 0, ""
         if asked.is_file:
             raise Forbidden("A single file was shared; nothing can be added to it.")

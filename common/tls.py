@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
 from common.words import Endpoint
 
@@ -38,10 +40,14 @@ class BoxConnection(http.client.HTTPSConnection):
         """Reach it; raises OSError (`ssl.SSLError` among them)."""
         http.client.HTTPConnection.connect(self)
         try:
-            self.sock = self._trust.wrap_socket(self.sock, server_hostname=self._box)
+            self.sock = self.secured(self.sock, self._trust, self._box)
         except BaseException:
             self.close()
             raise
+
+    def secured(self, raw: socket.socket, trust: ssl.SSLContext, box: str) -> Any:
+        """TLS over a connection to that box, with what `http.client` uses of a socket."""
+        return trust.wrap_socket(raw, server_hostname=box)
 
 
 def connect_box(

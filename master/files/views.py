@@ -263,41 +263,23 @@ def _opened(secret: str) -> sharing.Shared:
 # WebDAV: the portal's own address leads to the box
 
 
-@views.route(
-    "/webdav/",
-    defaults={"path": ""},
-    methods=[
-        "GET",
-        "HEAD",
-        "OPTIONS",
-        "PROPFIND",
-        "PUT",
-        "DELETE",
-        "MKCOL",
-        "MOVE",
-        "COPY",
-        "LOCK",
-        "UNLOCK",
-    ],
-    provide_automatic_options=False,
-)
-@views.route(
-    "/webdav/<path:path>",
-    methods=[
-        "GET",
-        "HEAD",
-        "OPTIONS",
-        "PROPFIND",
-        "PUT",
-        "DELETE",
-        "MKCOL",
-        "MOVE",
-        "COPY",
-        "LOCK",
-        "UNLOCK",
-    ],
-    provide_automatic_options=False,
-)
+_WEBDAV = [
+    "GET",
+    "HEAD",
+    "OPTIONS",
+    "PROPFIND",
+    "PUT",
+    "DELETE",
+    "MKCOL",
+    "MOVE",
+    "COPY",
+    "LOCK",
+    "UNLOCK",
+]  # RFC 4918, and HTTP's own
+
+
+@views.route("/webdav/", defaults={"path": ""}, methods=_WEBDAV, provide_automatic_options=False)
+@views.route("/webdav/<path:path>", methods=_WEBDAV, provide_automatic_options=False)
 @public
 def webdav(path: str) -> BaseResponse:
     """Send a WebDAV client to the box on which the home of its token's owner lies."""

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from common.trust import Trust
+from workers.box.trust import DUE, NOT_DUE
 
 LIFE_BEFORE_RENEWAL = 2 / 3
-DUE, NOT_DUE = 3, 0
 
 
 def is_due(certificate: x509.Certificate, trust: Trust | None, now: float) -> bool:

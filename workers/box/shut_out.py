@@ -34,8 +34,9 @@ class ShutOut:
         """Whether the box was shut out; one look at the file's time for each question."""
         written_ns = _written_ns(self._paths.trust)
         if written_ns != self._written_ns:
-            trust = kept_trust(self._paths)
-            self._boxes = frozenset() if trust is None else trust.shut_out
+            # What cannot be read shuts nobody in again.
+            if (trust := kept_trust(self._paths)) is not None:
+                self._boxes = trust.shut_out
             self._written_ns = written_ns
         return box in self._boxes
 

@@ -35,7 +35,7 @@ LOOK_EVERY_S = 10.0
 ASK_EVERY_S = 30.0
 # The answer changes with what it is asked of, and with time.
 JUDGE_EVERY_S = 3600.0
-JUDGE_S = 60.0
+JUDGE_S = 20.0
 
 
 class TrustKeeper:
@@ -63,7 +63,7 @@ class TrustKeeper:
                 self._take_trust(read_trust(self._context.verifier, str(trust)))
             if certificate is not None:
                 self._take_certificate(read_certificate(self._context.verifier, box, str(certificate)))
-        except (Unauthorized, ValueError) as error:
+        except (Unauthorized, ValueError, ssl.SSLError) as error:
             log.warning("what the master says of trust is not believed", error=str(error))
         self._renew(now)
 
@@ -112,12 +112,16 @@ class TrustKeeper:
         if about != self._judged or now - self._judged_at > JUDGE_EVERY_S:
             files = (str(self._paths.certificate), str(self._paths.trust))
             command = [sys.executable, "-m", "workers.box.certificates", *files]
-            answer = subprocess.run(command, timeout=JUDGE_S, check=False, capture_output=True, text=True)
+            # Asked once, however it ends: a box that cannot judge today goes on with what it has.
+            self._judged, self._judged_at, self._due = about, now, False
+            try:
+                answer = subprocess.run(command, timeout=JUDGE_S, check=False, capture_output=True, text=True)
+            except (OSError, subprocess.TimeoutExpired) as error:
+                log.warning("certificate not judged", error=str(error))
+                return False
             if answer.returncode not in (DUE, NOT_DUE):
                 log.warning("certificate not judged", error=answer.stderr[-500:])
-                return False
             self._due = answer.returncode == DUE
-            self._judged, self._judged_at = about, now
         return self._due
 
     def _key(self) -> ec.EllipticCurvePrivateKey:

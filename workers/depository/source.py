@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.tcp import round_trip_ms
-from common.tls import trusting
+from common.tls import BoxConnection
 from common.words import Endpoint
 from workers.depository.bandwidth import Bandwidth
 from workers.depository.errors import Abandoned, SourceError, SourceLacks, SourceRefused, SourceSilent
@@ -20,19 +20,9 @@ _STEP_BYTES = 256 * 1024
 _MOST_DOCUMENT_BYTES = 4 * 2**20
 
 
-class _Https(http.client.HTTPConnection):
-    """As `common.tls.BoxConnection`, but with large reads."""
-
-    default_port = http.client.HTTPS_PORT
-
-    def __init__(self, endpoint: Endpoint, box: str, timeout_s: float, trust: ssl.SSLContext) -> None:
-        super().__init__(endpoint.host, endpoint.port, timeout_s)
-        self._box = box
-        self._trust = trust
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock = TlsStream(self.sock, self._trust, self._box)
+class _LargeReads(BoxConnection):
+    def secured(self, raw: socket.socket, trust: ssl.SSLContext, box: str) -> TlsStream:
+        return TlsStream(raw, trust, box)
 
 
 class Line:
@@ -53,7 +43,9 @@ class Line:
         self._fresh = True
         self._closed = False
         if endpoint.tls:
-            self._http: http.client.HTTPConnection = _Https(endpoint, box, timeout_s, trusting(authority))
+            self._http: http.client.HTTPConnection = _LargeReads(
+                endpoint, box, authorities=authority, timeout_s=timeout_s
+            )
         else:
             self._http = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
 
